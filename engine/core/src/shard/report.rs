@@ -1,0 +1,128 @@
+//! What a shard tells its owner. Every report is small, and none carries a mail's text.
+
+use super::command::UnsettledNotice;
+use super::config::{MailServerId, PushServiceId, TeamId};
+use crate::names::{DeviceKey, SmtpAddress, SubscriptionId, UserKey};
+use crate::time::UnixMillis;
+
+/// A report.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Report {
+    /// The user's mailbox is subscribed under this record: store it.
+    Watched {
+        /// Whose.
+        user: UserKey,
+        /// What to hand back at the next start.
+        watch: WatchRecord,
+    },
+    /// The user's mailbox is on an open stream and caught up.
+    Live {
+        /// Whose.
+        user: UserKey,
+    },
+    /// The user's mailbox is not watched at the moment.
+    Unwatched {
+        /// Whose.
+        user: UserKey,
+        /// Why, and what to do.
+        trouble: Trouble,
+    },
+    /// The user's notices moved on: store it.
+    Noticed {
+        /// Whose.
+        user: UserKey,
+        /// What to hand back at the next start.
+        notices: NoticeRecord,
+    },
+    /// A notice leaves for a device, or has been settled: store it. It is written to the shard's journal before the push.
+    Device {
+        /// Whose.
+        user: UserKey,
+        /// Which.
+        device: DeviceKey,
+        /// The badge that the provider last accepted.
+        badge: Option<u32>,
+        /// The notice now on its way.
+        unsettled: Option<UnsettledNotice>,
+    },
+    /// The provider says that this registration is gone, and it is not older than that news: delete it.
+    DeviceGone {
+        /// Whose.
+        user: UserKey,
+        /// Which.
+        device: DeviceKey,
+        /// Since when, where the provider says so.
+        since: Option<UnixMillis>,
+    },
+    /// The provider calls the team's token stale or wants none newer: mint or wait ([`crate::push::Outcome::AuthStale`]).
+    TeamTokenStale {
+        /// Which team.
+        team: TeamId,
+        /// The `iat` of the token that was refused.
+        issued: UnixMillis,
+    },
+    /// A mail server refuses the credential. Nothing more is sent there until another one comes.
+    MailCredentialRefused {
+        /// Which server.
+        server: MailServerId,
+        /// The server's own words, bounded.
+        trouble: Trouble,
+    },
+    /// A mail server works again after a [`Report::MailCredentialRefused`] or [`Report::MailServerTrouble`].
+    MailServerWell {
+        /// Which.
+        server: MailServerId,
+    },
+    /// A mail server cannot be reached, or misbehaves; it is tried again by itself.
+    MailServerTrouble {
+        /// Which.
+        server: MailServerId,
+        /// What is wrong.
+        trouble: Trouble,
+    },
+    /// A provider cannot be reached or refuses everything; it is tried again by itself.
+    PushServiceTrouble {
+        /// Which.
+        service: PushServiceId,
+        /// What is wrong.
+        trouble: Trouble,
+    },
+    /// A provider works again.
+    PushServiceWell {
+        /// Which.
+        service: PushServiceId,
+    },
+    /// After [`super::Command::Drain`]: nothing is in flight any more.
+    Drained,
+}
+
+/// Who is at fault, what happened, what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// A stable name for metrics and alarms, such as `ErrorServerBusy` or `tls_untrusted`.
+    pub code: Box<str>,
+    /// One sentence for a person: what happened and what to do. Without secrets and mail texts.
+    pub text: Box<str>,
+}
+
+/// What is stored of a user's subscription. Handed back, it spares a new one if the server still knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchRecord {
+    /// The subscription; `None` while there is none (the user was seen, but must be subscribed anew).
+    pub subscription: Option<SubscriptionId>,
+    /// The mailbox that the cohort's connection is routed by.
+    pub anchor: SmtpAddress,
+    /// The cohort's cookies (`name=value; name=value`), which lead to the server that holds the subscription.
+    pub cookie: Box<str>,
+}
+
+/// What is stored of a user's notices: enough that a mail is neither lost nor told twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoticeRecord {
+    /// Every mail received before this was dealt with. Zero for a user whose mailbox was never looked at.
+    pub sync_point: UnixMillis,
+    /// The newest mails dealt with ([`crate::user::item_hash`]), at most [`crate::limits::TOLD_ITEMS_MAX`], oldest first.
+    pub told: Vec<u64>,
+    /// Unread mails in the inbox, as last heard.
+    pub unread: Option<u32>,
+}

@@ -1,0 +1,2 @@
+//! Carillon.
+fn main() {}
