@@ -3,6 +3,7 @@
 use super::config::EndpointId;
 use super::input::ConnId;
 use super::report::Report;
+use super::stats::PushTimes;
 
 /// One thing that the shell is to do.
 #[derive(Debug)]
@@ -26,6 +27,10 @@ pub enum Effect {
     },
     /// Tell the owner of the engine.
     Report(Report),
+    /// A push that alerts of mail was handed to a lane this turn: its bytes follow with the next flush.
+    Sent(PushTimes),
+    /// The provider accepted a push that alerts of mail.
+    Accepted(PushTimes),
 }
 
 /// The effects of one turn, in order. The shell applies and clears them; the buffer is kept.

@@ -2,10 +2,13 @@
 
 mod command;
 mod config;
+mod core;
 mod effect;
 mod input;
 mod report;
+mod stats;
 
+pub use self::core::{Budget, More, ShardCore};
 pub use command::{
     AssignUser, Command, DeviceSettings, DeviceSpec, MailCredential, UnsettledNotice, VipRules,
 };
@@ -16,3 +19,4 @@ pub use config::{
 pub use effect::{Effect, Effects};
 pub use input::{CloseReason, ConnId, ConnMark, Input};
 pub use report::{NoticeRecord, Report, Trouble, WatchRecord};
+pub use stats::{ANSWERS, PushTimes, ShardStats};

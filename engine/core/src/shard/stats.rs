@@ -1,0 +1,75 @@
+//! What a shard counts: plain numbers, copied out once a turn by the shell.
+
+use crate::ledger::Ledger;
+use crate::time::Time;
+
+/// Gauges and counters of one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// Users assigned.
+    pub users: u64,
+    /// Users whose mailbox is on an open stream and caught up.
+    pub users_live: u64,
+    /// Users whose notifications are stopped.
+    pub users_stopped: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Cohorts.
+    pub cohorts: u64,
+    /// Streaming connections that are open.
+    pub streams: u64,
+    /// Lanes that are open.
+    pub lanes: u64,
+    /// Pushes without an answer.
+    pub pushes_in_flight: u64,
+    /// Ordinary EWS calls without an answer.
+    pub calls_in_flight: u64,
+    /// Users in the ready ring.
+    pub users_ready: u64,
+    /// Pushes handed to lanes.
+    pub pushes_sent: u64,
+    /// Answers by kind, in the order of [`ANSWERS`].
+    pub answers: [u64; ANSWERS.len()],
+    /// Pushes sent again because nobody knows what became of them (same `apns-id`).
+    pub resends_ambiguous: u64,
+    /// Pushes sent again that were certainly not processed.
+    pub resends_safe: u64,
+    /// Notices without details because the app was not used for the cut-off.
+    pub downgraded: u64,
+    /// 410 answers that were older than the registration.
+    pub tokens_kept: u64,
+    /// Microseconds in which notices were due and no lane had room.
+    pub blocked_us: u64,
+    /// Subscriptions made.
+    pub subscribes: u64,
+    /// Mailboxes caught up.
+    pub catch_ups: u64,
+    /// Streams that ended other than by `Closed`.
+    pub streams_broken: u64,
+    /// Connections that the shard asked for.
+    pub connects: u64,
+    /// What became of every mail.
+    pub ledger: Ledger,
+}
+
+/// Names of the kinds of answers that providers give, for [`ShardStats::answers`].
+pub const ANSWERS: [&str; 9] = [
+    "accepted",
+    "token_gone",
+    "token_suspect",
+    "auth_stale",
+    "service_refused",
+    "throttled",
+    "too_large",
+    "retry",
+    "rejected",
+];
+
+/// The times of one push, for the latency histograms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PushTimes {
+    /// When the bytes that told of the oldest mail in it were read.
+    pub signalled: Time,
+    /// When settling and intervals allowed it to go.
+    pub due: Time,
+}
