@@ -1,1 +1,4 @@
 //! Carillon service.
+
+pub mod api;
+pub mod metrics;
