@@ -1,0 +1,175 @@
+//! Device tokens: which app and environment each belongs to, and whether it still lives.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use carillon_core::time::{Now, Span, Time, UnixMillis};
+
+use super::answer::{Reason, Refusal};
+use super::auth::Environment;
+use super::device::Device;
+use super::knobs::Rate;
+
+/// A device token in the registry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeviceIx(pub u32);
+
+/// What an app does when it registers for pushes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSpec<'a> {
+    /// Lower-case hex.
+    pub token: &'a str,
+    /// The app's bundle id.
+    pub bundle: &'a str,
+    /// Where the token is good.
+    pub environment: Environment,
+    /// The owner's own number; comes back in each delivery.
+    pub tag: u64,
+}
+
+/// One token.
+#[derive(Debug)]
+pub struct Row {
+    /// Lower-case hex.
+    pub token: Arc<str>,
+    /// Bundle id of its app.
+    pub bundle: Arc<str>,
+    /// Where it is good.
+    pub environment: Environment,
+    /// The owner's own number.
+    pub tag: u64,
+    /// The phone.
+    pub device: Device,
+    gone: Option<Gone>,
+    /// When the bucket is full again (generic cell rate).
+    rate_full_at: Time,
+    throttled_until: Time,
+}
+
+#[derive(Debug)]
+struct Gone {
+    reason: Reason,
+    since: UnixMillis,
+    told: bool,
+}
+
+/// The tokens of both environments that this service has heard of.
+#[derive(Debug, Default)]
+pub struct Registry {
+    rows: Vec<Row>,
+    by_token: HashMap<Arc<str>, DeviceIx>,
+}
+
+impl Registry {
+    /// Takes a token in, or revives it: the phone registered (again).
+    pub fn register(&mut self, spec: &TokenSpec<'_>) -> DeviceIx {
+        if let Some(at) = self.by_token.get(spec.token) {
+            let row = &mut self.rows[at.0 as usize];
+            row.bundle = spec.bundle.into();
+            row.environment = spec.environment;
+            row.tag = spec.tag;
+            row.gone = None;
+            return *at;
+        }
+        let at = DeviceIx(u32::try_from(self.rows.len()).unwrap_or(u32::MAX));
+        let token: Arc<str> = spec.token.into();
+        // Bundle ids are few: a row shares its neighbour's.
+        let bundle = match self.rows.last() {
+            Some(last) if *last.bundle == *spec.bundle => last.bundle.clone(),
+            _ => spec.bundle.into(),
+        };
+        self.by_token.insert(token.clone(), at);
+        self.rows.push(Row {
+            token,
+            bundle,
+            environment: spec.environment,
+            tag: spec.tag,
+            device: Device::default(),
+            gone: None,
+            rate_full_at: Time(0),
+            throttled_until: Time(0),
+        });
+        at
+    }
+
+    /// Which row this token has.
+    pub fn find(&self, token: &str) -> Option<DeviceIx> {
+        self.by_token.get(token).copied()
+    }
+
+    /// The row.
+    ///
+    /// # Panics
+    /// For a number that this registry did not give.
+    pub fn row(&self, at: DeviceIx) -> &Row {
+        &self.rows[at.0 as usize]
+    }
+
+    /// The row.
+    ///
+    /// # Panics
+    /// For a number that this registry did not give.
+    pub fn row_mut(&mut self, at: DeviceIx) -> &mut Row {
+        &mut self.rows[at.0 as usize]
+    }
+
+    /// All rows, in the order of their registration.
+    pub fn iter(&self) -> impl Iterator<Item = (DeviceIx, &Row)> {
+        self.rows.iter().enumerate().map(|(at, row)| (DeviceIx(at as u32), row))
+    }
+
+    /// How many tokens there are.
+    pub fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+}
+
+/// A live or gone token answers for itself.
+impl Row {
+    /// The app was removed, or the token was replaced.
+    pub fn set_gone(&mut self, reason: Reason, since: UnixMillis) {
+        self.gone = Some(Gone { reason, since, told: false });
+    }
+
+    /// Whether it answers 410.
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_some()
+    }
+
+    /// 429 for everything until then.
+    pub fn throttle(&mut self, until: Time) {
+        self.throttled_until = until;
+    }
+
+    /// Refuses when the token is gone. True beside it: the service had said so before.
+    pub fn check_alive(&mut self) -> Result<(), (Refusal, bool)> {
+        match &mut self.gone {
+            None => Ok(()),
+            Some(gone) => {
+                let told = std::mem::replace(&mut gone.told, true);
+                Err((Refusal { reason: gone.reason, since: Some(gone.since) }, told))
+            }
+        }
+    }
+
+    /// Refuses when there were too many pushes to this device.
+    pub fn check_rate(&mut self, now: Now, rate: Option<Rate>) -> Result<(), Reason> {
+        if now.time < self.throttled_until {
+            return Err(Reason::TooManyRequests);
+        }
+        let Some(rate) = rate else { return Ok(()) };
+        let each = Span(1_000_000 / u64::from(rate.per_s.max(1)));
+        let tolerance = Span(each.0 * u64::from(rate.burst.max(1)));
+        let full_at = self.rate_full_at.max(now.time) + each;
+        if full_at.since(now.time) > tolerance {
+            return Err(Reason::TooManyRequests);
+        }
+        self.rate_full_at = full_at;
+        Ok(())
+    }
+}
