@@ -30,6 +30,23 @@ pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 /// The payload of an ordinary push (Apple: 4 KB; "Generating a remote notification").
 pub const APNS_PAYLOAD_BYTES_MAX: usize = 4_096;
 
+/// The smallest payload limit that a device can ask for (the binary APNs protocol's, until 2014). Everything but the texts
+/// fits in.
+pub const APNS_PAYLOAD_BYTES_MIN: usize = 256;
+
+/// Characters of a sender in an alert: a lock screen shows about 30.
+pub const ALERT_SENDER_CHARS_MAX: usize = 64;
+
+/// Characters of a subject in an alert: a lock screen shows about 40, an opened alert about 120.
+pub const ALERT_SUBJECT_CHARS_MAX: usize = 128;
+
+/// Bytes of one text of a mail that the composer looks at, so that a huge subject costs no more than a long one. Twice
+/// the largest payload: room for blanks that collapse.
+pub const ALERT_SOURCE_BYTES_MAX: usize = 8 * 1024;
+
+/// The name of a sound file in the app.
+pub const SOUND_BYTES_MAX: usize = 64;
+
 /// Mailboxes on one streaming connection (Microsoft: "How to maintain affinity between a group of subscriptions and the
 /// Mailbox server").
 pub const COHORT_USERS_MAX: usize = 200;

@@ -1,9 +1,39 @@
 //! What one device is told next, and how it is worded.
+//!
+//! [`compose_apns`] turns a [`Notice`] into the bytes of a push. Whether it may carry details of mails is asked twice, on
+//! different paths: [`details_allowed`] before composing, and [`carries_details`] of the finished bytes before they
+//! enter a lane.
 
+mod apns;
+mod fit;
+mod json;
+mod scan;
+
+use std::fmt;
+
+use crate::limits::DETAIL_CUTOFF_S_MAX;
 use crate::push::PushType;
+use crate::time::UnixMillis;
+
+pub use apns::compose_apns;
+pub use scan::carries_details;
+
+/// Whether alerts for a device whose app was last used at `active` may show details of mails.
+///
+/// They may for `cutoff_s` seconds (at most [`DETAIL_CUTOFF_S_MAX`] are granted): after exactly that time they may not any
+/// more, and with a cut-off of 0 never. An `active` in the future comes from clocks that disagree, or from one
+/// that was set back. Up to five minutes of it count as now; a time further ahead says nothing about when the app was
+/// used, so nothing is shown until it is used again.
+pub fn details_allowed(now: UnixMillis, active: UnixMillis, cutoff_s: u32) -> bool {
+    let cutoff_ms = u64::from(cutoff_s.min(DETAIL_CUTOFF_S_MAX)) * 1_000;
+    active.millis_since(now) <= CLOCK_SKEW_MS_MAX && now.millis_since(active) < cutoff_ms
+}
+
+/// How far the clocks of two well-kept machines are apart at most (Kerberos, RFC 4120 §1.6, recommends the same).
+const CLOCK_SKEW_MS_MAX: u64 = 5 * 60 * 1_000;
 
 /// What a fetch brought of one mail. Texts are as the mail server gave them; wording and cutting are the composer's work.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct MailDetails {
     /// Display name of the sender, or his address where there is none.
     pub sender: Box<str>,
@@ -30,34 +60,60 @@ pub struct Notice<'a> {
     pub badge: Option<u32>,
     /// The sound; `None` is silent.
     pub sound: Option<&'a str>,
-    /// Sender, subject and preview may be shown after the app's own look (`mutable-content`), and VIP mail is
-    /// `time-sensitive`.
+    /// The mail is important to its reader: the phone may break through a Focus for it (`time-sensitive`).
     pub vip: bool,
     /// Keyed hash of the user: groups alerts on the screen, names the account for the app.
     pub account: u64,
-    /// Keyed hashes of the newest mails told of, newest first; the app finds the mail by it.
+    /// Keyed hashes of the newest mails told of, newest first; the app finds the mail by it. At most
+    /// [`crate::limits::PENDING_ITEMS_MAX`] are sent.
     pub items: &'a [u64],
 }
 
 /// What a notice says.
 #[derive(Clone, Copy, Debug)]
 pub enum Text<'a> {
-    /// No alert: the badge alone.
+    /// No alert: the badge alone. Takes no alert off the screen.
     BadgeOnly,
-    /// One mail with its details.
+    /// One mail with its details. Worded as [`Text::Generic`] in English when it is protected or has no text at all.
     Mail(&'a MailDetails),
     /// One mail without details: past the cut-off, protected, or not wanted.
     Generic {
         /// The app has a text for `NEW_MAIL`; otherwise it is sent in English.
         localized: bool,
     },
-    /// Several mails: their number alone.
+    /// Several mails: their number alone. It takes the place of the last such or generic notice on the screen, so the
+    /// number should include what that one told of.
     Several {
-        /// How many.
+        /// How many; fewer than two are worded as [`Text::Generic`].
         mails: u32,
         /// The app has a text for `NEW_MAILS`; otherwise it is sent in English.
         localized: bool,
     },
+}
+
+impl Text<'_> {
+    /// How many mails this tells of.
+    pub fn mails(&self) -> u32 {
+        match self {
+            Text::BadgeOnly => 0,
+            Text::Mail(_) | Text::Generic { .. } => 1,
+            Text::Several { mails, .. } => *mails,
+        }
+    }
+}
+
+impl fmt::Debug for MailDetails {
+    /// Lengths only: nobody's mail belongs in a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MailDetails")
+            .field("sender_bytes", &self.sender.len())
+            .field("subject_bytes", &self.subject.len())
+            .field("preview_bytes", &self.preview.len())
+            .field("high_importance", &self.high_importance)
+            .field("protected", &self.protected)
+            .field("read", &self.read)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The headers that belong to a composed payload.
@@ -72,3 +128,6 @@ pub struct Composed {
     /// Whether the payload carries details, to be checked again before it leaves.
     pub details: bool,
 }
+
+#[cfg(test)]
+mod tests;
