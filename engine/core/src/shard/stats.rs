@@ -52,6 +52,60 @@ pub struct ShardStats {
     pub ledger: Ledger,
 }
 
+impl ShardStats {
+    /// Adds the numbers of another shard.
+    pub fn add(&mut self, other: &ShardStats) {
+        let ShardStats {
+            users,
+            users_live,
+            users_stopped,
+            devices,
+            cohorts,
+            streams,
+            lanes,
+            pushes_in_flight,
+            calls_in_flight,
+            users_ready,
+            pushes_sent,
+            answers,
+            resends_ambiguous,
+            resends_safe,
+            downgraded,
+            tokens_kept,
+            blocked_us,
+            subscribes,
+            catch_ups,
+            streams_broken,
+            connects,
+            ledger,
+        } = other;
+        self.users += users;
+        self.users_live += users_live;
+        self.users_stopped += users_stopped;
+        self.devices += devices;
+        self.cohorts += cohorts;
+        self.streams += streams;
+        self.lanes += lanes;
+        self.pushes_in_flight += pushes_in_flight;
+        self.calls_in_flight += calls_in_flight;
+        self.users_ready += users_ready;
+        self.pushes_sent += pushes_sent;
+        self.resends_ambiguous += resends_ambiguous;
+        self.resends_safe += resends_safe;
+        self.downgraded += downgraded;
+        self.tokens_kept += tokens_kept;
+        self.blocked_us += blocked_us;
+        self.subscribes += subscribes;
+        self.catch_ups += catch_ups;
+        self.streams_broken += streams_broken;
+        self.connects += connects;
+        for (mine, theirs) in self.answers.iter_mut().zip(answers) {
+            *mine += theirs;
+        }
+        self.ledger.add(ledger);
+    }
+}
+
 /// Names of the kinds of answers that providers give, for [`ShardStats::answers`].
 pub const ANSWERS: [&str; 9] = [
     "accepted",

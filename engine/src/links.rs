@@ -1,0 +1,552 @@
+//! All connections of a shard: who waits to connect, who is connected, who may be read, who is to be written.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use carillon_core::arena::{Arena, Id};
+use carillon_core::limits::{CONNECT_TIMEOUT, CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX, READ_BYTES_PER_TURN};
+use carillon_core::shard::{CloseReason, ConnId, EndpointId, Input};
+use carillon_core::time::{Span, Time};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+
+use crate::link::{Arrival, ReadEnd, Wire, connect, connected, io_reason};
+use crate::mailbox::{Addresses, Mailbox};
+use crate::resolve::{Lookup, Resolver};
+use crate::stats::ShellStats;
+use crate::tls::Target;
+
+/// The connections of one shard.
+#[derive(Debug)]
+pub(crate) struct Links {
+    registry: Registry,
+    targets: Vec<Target>,
+    resolver: Resolver,
+    mailbox: Arc<Mailbox>,
+    links: Arena<Link>,
+    /// The link of each of the core's connections, by the connection's index.
+    by_conn: Vec<Option<Id<Link>>>,
+    /// Connects that wait for their turn. May name links that are gone.
+    waiting: VecDeque<Id<Link>>,
+    /// Connects under way, from look-up to the end of the handshake; at most [`CONNECTS_IN_FLIGHT_MAX`].
+    connecting: Vec<Id<Link>>,
+    /// By endpoint: whether its name is being looked up.
+    lookups: Vec<bool>,
+    /// Links with an event, or with more to read than one turn allows. Each at most once.
+    ready: Vec<Id<Link>>,
+    /// Links with something to write. Each at most once.
+    unflushed: Vec<Id<Link>>,
+    /// Links that the core closed in this turn.
+    unclosed: Vec<Id<Link>>,
+    /// Closing links, in order of their deadlines. May name links that are gone.
+    lingering: VecDeque<(Time, Id<Link>)>,
+    /// Connections whose bytes are all written, and whose core was not told yet.
+    rooms: Vec<ConnId>,
+    read_buffer: Box<[u8]>,
+    write_buffer: Vec<u8>,
+    pub(crate) stats: ShellStats,
+}
+
+#[derive(Debug)]
+struct Link {
+    conn: ConnId,
+    endpoint: EndpointId,
+    stage: Stage,
+    /// When the connect is given up.
+    deadline: Time,
+    /// Not read to WouldBlock since the last event.
+    readable: bool,
+    in_ready: bool,
+    in_unflushed: bool,
+    /// The core may have bytes.
+    undrained: bool,
+    /// Bytes of the core were taken since it was last told of room.
+    owes_room: bool,
+    /// Writing failed: read what is left, then close.
+    doomed: Option<CloseReason>,
+    /// The core is done with it: what waits is written, nothing more is read.
+    closing: bool,
+    /// The peer sends no more.
+    peer_done: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Waiting,
+    Resolving,
+    Connecting {
+        socket: TcpStream,
+        /// When the next address is tried.
+        deadline: Time,
+        /// Addresses not tried yet, in reverse order.
+        others: Vec<SocketAddr>,
+    },
+    Wired(Box<Wire>),
+}
+
+impl Links {
+    pub(crate) fn new(
+        registry: Registry,
+        targets: Vec<Target>,
+        resolver: Resolver,
+        mailbox: Arc<Mailbox>,
+    ) -> Links {
+        Links {
+            registry,
+            lookups: vec![false; targets.len()],
+            targets,
+            resolver,
+            mailbox,
+            links: Arena::new(),
+            by_conn: Vec::new(),
+            waiting: VecDeque::new(),
+            connecting: Vec::new(),
+            ready: Vec::new(),
+            unflushed: Vec::new(),
+            unclosed: Vec::new(),
+            lingering: VecDeque::new(),
+            rooms: Vec::new(),
+            read_buffer: vec![0; READ_BYTES_PER_TURN].into(),
+            write_buffer: Vec::new(),
+            stats: ShellStats::default(),
+        }
+    }
+
+    /// Whether there is work that no event will announce.
+    pub(crate) fn has_work(&self) -> bool {
+        let may_connect = !self.waiting.is_empty() && self.connecting.len() < CONNECTS_IN_FLIGHT_MAX;
+        may_connect || !self.ready.is_empty() || !self.unflushed.is_empty() || !self.rooms.is_empty()
+    }
+
+    /// When [`Links::expire`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let connecting =
+            self.connecting.iter().filter_map(|id| self.links.get(*id)).map(Link::connect_deadline);
+        connecting.chain(self.lingering.front().map(|(deadline, _)| *deadline)).min()
+    }
+
+    pub(crate) fn none_left(&self) -> bool {
+        self.links.is_empty()
+    }
+
+    /// Takes note of an event. Nothing is done yet: events may be spurious, and their flags but hints.
+    pub(crate) fn on_event(&mut self, event: &mio::event::Event) {
+        let id = Id::from_bits(event.token().0 as u64);
+        // An event of a link that was closed in the meantime finds no row.
+        let Some(link) = self.links.get_mut(id) else { return };
+        // "Readiness operations": an error or close is always announced as readable or writable, too.
+        if event.is_readable() || event.is_error() {
+            link.readable = true;
+        }
+        list(&mut self.ready, &mut link.in_ready, id);
+        if event.is_writable() && matches!(link.stage, Stage::Wired(_)) {
+            list(&mut self.unflushed, &mut link.in_unflushed, id);
+        }
+    }
+
+    /// The core wants a connection. It waits for its turn.
+    pub(crate) fn open(&mut self, conn: ConnId, endpoint: EndpointId) {
+        let id = self.links.insert(Link {
+            conn,
+            endpoint,
+            stage: Stage::Waiting,
+            deadline: Time::NEVER,
+            readable: false,
+            in_ready: false,
+            in_unflushed: false,
+            undrained: false,
+            owes_room: false,
+            doomed: None,
+            closing: false,
+            peer_done: false,
+        });
+        let index = conn.index() as usize;
+        if self.by_conn.len() <= index {
+            self.by_conn.resize(index + 1, None);
+        }
+        self.by_conn[index] = Some(id);
+        self.waiting.push_back(id);
+    }
+
+    /// The core has bytes for a connection: [`Links::flush`] will ask for them.
+    pub(crate) fn wants_flush(&mut self, conn: ConnId) {
+        if let Some(id) = self.find(conn)
+            && let Some(link) = self.links.get_mut(id)
+        {
+            link.undrained = true;
+            list(&mut self.unflushed, &mut link.in_unflushed, id);
+        }
+    }
+
+    /// The core is done with a connection: [`Links::flush`] writes what it still gave, then says good-bye.
+    pub(crate) fn wants_close(&mut self, conn: ConnId) {
+        if let Some(id) = self.find(conn) {
+            self.by_conn[conn.index() as usize] = None;
+            self.unclosed.push(id);
+        }
+    }
+
+    /// Lets waiting connects begin, as far as the limit allows.
+    pub(crate) fn start_connects(&mut self, now: Time, feed: &mut impl FnMut(Input<'_>)) {
+        while self.connecting.len() < CONNECTS_IN_FLIGHT_MAX
+            && let Some(id) = self.waiting.pop_front()
+        {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            link.deadline = now + CONNECT_TIMEOUT;
+            self.connecting.push(id);
+            let target = &self.targets[usize::from(link.endpoint.0)];
+            if let Ok(address) = target.host.parse::<IpAddr>() {
+                let address = SocketAddr::new(address, target.port);
+                self.connect_next(id, now, vec![address], CloseReason::Refused, feed);
+                continue;
+            }
+            link.stage = Stage::Resolving;
+            let endpoint = link.endpoint;
+            // Whoever connects to the same endpoint shares the answer.
+            let asked = &mut self.lookups[usize::from(endpoint.0)];
+            if !mem::replace(asked, true) {
+                let (host, port) = (target.host.clone(), target.port);
+                let lookup = Lookup { endpoint, host, port, asker: Arc::clone(&self.mailbox) };
+                if let Err(text) = self.resolver.ask(lookup) {
+                    *asked = false;
+                    self.fail(id, CloseReason::NameNotFound(text), feed);
+                }
+            }
+        }
+    }
+
+    /// The resolver has answered.
+    pub(crate) fn resolved(
+        &mut self,
+        now: Time,
+        endpoint: EndpointId,
+        addresses: Addresses,
+        feed: &mut impl FnMut(Input<'_>),
+    ) {
+        self.lookups[usize::from(endpoint.0)] = false;
+        for id in self.connecting.clone() {
+            let Some(link) = self.links.get(id) else { continue };
+            if link.endpoint != endpoint || !matches!(link.stage, Stage::Resolving) {
+                continue;
+            }
+            match &addresses {
+                Ok(addresses) => {
+                    let addresses = addresses.iter().rev().copied().collect();
+                    self.connect_next(id, now, addresses, CloseReason::Refused, feed);
+                }
+                Err(words) => self.fail(id, CloseReason::NameNotFound(words.clone()), feed),
+            }
+        }
+    }
+
+    /// Gives up what took too long.
+    pub(crate) fn expire(&mut self, now: Time, feed: &mut impl FnMut(Input<'_>)) {
+        let late = |links: &Arena<Link>, id| links.get(id).is_some_and(|link| link.connect_deadline() <= now);
+        let expired: Vec<_> = self.connecting.iter().copied().filter(|id| late(&self.links, *id)).collect();
+        for id in expired {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            match mem::replace(&mut link.stage, Stage::Resolving) {
+                Stage::Connecting { mut socket, others, .. } if now < link.deadline => {
+                    let _ = self.registry.deregister(&mut socket);
+                    self.connect_next(id, now, others, CloseReason::ConnectTimeout, feed);
+                }
+                stage => {
+                    link.stage = stage;
+                    self.fail(id, CloseReason::ConnectTimeout, feed);
+                }
+            }
+        }
+        while let Some((deadline, id)) = self.lingering.front().copied()
+            && deadline <= now
+        {
+            self.lingering.pop_front();
+            self.remove(id);
+        }
+    }
+
+    /// Goes on with every link that had an event or was not read to the end.
+    pub(crate) fn progress(&mut self, now: Time, feed: &mut impl FnMut(Input<'_>)) {
+        for id in mem::take(&mut self.ready) {
+            let Some(link) = self.links.get_mut(id) else { continue };
+            link.in_ready = false;
+            match &mut link.stage {
+                Stage::Waiting | Stage::Resolving => {}
+                Stage::Connecting { .. } => self.check_connect(id, now, feed),
+                Stage::Wired(_) if link.closing => self.discard(id),
+                Stage::Wired(_) => self.read(id, feed),
+            }
+        }
+    }
+
+    /// Writes what waits. `drain` is [`carillon_core::shard::ShardCore::drain`].
+    pub(crate) fn flush(&mut self, now: Time, drain: &mut impl FnMut(ConnId, &mut Vec<u8>, usize) -> bool) {
+        for id in mem::take(&mut self.unflushed) {
+            self.flush_link(id, drain);
+        }
+        for id in mem::take(&mut self.unclosed) {
+            self.close(id, now);
+            self.flush_link(id, drain);
+        }
+    }
+
+    /// Connections whose bytes are all written since they were last asked for.
+    pub(crate) fn take_rooms(&mut self) -> Vec<ConnId> {
+        mem::take(&mut self.rooms)
+    }
+
+    pub(crate) fn has_rooms(&self) -> bool {
+        !self.rooms.is_empty()
+    }
+
+    /// Closes all links; the core is not asked any more.
+    pub(crate) fn close_all(&mut self, now: Time) {
+        let all: Vec<_> = self.links.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.close(id, now);
+        }
+    }
+
+    /// Brings the gauges up to date.
+    pub(crate) fn count(&mut self) {
+        self.stats.connects_in_flight = self.connecting.len() as u64;
+        self.stats.connects_waiting = self.waiting.len() as u64;
+    }
+
+    fn find(&self, conn: ConnId) -> Option<Id<Link>> {
+        let id = (*self.by_conn.get(conn.index() as usize)?)?;
+        // Another connection may have the place by now.
+        (self.links.get(id)?.conn == conn).then_some(id)
+    }
+
+    /// Connects to the last of `addresses`, or to one before it if that fails at once.
+    fn connect_next(
+        &mut self,
+        id: Id<Link>,
+        now: Time,
+        mut addresses: Vec<SocketAddr>,
+        mut failure: CloseReason,
+        feed: &mut impl FnMut(Input<'_>),
+    ) {
+        while let Some(address) = addresses.pop() {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            let token = Token(id.to_bits() as usize);
+            let connecting = connect(address).and_then(|mut socket| {
+                self.registry.register(&mut socket, token, interest)?;
+                Ok(socket)
+            });
+            match connecting {
+                Ok(socket) => {
+                    let Some(link) = self.links.get_mut(id) else { return };
+                    // Each address has its share of the time that is left.
+                    let share = link.deadline.since(now).0 / (addresses.len() as u64 + 1);
+                    let deadline = now + Span(share);
+                    link.stage = Stage::Connecting { socket, deadline, others: addresses };
+                    return;
+                }
+                Err(error) => failure = io_reason(&error),
+            }
+        }
+        self.fail(id, failure, feed);
+    }
+
+    fn check_connect(&mut self, id: Id<Link>, now: Time, feed: &mut impl FnMut(Input<'_>)) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Stage::Connecting { socket, .. } = &link.stage else { return };
+        let established = connected(socket);
+        if matches!(established, Ok(false)) {
+            return;
+        }
+        let Stage::Connecting { mut socket, others, .. } = mem::replace(&mut link.stage, Stage::Resolving)
+        else {
+            return;
+        };
+        match established {
+            Ok(_) => match Wire::new(socket, &self.targets[usize::from(link.endpoint.0)]) {
+                Ok(wire) => {
+                    link.stage = Stage::Wired(Box::new(wire));
+                    list(&mut self.unflushed, &mut link.in_unflushed, id);
+                }
+                Err(reason) => self.fail(id, reason, feed),
+            },
+            Err(error) => {
+                let _ = self.registry.deregister(&mut socket);
+                self.connect_next(id, now, others, io_reason(&error), feed);
+            }
+        }
+    }
+
+    fn read(&mut self, id: Id<Link>, feed: &mut impl FnMut(Input<'_>)) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Stage::Wired(wire) = &mut link.stage else { return };
+        if !link.readable {
+            return;
+        }
+        let conn = link.conn;
+        let was_open = wire.is_open();
+        let target = &self.targets[usize::from(link.endpoint.0)];
+        let end =
+            wire.read(target, &mut self.read_buffer, &mut self.stats.bytes_read, |arrival| match arrival {
+                Arrival::Opened => feed(Input::Opened { conn }),
+                Arrival::Bytes(data) => feed(Input::Bytes { conn, data }),
+            });
+        if wire.is_open() && !was_open {
+            self.connecting.retain(|other| *other != id);
+            self.stats.links_open += 1;
+        }
+        // The handshake's next message, or an answer to a key update.
+        list(&mut self.unflushed, &mut link.in_unflushed, id);
+        match end {
+            ReadEnd::WouldBlock => {
+                link.readable = false;
+                if let Some(reason) = link.doomed.take() {
+                    self.ended(id, reason, feed);
+                }
+            }
+            ReadEnd::Budget => list(&mut self.ready, &mut link.in_ready, id),
+            ReadEnd::Closed(CloseReason::Eof) => {
+                link.peer_done = true;
+                feed(Input::Closed { conn, reason: CloseReason::Eof });
+                self.by_conn[conn.index() as usize] = None;
+                self.unclosed.push(id);
+            }
+            ReadEnd::Closed(reason) => self.ended(id, reason, feed),
+        }
+    }
+
+    fn discard(&mut self, id: Id<Link>) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        let Stage::Wired(wire) = &mut link.stage else { return };
+        match wire.discard(&mut self.read_buffer) {
+            ReadEnd::WouldBlock => {}
+            ReadEnd::Budget => list(&mut self.ready, &mut link.in_ready, id),
+            ReadEnd::Closed(_) => self.remove(id),
+        }
+    }
+
+    fn flush_link(&mut self, id: Id<Link>, drain: &mut impl FnMut(ConnId, &mut Vec<u8>, usize) -> bool) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        link.in_unflushed = false;
+        let Stage::Wired(wire) = &mut link.stage else { return };
+        for rounds_left in (0..=FLUSH_ROUNDS).rev() {
+            match wire.write() {
+                Ok((all, written)) => {
+                    self.stats.bytes_written += written as u64;
+                    if !all {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    if link.closing {
+                        return self.remove(id);
+                    }
+                    // The peer may have said why before it closed: read that first.
+                    link.doomed = Some(io_reason(&error));
+                    link.readable = true;
+                    return list(&mut self.ready, &mut link.in_ready, id);
+                }
+            }
+            if link.closing || !wire.is_open() || !link.undrained {
+                break;
+            }
+            if rounds_left == 0 {
+                // Others have their turn; no event will come, as the socket is not full.
+                return list(&mut self.unflushed, &mut link.in_unflushed, id);
+            }
+            self.write_buffer.clear();
+            link.undrained = drain(link.conn, &mut self.write_buffer, OUTPUT_BYTES_MAX);
+            if self.write_buffer.is_empty() {
+                link.undrained = false;
+                break;
+            }
+            wire.put(&self.write_buffer);
+            link.owes_room = true;
+        }
+        if link.closing {
+            wire.finish();
+            if link.peer_done {
+                self.remove(id);
+            }
+        } else if mem::take(&mut link.owes_room) {
+            self.rooms.push(link.conn);
+        }
+    }
+
+    /// Says good-bye and lingers a moment; what is not connected yet is dropped.
+    fn close(&mut self, id: Id<Link>, now: Time) {
+        let Some(link) = self.links.get_mut(id) else { return };
+        match &mut link.stage {
+            Stage::Wired(wire) if wire.is_open() => {
+                if !mem::replace(&mut link.closing, true) {
+                    wire.put_close_notify();
+                    self.lingering.push_back((now + LINGER, id));
+                    link.readable = true;
+                    list(&mut self.ready, &mut link.in_ready, id);
+                    list(&mut self.unflushed, &mut link.in_unflushed, id);
+                }
+            }
+            Stage::Waiting | Stage::Resolving | Stage::Connecting { .. } | Stage::Wired(_) => self.remove(id),
+        }
+    }
+
+    /// A connect failed.
+    fn fail(&mut self, id: Id<Link>, reason: CloseReason, feed: &mut impl FnMut(Input<'_>)) {
+        self.ended(id, reason, feed);
+    }
+
+    /// The connection is over, and there is nobody to say good-bye to.
+    fn ended(&mut self, id: Id<Link>, reason: CloseReason, feed: &mut impl FnMut(Input<'_>)) {
+        let Some(link) = self.links.get(id) else { return };
+        let conn = link.conn;
+        if !link.is_open() {
+            self.stats.connects_failed += 1;
+        }
+        self.remove(id);
+        feed(Input::Closed { conn, reason });
+    }
+
+    fn remove(&mut self, id: Id<Link>) {
+        let Some(mut link) = self.links.remove(id) else { return };
+        let index = link.conn.index() as usize;
+        if self.by_conn[index] == Some(id) {
+            self.by_conn[index] = None;
+        }
+        self.connecting.retain(|other| *other != id);
+        if link.is_open() {
+            self.stats.links_open -= 1;
+        }
+        match &mut link.stage {
+            Stage::Waiting | Stage::Resolving => {}
+            // Fails only for what is not registered; closing the socket takes it out of epoll in any case.
+            Stage::Connecting { socket, .. } => drop(self.registry.deregister(socket)),
+            Stage::Wired(wire) => drop(self.registry.deregister(&mut wire.socket)),
+        }
+    }
+}
+
+impl Link {
+    fn is_open(&self) -> bool {
+        matches!(&self.stage, Stage::Wired(wire) if wire.is_open())
+    }
+
+    fn connect_deadline(&self) -> Time {
+        match &self.stage {
+            Stage::Connecting { deadline, .. } => self.deadline.min(*deadline),
+            Stage::Waiting | Stage::Resolving | Stage::Wired(_) => self.deadline,
+        }
+    }
+}
+
+/// Puts a link on a list on which it stands at most once.
+fn list(list: &mut Vec<Id<Link>>, listed: &mut bool, id: Id<Link>) {
+    if !std::mem::replace(listed, true) {
+        list.push(id);
+    }
+}
+
+/// Times that one link may fill the socket in one turn, if the socket takes it: 1 MiB.
+const FLUSH_ROUNDS: u32 = 4;
+
+/// How long a closed connection may take to write its rest and to see the peer's end.
+const LINGER: Span = Span::from_secs(2);

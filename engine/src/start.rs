@@ -1,0 +1,132 @@
+//! Starting an engine.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use carillon_core::rng::Rng;
+use carillon_core::shard::{PushService, ShardConfig, ShardCore};
+use carillon_core::time::Now;
+use mio::{Poll, Waker};
+
+use crate::clock::Clock;
+use crate::handle::{Ended, EngineHandle, Shared};
+use crate::journal::Journal;
+use crate::links::Links;
+use crate::mailbox::{Mailbox, Outbox, Reports};
+use crate::resolve::Resolver;
+use crate::settings::{EngineConfig, StartError};
+use crate::shard::{Core, CountOut, Parts, Shard, WAKER};
+use crate::tls::Target;
+
+/// Starts engines.
+#[derive(Debug)]
+pub enum Engine {}
+
+impl Engine {
+    /// Starts the shards' threads and a helper for name resolution. Nothing connects before users are assigned.
+    ///
+    /// # Errors
+    /// [`StartError`]; then nothing runs.
+    pub fn start(config: EngineConfig) -> Result<(EngineHandle, Reports), StartError> {
+        start_with(config, ShardCore::new)
+    }
+}
+
+/// [`Engine::start`] with another core, made by `make` on each shard's thread.
+///
+/// # Errors
+/// As [`Engine::start`].
+pub fn start_with<C, F>(config: EngineConfig, make: F) -> Result<(EngineHandle, Reports), StartError>
+where
+    C: Core + 'static,
+    F: Fn(Now, ShardConfig) -> C + Send + Sync + 'static,
+{
+    check(&config.shard, config.endpoints_tls.len())?;
+    let targets = config.shard.endpoints.iter().zip(&config.endpoints_tls);
+    let targets = targets.map(|(endpoint, tls)| Target::new(endpoint, tls)).collect::<Result<Vec<_>, _>>()?;
+    let shards = match config.shards {
+        0 => thread::available_parallelism().map_or(1, usize::from),
+        shards => shards,
+    };
+    let shards = u16::try_from(shards).map_err(|_| StartError::Config("more than 65,535 shards".into()))?;
+    if let Some(dir) = &config.journal_dir {
+        std::fs::create_dir_all(dir).map_err(|error| StartError::Journal(dir.clone(), error))?;
+    }
+
+    let clock = Clock::start();
+    let make = Arc::new(make);
+    let resolver = Resolver::start(usize::from(shards) * targets.len().max(1)).map_err(StartError::System)?;
+    let outbox = Arc::new(Outbox::new(config.reports_waiting_max, usize::from(shards)));
+    let ended = Arc::new(Ended::new(usize::from(shards)));
+    let mut seeds = Rng::new(config.shard.seed);
+    let mut cores = if config.pin { core_affinity::get_core_ids().unwrap_or_default() } else { Vec::new() }
+        .into_iter()
+        .cycle();
+
+    // Everything that can fail comes first, so that a failure leaves no threads behind.
+    let mut prepared = Vec::new();
+    for number in 0..shards {
+        let poll = Poll::new().map_err(StartError::System)?;
+        let waker = Waker::new(poll.registry(), WAKER).map_err(StartError::System)?;
+        let mailbox = Arc::new(Mailbox::new(waker, config.commands_waiting_max, targets.len()));
+        let registry = poll.registry().try_clone().map_err(StartError::System)?;
+        let targets = targets.iter().map(Target::for_shard).collect();
+        let links = Links::new(registry, targets, resolver.clone(), Arc::clone(&mailbox));
+        let journal = match &config.journal_dir {
+            Some(dir) => Some(
+                Journal::create(dir, config.epoch, number)
+                    .map_err(|(path, error)| StartError::Journal(path, error))?,
+            ),
+            None => None,
+        };
+        let shard = ShardConfig { shard: number, seed: seeds.next_u64(), ..config.shard.clone() };
+        let outbox = Arc::clone(&outbox);
+        prepared.push((shard, Parts { number, poll, clock, links, mailbox, outbox, journal }));
+    }
+
+    let mut shared = Shared {
+        mailboxes: prepared.iter().map(|(_, parts)| Arc::clone(&parts.mailbox)).collect(),
+        threads: Mutex::default(),
+        ended: Arc::clone(&ended),
+        epoch: config.epoch,
+    };
+    for (shard, parts) in prepared {
+        let make = Arc::clone(&make);
+        let core = cores.next();
+        let count_out = CountOut {
+            mailbox: Arc::clone(&parts.mailbox),
+            outbox: Arc::clone(&outbox),
+            ended: Arc::clone(&ended),
+        };
+        let spawned: io::Result<_> =
+            thread::Builder::new().name(format!("carillon-{}", parts.number)).spawn(move || {
+                let _count_out = count_out;
+                if let Some(core) = core {
+                    // A wish: containers may forbid it, and the engine works without.
+                    core_affinity::set_for_current(core);
+                }
+                let core = make(parts.clock.now(), shard);
+                Shard::new(core, parts).run();
+            });
+        // Dropping `shared` ends the shards that run already.
+        let thread = spawned.map_err(StartError::System)?;
+        shared.threads.get_mut().expect("nobody else has it").push(thread);
+    }
+    Ok((EngineHandle { shared: Arc::new(shared) }, Reports { outbox }))
+}
+
+fn check(shard: &ShardConfig, tls: usize) -> Result<(), StartError> {
+    let endpoints = shard.endpoints.len();
+    if tls != endpoints {
+        return Err(StartError::Config(format!("{endpoints} endpoints, but TLS settings for {tls}")));
+    }
+    let mail_servers = shard.mail_servers.iter().map(|server| server.endpoint);
+    let used = mail_servers.chain(shard.push_services.iter().map(|PushService { endpoint, .. }| *endpoint));
+    match used.into_iter().find(|endpoint| usize::from(endpoint.0) >= endpoints) {
+        Some(endpoint) => {
+            Err(StartError::Config(format!("endpoint {} is used, but there are {endpoints}", endpoint.0)))
+        }
+        None => Ok(()),
+    }
+}

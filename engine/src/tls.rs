@@ -1,0 +1,126 @@
+//! TLS settings become rustls configurations, once at start.
+
+use std::sync::Arc;
+
+use carillon_core::shard::{CloseReason, Endpoint, Protocol};
+use rustls::client::Resumption;
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use rustls_pki_types::ServerName;
+
+use crate::settings::{StartError, TlsSettings};
+
+/// An endpoint, ready to connect to.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) host: Box<str>,
+    pub(crate) port: u16,
+    protocol: Protocol,
+    server_name: ServerName<'static>,
+    tls: Arc<ClientConfig>,
+}
+
+impl Target {
+    pub(crate) fn new(endpoint: &Endpoint, settings: &TlsSettings) -> Result<Target, StartError> {
+        let fail = |text: String| StartError::Tls { host: endpoint.host.clone(), text };
+        let mut roots = RootCertStore::empty();
+        if settings.web_roots {
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        for root in &settings.extra_roots {
+            roots
+                .add(root.clone())
+                .map_err(|error| fail(format!("a CA certificate cannot be used: {error}")))?;
+        }
+        if roots.is_empty() {
+            return Err(fail("no certificate authority is trusted: every connection would fail".into()));
+        }
+        let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| fail(error.to_string()))?
+            .with_root_certificates(roots);
+        let mut tls = match &settings.client {
+            Some((chain, key)) => {
+                builder.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|error| {
+                    fail(format!("the client certificate or its key cannot be used: {error}"))
+                })?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        tls.alpn_protocols = vec![alpn(endpoint.protocol).to_vec()];
+        let name = settings.server_name.as_deref().unwrap_or(&endpoint.host);
+        let server_name = ServerName::try_from(name.to_owned())
+            .map_err(|_| fail(format!("{name:?} is neither a host name nor an address")))?;
+        Ok(Target {
+            host: endpoint.host.clone(),
+            port: endpoint.port,
+            protocol: endpoint.protocol,
+            server_name,
+            tls: Arc::new(tls),
+        })
+    }
+
+    /// The same endpoint for another shard: shards do not contend for one cache of sessions.
+    pub(crate) fn for_shard(&self) -> Target {
+        let mut tls = ClientConfig::clone(&self.tls);
+        tls.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
+        Target { tls: Arc::new(tls), ..self.clone() }
+    }
+
+    /// Our side of a handshake.
+    pub(crate) fn client(&self) -> Result<ClientConnection, CloseReason> {
+        let mut client = ClientConnection::new(Arc::clone(&self.tls), self.server_name.clone())
+            .map_err(|error| close_reason(&error))?;
+        // What waits is bounded by whom it comes from: the core is drained only when nothing waits.
+        client.set_buffer_limit(None);
+        Ok(client)
+    }
+
+    /// Whether the server agreed on a protocol that we can speak.
+    pub(crate) fn check_alpn(&self, client: &ClientConnection) -> Result<(), CloseReason> {
+        match (self.protocol, client.alpn_protocol()) {
+            // Old front ends of Exchange know no ALPN and speak HTTP/1.1.
+            (Protocol::Http1, None) => Ok(()),
+            (protocol, Some(agreed)) if agreed == alpn(protocol) => Ok(()),
+            (Protocol::Http1 | Protocol::Http2, agreed) => {
+                let agreed = agreed.map_or("no protocol".into(), String::from_utf8_lossy);
+                let wanted = String::from_utf8_lossy(alpn(self.protocol));
+                let text = format!("the server agreed on {agreed} (ALPN), but {wanted} is needed");
+                Err(CloseReason::Tls(text.into()))
+            }
+        }
+    }
+}
+
+/// Which of the core's reasons a TLS failure is.
+pub(crate) fn close_reason(error: &rustls::Error) -> CloseReason {
+    match error {
+        rustls::Error::InvalidCertificate(why) => {
+            let advice = match why {
+                CertificateError::UnknownIssuer => {
+                    ": if its authority is your own, give that authority's certificate as ca_file"
+                }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    ": renew it on the server, or check this machine's clock"
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    ": check this machine's clock and the server's"
+                }
+                // rustls' words name the fault; there is no more general advice.
+                _ => "",
+            };
+            CloseReason::Untrusted(format!("{error}{advice}").into())
+        }
+        rustls::Error::NoCertificatesPresented => CloseReason::Untrusted(error.to_string().into()),
+        _ => CloseReason::Tls(error.to_string().into()),
+    }
+}
+
+fn alpn(protocol: Protocol) -> &'static [u8] {
+    match protocol {
+        Protocol::Http1 => b"http/1.1",
+        Protocol::Http2 => b"h2",
+    }
+}
+
+/// TLS sessions kept for resumption, per endpoint and shard.
+const SESSIONS_MAX: usize = 64;
