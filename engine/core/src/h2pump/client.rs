@@ -1,0 +1,651 @@
+//! The client's role.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
+use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use hashbrown::HashMap;
+
+use super::frame::{
+    CONNECTION_WINDOW_BYTES, FLAG_ACK, FLAG_END_STREAM, FrameHead, Piece, Scanner, code, kind, word,
+};
+use super::pipe::Pipe;
+use super::wake::{Flag, ReadySet};
+
+/// What a client's pump is built with.
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    /// Streams that may be open before the peer's SETTINGS have arrived.
+    pub initial_streams_max: usize,
+    /// Streams that may ever be open at once, whatever the peer allows. Worst-case memory is this times
+    /// (`answer_bytes_max` + one payload + 600 bytes), besides the pipe.
+    pub streams_max: usize,
+    /// Bytes of one response's body that are kept; the rest is refused.
+    pub answer_bytes_max: usize,
+    /// Bytes that may wait for [`ClientPump::drain`] before `h2` is held back.
+    pub output_bytes_max: usize,
+    /// Bytes from the peer that may wait because `h2` is held back; more closes the connection.
+    pub input_bytes_max: usize,
+}
+
+/// A request and where it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flight<T> {
+    /// What the caller gave it.
+    pub tag: T,
+    /// Its stream.
+    pub stream: u32,
+    /// Whether all of its bytes have left through [`ClientPump::drain`]. A request that has not wholly left cannot have
+    /// been processed (RFC 9113 §8.1: it is complete only with END_STREAM).
+    pub left: bool,
+}
+
+/// A response.
+#[derive(Clone, Debug)]
+pub struct Response {
+    /// `:status`.
+    pub status: u16,
+    /// The other fields.
+    pub headers: http::HeaderMap,
+    /// The body, or its beginning.
+    pub body: Vec<u8>,
+    /// Whether the body is whole: not cut by its bound nor by a reset.
+    pub whole: bool,
+}
+
+/// Why a request will get no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The peer's GOAWAY leaves this stream out (RFC 9113 §6.8): not processed.
+    NotProcessed,
+    /// RST_STREAM with this code; REFUSED_STREAM means not processed (RFC 9113 §8.7).
+    Reset(u32),
+    /// The connection failed.
+    Lost,
+}
+
+/// What happened on a client's connection.
+#[derive(Debug)]
+pub enum ClientEvent<T> {
+    /// A whole response (or its beginning: [`Response::whole`]).
+    Answered {
+        /// Whose.
+        flight: Flight<T>,
+        /// What.
+        response: Response,
+    },
+    /// No answer will come.
+    Failed {
+        /// Whose.
+        flight: Flight<T>,
+        /// Why.
+        failure: Failure,
+    },
+    /// The answer to [`ClientPump::ping`].
+    Pong,
+    /// The peer takes no more streams. Open ones up to `last_stream` may still be answered.
+    GoAway {
+        /// The lowest that the peer has named so far.
+        last_stream: u32,
+        /// Error code.
+        code: u32,
+        /// Debug data, cut at 248 bytes.
+        debug: Box<[u8]>,
+    },
+    /// The connection is over: drain what is left, then close. The last event; with the words of `h2` if it failed.
+    Closed {
+        /// What went wrong, without anything from a request.
+        error: Option<Box<str>>,
+    },
+}
+
+/// Why a request was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The connection is closed, or the peer went away.
+    Closed,
+    /// As many streams are open as are allowed.
+    Streams,
+    /// The connection's send window is too short for the body. Its HEADERS are held too, so that another connection can
+    /// take the request.
+    Window,
+    /// `h2` refuses the request as malformed.
+    Malformed,
+}
+
+/// An HTTP/2 client connection that is fed, drained and polled.
+#[derive(Debug)]
+pub struct ClientPump<T> {
+    pipe: Pipe,
+    connection: Option<Connection<Pipe, Bytes>>,
+    requests: Option<SendRequest<Bytes>>,
+    pings: Option<PingPong>,
+    connection_due: Arc<Flag>,
+    pong_due: Arc<Flag>,
+    ping_sent: bool,
+    ready: ReadySet,
+    slots: Vec<Option<Slot<T>>>,
+    free: Vec<usize>,
+    by_stream: HashMap<u32, usize>,
+    wire: Wire,
+    events: VecDeque<ClientEvent<T>>,
+    config: ClientConfig,
+}
+
+impl<T: Copy> ClientPump<T> {
+    /// A connection whose TLS handshake is done. The preface and our SETTINGS wait to be drained.
+    pub fn new(config: ClientConfig) -> ClientPump<T> {
+        let pipe = Pipe::new(config.output_bytes_max);
+        let handshake = builder(&config).handshake::<_, Bytes>(pipe.clone());
+        // All that the handshake waits for is room for the preface, and the pipe has it.
+        let done = pin!(handshake).poll(&mut Context::from_waker(Waker::noop()));
+        let (requests, mut connection) = match done {
+            Poll::Ready(Ok((requests, connection))) => (Some(requests), Some(connection)),
+            Poll::Ready(Err(_)) | Poll::Pending => (None, None),
+        };
+        let mut events = VecDeque::new();
+        if connection.is_none() {
+            events.push_back(ClientEvent::Closed { error: Some("no room for the preface".into()) });
+        }
+        let pings = connection.as_mut().and_then(Connection::ping_pong);
+        let mut pump = ClientPump {
+            pipe,
+            connection,
+            requests,
+            pings,
+            connection_due: Arc::default(),
+            pong_due: Arc::default(),
+            ping_sent: false,
+            ready: ReadySet::new(config.streams_max),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_stream: HashMap::new(),
+            wire: Wire::new(),
+            events,
+            config,
+        };
+        pump.connection_due.raise();
+        pump.run();
+        pump
+    }
+
+    /// Takes bytes from the wire, cut anywhere.
+    pub fn feed(&mut self, data: &[u8]) {
+        if self.connection.is_none() {
+            return;
+        }
+        if let Some(event) = self.wire.see_input(data) {
+            self.events.push_back(event);
+        }
+        self.pipe.lock().input.extend_from_slice(data);
+        self.connection_due.raise();
+        self.run();
+        if self.pipe.lock().input.len() > self.config.input_bytes_max {
+            self.close(Some("the peer sends without reading".into()));
+        }
+    }
+
+    /// Appends at most `bytes_max` bytes for the wire to `out`. True: there is more.
+    pub fn drain(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        let was_blocked = {
+            let mut buffers = self.pipe.lock();
+            let taken = buffers.output.len().min(bytes_max);
+            out.extend_from_slice(&buffers.output[..taken]);
+            buffers.output.advance(taken);
+            self.wire.drained += taken as u64;
+            self.wire.scanned_at -= taken;
+            std::mem::take(&mut buffers.blocked)
+        };
+        while let Some((position, stream)) = self.wire.ends.front().copied()
+            && position <= self.wire.drained
+        {
+            self.wire.ends.pop_front();
+            if let Some(slot) = self.slot_of(stream) {
+                slot.left = true;
+            }
+        }
+        if was_blocked {
+            self.connection_due.raise();
+            self.run();
+        }
+        !self.pipe.lock().output.is_empty()
+    }
+
+    /// Sends a request with its whole body. It is buffered at once and leaves through [`ClientPump::drain`].
+    pub fn open(&mut self, head: http::Request<()>, body: Bytes, tag: T) -> Result<u32, OpenError> {
+        if self.in_flight() >= self.streams_max() {
+            return Err(OpenError::Streams);
+        }
+        if (body.len() as i64) > self.send_window() {
+            return Err(OpenError::Window);
+        }
+        if self.wire.last_stream.is_some() {
+            return Err(OpenError::Closed);
+        }
+        let requests = self.requests.as_mut().ok_or(OpenError::Closed)?;
+        let unsent = body.len();
+        let sent = requests.send_request(head, body.is_empty());
+        let (response, mut sender) = sent.map_err(|_| OpenError::Malformed)?;
+        let stream = response.stream_id().as_u32();
+        if !body.is_empty() {
+            sender.send_data(body, true).map_err(|_| OpenError::Closed)?;
+        }
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        let state = State::Waiting(response);
+        self.slots[index] = Some(Slot { tag, stream, sender, state, unsent, left: false });
+        self.by_stream.insert(stream, index);
+        self.wire.unsent += unsent;
+        self.ready.raise(index);
+        self.run();
+        Ok(stream)
+    }
+
+    /// Gives a request up: RST_STREAM with CANCEL. A late answer is swallowed. `None`: it was settled before.
+    pub fn cancel(&mut self, stream: u32) -> Option<Flight<T>> {
+        let index = *self.by_stream.get(&stream)?;
+        if let Some(slot) = self.slots[index].as_mut() {
+            slot.sender.send_reset(Reason::CANCEL);
+        }
+        let flight = self.release(index);
+        self.run();
+        flight
+    }
+
+    /// The next event.
+    pub fn poll(&mut self) -> Option<ClientEvent<T>> {
+        self.events.pop_front()
+    }
+
+    /// Sends a PING, unless one is still unanswered.
+    pub fn ping(&mut self) {
+        if let Some(pings) = self.pings.as_mut()
+            && !self.ping_sent
+            && pings.send_ping(Ping::opaque()).is_ok()
+        {
+            self.ping_sent = true;
+            self.pong_due.raise();
+            self.connection_due.raise();
+            self.run();
+        }
+    }
+
+    /// Requests without an answer.
+    pub fn in_flight(&self) -> usize {
+        self.by_stream.len()
+    }
+
+    /// Streams that may be open at once now: the peer's newest SETTINGS, within our own bound.
+    pub fn streams_max(&self) -> usize {
+        let peer = self.requests.as_ref().map_or(0, SendRequest::current_max_send_streams);
+        peer.min(self.config.streams_max)
+    }
+
+    /// Bytes of the connection's send window that no request has claimed. Negative after an early answer at worst.
+    pub fn send_window(&self) -> i64 {
+        self.wire.send_window - self.wire.unsent as i64
+    }
+
+    /// Whether the peer's first SETTINGS have arrived.
+    pub fn has_settings(&self) -> bool {
+        self.wire.settings_seen
+    }
+
+    /// Whether so much waits to be drained that `h2` is held back.
+    pub fn is_clogged(&self) -> bool {
+        self.pipe.lock().output.len() >= self.config.output_bytes_max
+    }
+
+    /// Requests opened since the beginning.
+    pub fn opened(&self) -> u64 {
+        self.wire.opened
+    }
+
+    /// The transport is gone. Every open request fails; [`ClientEvent::Closed`] is the last event.
+    pub fn closed(&mut self) {
+        if self.connection.is_some() {
+            // Bytes that came before the end may still hold answers; then h2 sees the end.
+            self.pipe.lock().eof = true;
+            self.connection_due.raise();
+            self.run();
+        }
+        self.close(None);
+    }
+
+    /// Polls whatever has its bit set until nothing has.
+    fn run(&mut self) {
+        loop {
+            let mut idle = true;
+            if self.connection_due.take() {
+                idle = false;
+                self.poll_connection();
+            }
+            while let Some(index) = self.ready.take() {
+                idle = false;
+                self.poll_slot(index);
+            }
+            if self.ping_sent && self.pong_due.take() {
+                idle = false;
+                self.poll_pong();
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn poll_connection(&mut self) {
+        let Some(connection) = self.connection.as_mut() else { return };
+        let waker = Waker::from(Arc::clone(&self.connection_due));
+        let done = Pin::new(connection).poll(&mut Context::from_waker(&waker));
+        {
+            let buffers = self.pipe.lock();
+            self.wire.see_output(&buffers.output, &mut self.slots, &self.by_stream);
+        }
+        match done {
+            Poll::Pending => {}
+            Poll::Ready(Ok(())) => self.close(None),
+            Poll::Ready(Err(error)) => self.close(Some(words(&error))),
+        }
+    }
+
+    fn poll_slot(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        let waker = self.ready.waker(index);
+        let mut cx = Context::from_waker(&waker);
+        let Poll::Ready(done) = slot.poll(&mut cx, self.config.answer_bytes_max) else { return };
+        let Some(flight) = self.release(index) else { return };
+        self.events.push_back(match done {
+            Ok(response) => ClientEvent::Answered { flight, response },
+            Err(error) => ClientEvent::Failed { flight, failure: self.wire.failure(flight.stream, &error) },
+        });
+    }
+
+    fn poll_pong(&mut self) {
+        let Some(pings) = self.pings.as_mut() else { return };
+        let waker = Waker::from(Arc::clone(&self.pong_due));
+        match pings.poll_pong(&mut Context::from_waker(&waker)) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(_)) => {
+                self.ping_sent = false;
+                self.events.push_back(ClientEvent::Pong);
+            }
+            // The connection says why.
+            Poll::Ready(Err(_)) => self.ping_sent = false,
+        }
+    }
+
+    /// Fails what is open and says so, once.
+    fn close(&mut self, error: Option<Box<str>>) {
+        if self.connection.take().is_none() {
+            return;
+        }
+        self.requests = None;
+        self.pings = None;
+        // Answers that h2 had already taken in come first.
+        while let Some(index) = self.ready.take() {
+            self.poll_slot(index);
+        }
+        for index in 0..self.slots.len() {
+            if let Some(flight) = self.release(index) {
+                let failure = self.wire.lost(flight.stream);
+                self.events.push_back(ClientEvent::Failed { flight, failure });
+            }
+        }
+        self.events.push_back(ClientEvent::Closed { error });
+    }
+
+    fn slot_of(&mut self, stream: u32) -> Option<&mut Slot<T>> {
+        self.slots[*self.by_stream.get(&stream)?].as_mut()
+    }
+
+    fn release(&mut self, index: usize) -> Option<Flight<T>> {
+        let slot = self.slots[index].take()?;
+        self.by_stream.remove(&slot.stream);
+        self.free.push(index);
+        // What h2 had not framed yet, it frames no more.
+        self.wire.unsent -= slot.unsent;
+        Some(Flight { tag: slot.tag, stream: slot.stream, left: slot.left })
+    }
+}
+
+/// One request without an answer.
+#[derive(Debug)]
+struct Slot<T> {
+    tag: T,
+    stream: u32,
+    sender: SendStream<Bytes>,
+    state: State,
+    /// Body bytes that `h2` has not put into frames yet.
+    unsent: usize,
+    left: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Waiting(ResponseFuture),
+    Reading { content: RecvStream, response: Response },
+    Settled,
+}
+
+impl<T> Slot<T> {
+    fn poll(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Response, h2::Error>> {
+        loop {
+            match &mut self.state {
+                State::Waiting(future) => {
+                    let head = std::task::ready!(Pin::new(future).poll(cx))?;
+                    let (head, content) = head.into_parts();
+                    let response = Response {
+                        status: head.status.as_u16(),
+                        headers: head.headers,
+                        body: Vec::new(),
+                        whole: false,
+                    };
+                    self.state = State::Reading { content, response };
+                }
+                State::Reading { content, response } => {
+                    let part = match content.poll_data(cx) {
+                        Poll::Pending if content.is_end_stream() => None,
+                        Poll::Pending => return Poll::Pending,
+                        Poll::Ready(part) => part,
+                    };
+                    let go_on = match part {
+                        Some(Ok(part)) => {
+                            // Read at once and credited at once: the peer never waits for us.
+                            let _ = content.flow_control().release_capacity(part.len());
+                            let room = bytes_max - response.body.len();
+                            response.body.extend_from_slice(&part[..part.len().min(room)]);
+                            part.len() <= room
+                        }
+                        // A server that needs no more of the request ends it so after its answer (RFC 9113 §8.1).
+                        Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => {
+                            response.whole = true;
+                            false
+                        }
+                        // The status has come: that much is known.
+                        Some(Err(_)) => false,
+                        None => {
+                            response.whole = true;
+                            false
+                        }
+                    };
+                    if !go_on {
+                        return Poll::Ready(self.answer());
+                    }
+                }
+                State::Settled => return Poll::Pending,
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Result<Response, h2::Error> {
+        match std::mem::replace(&mut self.state, State::Settled) {
+            State::Reading { response, .. } => Ok(response),
+            State::Waiting(_) | State::Settled => Err(Reason::INTERNAL_ERROR.into()),
+        }
+    }
+}
+
+/// What the scanners saw pass by.
+#[derive(Debug)]
+struct Wire {
+    input: Scanner,
+    output: Scanner,
+    /// Output bytes that were drained since the beginning.
+    drained: u64,
+    /// How far into the waiting output the scanner has looked.
+    scanned_at: usize,
+    /// Where requests end: position since the beginning, stream. Only what is not yet drained.
+    ends: VecDeque<(u64, u32)>,
+    /// The connection's window for DATA (RFC 9113 §6.9), without what is not yet framed.
+    send_window: i64,
+    unsent: usize,
+    opened: u64,
+    settings_seen: bool,
+    last_stream: Option<u32>,
+}
+
+impl Wire {
+    fn new() -> Wire {
+        Wire {
+            input: Scanner::of_server(),
+            output: Scanner::of_client(),
+            drained: 0,
+            scanned_at: 0,
+            ends: VecDeque::new(),
+            send_window: i64::from(CONNECTION_WINDOW_BYTES),
+            unsent: 0,
+            opened: 0,
+            settings_seen: false,
+            last_stream: None,
+        }
+    }
+
+    /// Whether a rule was broken in them is for `h2` to say, which sees the same bytes.
+    fn see_input<T>(&mut self, mut data: &[u8]) -> Option<ClientEvent<T>> {
+        let mut event = None;
+        while let Some(piece) = self.input.next(&mut data) {
+            let Piece::End(head) = piece else { continue };
+            let payload = self.input.kept();
+            match head.kind {
+                kind::SETTINGS if head.flags & FLAG_ACK == 0 => self.settings_seen = true,
+                kind::WINDOW_UPDATE if head.stream == 0 => {
+                    self.send_window += i64::from(word(payload, 0).unwrap_or(0) & 0x7fff_ffff);
+                }
+                kind::GOAWAY => {
+                    // A peer may lower its last stream, never raise it.
+                    let named = word(payload, 0).unwrap_or(0) & 0x7fff_ffff;
+                    let last_stream = self.last_stream.map_or(named, |before| before.min(named));
+                    self.last_stream = Some(last_stream);
+                    let code = word(payload, 1).unwrap_or(code::PROTOCOL_ERROR);
+                    let debug = payload.get(8..).unwrap_or_default().into();
+                    event = Some(ClientEvent::GoAway { last_stream, code, debug });
+                }
+                _ => {}
+            }
+        }
+        event
+    }
+
+    fn see_output<T>(
+        &mut self,
+        output: &[u8],
+        slots: &mut [Option<Slot<T>>],
+        by_stream: &HashMap<u32, usize>,
+    ) {
+        let mut rest = &output[self.scanned_at..];
+        while let Some(piece) = self.output.next(&mut rest) {
+            match piece {
+                Piece::Head(head) => self.see_head(head, slots, by_stream),
+                Piece::End(head) => {
+                    let data = head.is(kind::DATA, FLAG_END_STREAM);
+                    if data || head.is(kind::HEADERS, FLAG_END_STREAM) {
+                        let position = self.drained + (output.len() - rest.len()) as u64;
+                        self.ends.push_back((position, head.stream));
+                    }
+                }
+                Piece::Preface(_) | Piece::Payload(_) => {}
+            }
+        }
+        self.scanned_at = output.len();
+    }
+
+    fn see_head<T>(
+        &mut self,
+        head: FrameHead,
+        slots: &mut [Option<Slot<T>>],
+        by_stream: &HashMap<u32, usize>,
+    ) {
+        match head.kind {
+            kind::HEADERS => self.opened += 1,
+            kind::DATA => {
+                self.send_window -= i64::from(head.length);
+                let slot = by_stream.get(&head.stream).and_then(|index| slots[*index].as_mut());
+                if let Some(slot) = slot {
+                    let framed = (head.length as usize).min(slot.unsent);
+                    slot.unsent -= framed;
+                    self.unsent -= framed;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn failure(&self, stream: u32, error: &h2::Error) -> Failure {
+        match error.reason() {
+            Some(reason) if error.is_reset() && error.is_remote() => Failure::Reset(reason.into()),
+            Some(_) | None => self.lost(stream),
+        }
+    }
+
+    fn lost(&self, stream: u32) -> Failure {
+        match self.last_stream {
+            Some(last_stream) if stream > last_stream => Failure::NotProcessed,
+            Some(_) | None => Failure::Lost,
+        }
+    }
+}
+
+fn builder(config: &ClientConfig) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_max_send_streams(config.initial_streams_max)
+        // h2 reads a clock for streams that were reset; a time that never comes makes it of no effect.
+        .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
+        .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+        // Late answers to requests given up are not the peer's fault.
+        .max_local_error_reset_streams(None)
+        .enable_push(false)
+        .initial_window_size(ANSWER_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_ANSWER_WINDOW_BYTES)
+        .max_header_list_size(ANSWER_HEADER_LIST_BYTES_MAX);
+    builder
+}
+
+/// What `h2` says of a connection's end: its own words and code, and the peer's debug data.
+pub(super) fn words(error: &h2::Error) -> Box<str> {
+    error.to_string().chars().take(ERROR_TEXT_CHARS_MAX).collect::<String>().into()
+}
+
+/// Requests given up whose late answers are swallowed; later ones are reset one by one.
+const RESET_STREAMS_MAX: usize = 1_024;
+
+/// Window for one answer. Answers are below 200 bytes; a giant one is cut off long before.
+const ANSWER_WINDOW_BYTES: u32 = 65_535;
+
+/// Window for all answers together: never the bottleneck.
+const CONNECTION_ANSWER_WINDOW_BYTES: u32 = 1 << 20;
+
+/// Decoded size of an answer's header fields.
+const ANSWER_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
+
+/// Words about a failed connection, for a log line.
+const ERROR_TEXT_CHARS_MAX: usize = 300;

@@ -1,0 +1,755 @@
+//! The server's role: the ground that simulated providers stand on.
+//!
+//! `h2` parses, checks and answers; what a strict or faulty provider needs beyond it is done on the frames between `h2`
+//! and the wire: SETTINGS in mid-connection (and the limit of streams that follows from them), GOAWAY with any last
+//! stream and debug data, the connection's flow-control window under a policy of ours, unanswered PINGs, raw bytes.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use h2::server::{Builder, Connection, Handshake, SendResponse};
+use h2::{Reason, RecvStream};
+use hashbrown::HashMap;
+
+use super::client::words;
+use super::frame::{
+    CONNECTION_WINDOW_BYTES, FLAG_ACK, FrameHead, Piece, SETTING_MAX_CONCURRENT_STREAMS, Scanner, code,
+    frame, kind, word,
+};
+use super::pipe::Pipe;
+use super::wake::{Flag, ReadySet};
+
+/// What a server's pump is built with.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// SETTINGS_MAX_CONCURRENT_STREAMS of the first SETTINGS; `None` leaves it out (no limit).
+    pub streams_max: Option<u32>,
+    /// SETTINGS_INITIAL_WINDOW_SIZE, in bytes.
+    pub stream_window_bytes: u32,
+    /// SETTINGS_HEADER_TABLE_SIZE, in bytes; `None` leaves it out (4,096).
+    pub header_table_bytes: Option<u32>,
+    /// SETTINGS_MAX_HEADER_LIST_SIZE, in bytes. Larger requests are answered with 431 by `h2`.
+    pub header_list_bytes_max: u32,
+    /// When the client gets credit back on the connection's window, which begins with 65,535 bytes.
+    pub window: WindowPolicy,
+    /// Bytes of one request's body that are kept; a larger one is told of when it passes this ([`Request::whole`]).
+    pub body_bytes_max: usize,
+    /// Bytes that may wait for [`ServerPump::drain`] before `h2` is held back.
+    pub output_bytes_max: usize,
+}
+
+impl Default for ServerConfig {
+    /// What has been seen of APNs with certificate authentication.
+    fn default() -> ServerConfig {
+        ServerConfig {
+            streams_max: Some(1_000),
+            stream_window_bytes: 65_535,
+            header_table_bytes: Some(4_096),
+            header_list_bytes_max: 8_000,
+            window: WindowPolicy::AtHalf,
+            body_bytes_max: 16 * 1024,
+            output_bytes_max: 256 * 1024,
+        }
+    }
+}
+
+/// When the client gets credit back on the connection's window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WindowPolicy {
+    /// With every DATA frame.
+    Immediate,
+    /// When half of the window is used up.
+    AtHalf,
+    /// When [`ServerPump::grant`] is called.
+    Manual,
+}
+
+/// A request whose body has come.
+#[derive(Debug)]
+pub struct Request {
+    /// Its stream.
+    pub stream: u32,
+    /// Method, URI (with scheme and authority), header fields.
+    pub head: http::request::Parts,
+    /// The body, at most [`ServerConfig::body_bytes_max`] bytes of it.
+    pub body: Vec<u8>,
+    /// False: the body is larger, and the rest of it is thrown away as it comes.
+    pub whole: bool,
+}
+
+/// What happened on a server's connection.
+#[derive(Debug)]
+pub enum ServerEvent {
+    /// A request to be answered.
+    Request(Box<Request>),
+    /// The client reset a stream that had no answer yet.
+    Cancelled {
+        /// Which.
+        stream: u32,
+        /// Its error code.
+        code: u32,
+    },
+    /// The client broke a rule that this pump looks after; what was done about it is in the variant's text.
+    Violation(Violation),
+    /// The client answered [`ServerPump::ping`].
+    Pong,
+    /// The client sent GOAWAY.
+    WentAway {
+        /// Its error code.
+        code: u32,
+    },
+    /// The connection is over: drain what is left, then close. The last event; with the words of `h2` if it failed.
+    Closed {
+        /// What went wrong.
+        error: Option<Box<str>>,
+    },
+}
+
+/// A rule that a client broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// More streams than SETTINGS_MAX_CONCURRENT_STREAMS; reset with REFUSED_STREAM.
+    TooManyStreams {
+        /// The stream that was too many.
+        stream: u32,
+        /// The limit.
+        limit: u32,
+    },
+    /// More DATA than the connection's window; GOAWAY with FLOW_CONTROL_ERROR was sent.
+    WindowOverrun,
+    /// A PRIORITY frame (Apple: do not send); otherwise ignored.
+    Priority,
+}
+
+/// An answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer<'a> {
+    /// `:status`.
+    pub status: u16,
+    /// Other fields; names in lower case.
+    pub headers: &'a [(&'a str, &'a str)],
+    /// The body; empty: END_STREAM stands on HEADERS.
+    pub body: &'a [u8],
+    /// Bytes per DATA frame; 0: as few frames as possible.
+    pub data_bytes_max: usize,
+    /// END_STREAM stands on an empty DATA frame of its own.
+    pub empty_tail: bool,
+}
+
+/// Why an answer could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RespondError {
+    /// The stream is gone: answered, reset, or the connection is closed.
+    Gone,
+    /// Status or fields cannot stand in a response.
+    Malformed,
+}
+
+/// An HTTP/2 server connection that is fed, drained and polled.
+#[derive(Debug)]
+pub struct ServerPump {
+    pipe: Pipe,
+    stage: Stage,
+    connection_due: Arc<Flag>,
+    ready: ReadySet,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    by_stream: HashMap<u32, usize>,
+    input: Scanner,
+    dropping_input: bool,
+    wire: Wire,
+    output: BytesMut,
+    events: VecDeque<ServerEvent>,
+    config: ServerConfig,
+}
+
+enum Stage {
+    Handshaking(Handshake<Pipe, Bytes>),
+    Open(Connection<Pipe, Bytes>),
+    Closed,
+}
+
+impl std::fmt::Debug for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stage::Handshaking(_) => "Handshaking",
+            Stage::Open(_) => "Open",
+            Stage::Closed => "Closed",
+        })
+    }
+}
+
+impl ServerPump {
+    /// A connection whose TLS handshake is done. Our SETTINGS wait to be drained.
+    pub fn new(config: ServerConfig) -> ServerPump {
+        let pipe = Pipe::new(config.output_bytes_max);
+        let mut pump = ServerPump {
+            stage: Stage::Handshaking(builder(&config).handshake(pipe.clone())),
+            pipe,
+            connection_due: Arc::default(),
+            ready: ReadySet::new(SLOTS_MAX),
+            slots: Vec::new(),
+            free: Vec::new(),
+            by_stream: HashMap::new(),
+            input: Scanner::of_client(),
+            dropping_input: false,
+            wire: Wire::new(&config),
+            output: BytesMut::new(),
+            events: VecDeque::new(),
+            config,
+        };
+        pump.connection_due.raise();
+        pump.run();
+        pump
+    }
+
+    /// Takes bytes from the wire, cut anywhere.
+    pub fn feed(&mut self, mut data: &[u8]) {
+        while let Some(piece) = self.input.next(&mut data) {
+            match piece {
+                Piece::Preface(bytes) => self.pipe.lock().input.extend_from_slice(bytes),
+                Piece::Head(head) => {
+                    let pong = head.is(kind::PING, FLAG_ACK) && self.wire.ping_sent;
+                    self.dropping_input = pong || self.wire.see_input_head(head, &mut self.events);
+                    if !self.dropping_input {
+                        self.pipe.lock().input.extend_from_slice(&head.encode());
+                    }
+                }
+                Piece::Payload(bytes) => {
+                    if !self.dropping_input {
+                        self.pipe.lock().input.extend_from_slice(bytes);
+                    }
+                }
+                Piece::End(head) => {
+                    self.wire.see_input_end(head, self.input.kept(), &mut self.events);
+                }
+            }
+        }
+        self.connection_due.raise();
+        self.run();
+    }
+
+    /// Appends at most `bytes_max` bytes for the wire to `out`. True: there is more.
+    pub fn drain(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        let taken = self.output.len().min(bytes_max);
+        out.extend_from_slice(&self.output[..taken]);
+        self.output.advance(taken);
+        self.connection_due.raise();
+        self.run();
+        !self.output.is_empty()
+    }
+
+    /// The next event.
+    pub fn poll(&mut self) -> Option<ServerEvent> {
+        self.events.pop_front()
+    }
+
+    /// Answers a request. When its body has not wholly come, `h2` ends the stream with RST_STREAM NO_ERROR after the
+    /// answer.
+    ///
+    /// # Errors
+    /// See [`RespondError`].
+    pub fn respond(&mut self, stream: u32, answer: &Answer<'_>) -> Result<(), RespondError> {
+        let head = answer_head(answer).ok_or(RespondError::Malformed)?;
+        let index = *self.by_stream.get(&stream).ok_or(RespondError::Gone)?;
+        let Some(mut slot) = self.release(index) else { return Err(RespondError::Gone) };
+        let end = answer.body.is_empty() && !answer.empty_tail;
+        let sent = slot.responder.send_response(head, end);
+        let mut sender = sent.map_err(|_| RespondError::Gone)?;
+        if !end {
+            let piece_bytes = match answer.data_bytes_max {
+                0 => answer.body.len().max(1),
+                bytes_max => bytes_max,
+            };
+            let pieces = answer.body.len().div_ceil(piece_bytes);
+            for (index, piece) in answer.body.chunks(piece_bytes).enumerate() {
+                let last = index + 1 == pieces && !answer.empty_tail;
+                sender.send_data(Bytes::copy_from_slice(piece), last).map_err(|_| RespondError::Gone)?;
+            }
+            if answer.empty_tail {
+                sender.send_data(Bytes::new(), true).map_err(|_| RespondError::Gone)?;
+            }
+        }
+        drop(sender);
+        drop(slot);
+        self.run();
+        Ok(())
+    }
+
+    /// Ends a stream with RST_STREAM. False: it was gone.
+    pub fn reset(&mut self, stream: u32, code: u32) -> bool {
+        let Some(index) = self.by_stream.get(&stream).copied() else { return false };
+        if let Some(mut slot) = self.release(index) {
+            slot.responder.send_reset(Reason::from(code));
+        }
+        self.run();
+        true
+    }
+
+    /// Sends GOAWAY. Later streams are ignored; earlier ones may still be answered. `2^31 - 1` and NO_ERROR begin a
+    /// graceful close (RFC 9113 §6.8), a second call with [`ServerPump::last_stream`] completes it. Closing the
+    /// transport is the caller's.
+    pub fn goaway(&mut self, last_stream: u32, code: u32, debug: &[u8]) {
+        let mut payload = Vec::with_capacity(8 + debug.len());
+        payload.extend_from_slice(&last_stream.to_be_bytes());
+        payload.extend_from_slice(&code.to_be_bytes());
+        payload.extend_from_slice(debug);
+        self.wire.last_allowed = self.wire.last_allowed.min(last_stream);
+        self.raw(&frame(kind::GOAWAY, 0, 0, &payload));
+    }
+
+    /// The newest stream that the client has opened; 0 before the first.
+    pub fn last_stream(&self) -> u32 {
+        self.wire.last_stream
+    }
+
+    /// Changes SETTINGS_MAX_CONCURRENT_STREAMS. The client is held to it once it has acknowledged.
+    pub fn set_streams_max(&mut self, streams_max: u32) {
+        self.send_settings(&[(SETTING_MAX_CONCURRENT_STREAMS, streams_max)]);
+    }
+
+    /// Sends SETTINGS with these entries (identifier, value).
+    pub fn send_settings(&mut self, entries: &[(u16, u32)]) {
+        let mut payload = Vec::with_capacity(entries.len() * 6);
+        let mut streams_max = None;
+        for (id, value) in entries {
+            payload.extend_from_slice(&id.to_be_bytes());
+            payload.extend_from_slice(&value.to_be_bytes());
+            if *id == SETTING_MAX_CONCURRENT_STREAMS {
+                streams_max = Some(*value);
+            }
+        }
+        let sent = SettingsSent { by_h2: false, streams_max };
+        self.wire.inserts.push_back((frame(kind::SETTINGS, 0, 0, &payload), Some(sent)));
+        self.run();
+    }
+
+    /// Gives the client credit on the connection's window, in bytes, whatever the policy.
+    pub fn grant(&mut self, bytes: u32) {
+        if bytes > 0 {
+            self.wire.grant(bytes);
+            self.run();
+        }
+    }
+
+    /// Bytes received that the client has got no credit for.
+    pub fn owed(&self) -> u32 {
+        self.wire.owed
+    }
+
+    /// Sends a PING.
+    pub fn ping(&mut self) {
+        self.wire.ping_sent = true;
+        self.raw(&frame(kind::PING, 0, 0, b"carillon"));
+    }
+
+    /// Whether the client's PINGs are answered; they are from the beginning.
+    pub fn set_answers_pings(&mut self, answers: bool) {
+        self.wire.answers_pings = answers;
+    }
+
+    /// Puts bytes on the wire between two frames: frames that `h2` would never send, or no frames at all.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.wire.inserts.push_back((bytes.to_vec(), None));
+        self.run();
+    }
+
+    /// Requests without an answer.
+    pub fn streams_open(&self) -> usize {
+        self.by_stream.len()
+    }
+
+    /// Whether the client has acknowledged all of our SETTINGS.
+    pub fn is_acknowledged(&self) -> bool {
+        self.wire.unacknowledged.is_empty() && self.wire.settings_written
+    }
+
+    /// The transport is gone.
+    pub fn closed(&mut self) {
+        self.pipe.lock().eof = true;
+        self.connection_due.raise();
+        self.run();
+        self.close(None);
+    }
+
+    fn run(&mut self) {
+        loop {
+            let mut idle = true;
+            if self.connection_due.take() {
+                idle = false;
+                self.poll_connection();
+            }
+            while let Some(index) = self.ready.take() {
+                idle = false;
+                self.poll_slot(index);
+            }
+            if self.output.len() < self.config.output_bytes_max {
+                let mut buffers = self.pipe.lock();
+                let written = buffers.output.split();
+                if std::mem::take(&mut buffers.blocked) {
+                    self.connection_due.raise();
+                    idle = false;
+                }
+                drop(buffers);
+                self.wire.write(&written, &mut self.output);
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn poll_connection(&mut self) {
+        let waker = Waker::from(Arc::clone(&self.connection_due));
+        let mut cx = Context::from_waker(&waker);
+        if let Stage::Handshaking(handshake) = &mut self.stage {
+            match Pin::new(handshake).poll(&mut cx) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(connection)) => self.stage = Stage::Open(connection),
+                Poll::Ready(Err(error)) => return self.close(Some(words(&error))),
+            }
+        }
+        while let Stage::Open(connection) = &mut self.stage {
+            match connection.poll_accept(&mut cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok((request, responder)))) => self.accept(request, responder),
+                Poll::Ready(Some(Err(error))) => self.close(Some(words(&error))),
+                Poll::Ready(None) => self.close(None),
+            }
+        }
+    }
+
+    fn accept(&mut self, request: http::Request<RecvStream>, mut responder: SendResponse<Bytes>) {
+        let stream = responder.stream_id().as_u32();
+        let limit = self.wire.streams_max();
+        let ignored = stream > self.wire.last_allowed;
+        if !ignored && self.by_stream.len() >= limit as usize {
+            responder.send_reset(Reason::REFUSED_STREAM);
+            let violation = Violation::TooManyStreams { stream, limit };
+            self.events.push_back(ServerEvent::Violation(violation));
+            return;
+        }
+        let (head, content) = request.into_parts();
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None if self.slots.len() < SLOTS_MAX => {
+                self.slots.push(None);
+                self.slots.len() - 1
+            }
+            None => return responder.send_reset(Reason::REFUSED_STREAM),
+        };
+        let state = if ignored {
+            State::Ignoring
+        } else {
+            State::Reading(Box::new(Request { stream, head, body: Vec::new(), whole: true }))
+        };
+        self.slots[index] = Some(Slot { stream, content, responder, state });
+        if !ignored {
+            self.by_stream.insert(stream, index);
+        }
+        self.ready.raise(index);
+    }
+
+    fn poll_slot(&mut self, index: usize) {
+        let Some(slot) = self.slots.get_mut(index).and_then(Option::as_mut) else { return };
+        let waker = self.ready.waker(index);
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match slot.content.poll_data(&mut cx) {
+                Poll::Ready(Some(Ok(part))) => {
+                    let _ = slot.content.flow_control().release_capacity(part.len());
+                    if let Some(request) = slot.take_part(&part, self.config.body_bytes_max) {
+                        self.events.push_back(ServerEvent::Request(request));
+                    }
+                }
+                Poll::Ready(Some(Err(error))) => return self.cancelled(index, &error),
+                Poll::Pending if !slot.content.is_end_stream() => return,
+                Poll::Pending | Poll::Ready(None) => break,
+            }
+        }
+        if let Some(request) = slot.take_request() {
+            self.events.push_back(ServerEvent::Request(request));
+        }
+        match slot.responder.poll_reset(&mut cx) {
+            Poll::Pending => {}
+            Poll::Ready(Ok(reason)) => self.cancelled(index, &reason.into()),
+            Poll::Ready(Err(error)) => self.cancelled(index, &error),
+        }
+    }
+
+    fn cancelled(&mut self, index: usize, error: &h2::Error) {
+        let Some(slot) = self.release(index) else { return };
+        let code = error.reason().map_or(code::INTERNAL_ERROR, u32::from);
+        if slot.stream <= self.wire.last_allowed {
+            self.events.push_back(ServerEvent::Cancelled { stream: slot.stream, code });
+        }
+    }
+
+    fn release(&mut self, index: usize) -> Option<Slot> {
+        let slot = self.slots[index].take()?;
+        self.by_stream.remove(&slot.stream);
+        self.free.push(index);
+        Some(slot)
+    }
+
+    fn close(&mut self, error: Option<Box<str>>) {
+        if matches!(self.stage, Stage::Closed) {
+            return;
+        }
+        self.stage = Stage::Closed;
+        self.slots.clear();
+        self.free.clear();
+        self.by_stream.clear();
+        self.events.push_back(ServerEvent::Closed { error });
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    stream: u32,
+    content: RecvStream,
+    responder: SendResponse<Bytes>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The body is coming.
+    Reading(Box<Request>),
+    /// The request was handed out.
+    Handed,
+    /// Opened after our GOAWAY.
+    Ignoring,
+}
+
+impl Slot {
+    fn take_part(&mut self, part: &[u8], bytes_max: usize) -> Option<Box<Request>> {
+        let State::Reading(request) = &mut self.state else { return None };
+        let room = bytes_max - request.body.len();
+        request.body.extend_from_slice(&part[..part.len().min(room)]);
+        request.whole = part.len() <= room;
+        if request.whole { None } else { self.take_request() }
+    }
+
+    fn take_request(&mut self) -> Option<Box<Request>> {
+        match std::mem::replace(&mut self.state, State::Handed) {
+            State::Reading(request) => Some(request),
+            State::Handed => None,
+            State::Ignoring => {
+                self.state = State::Ignoring;
+                None
+            }
+        }
+    }
+}
+
+/// What is done on the frames between `h2` and the wire.
+#[derive(Debug)]
+struct Wire {
+    output: Scanner,
+    dropping_output: bool,
+    /// Appended to the first SETTINGS.
+    first_streams_max: Option<u32>,
+    settings_written: bool,
+    unacknowledged: VecDeque<SettingsSent>,
+    /// The limit that the client has acknowledged; none before.
+    acknowledged_streams_max: u32,
+    /// Frames of ours that wait for a frame's end.
+    inserts: VecDeque<(Vec<u8>, Option<SettingsSent>)>,
+    policy: WindowPolicy,
+    /// What the client may still send on the connection.
+    window: i64,
+    owed: u32,
+    last_stream: u32,
+    last_allowed: u32,
+    ping_sent: bool,
+    answers_pings: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct SettingsSent {
+    by_h2: bool,
+    streams_max: Option<u32>,
+}
+
+impl Wire {
+    fn new(config: &ServerConfig) -> Wire {
+        Wire {
+            output: Scanner::of_server(),
+            dropping_output: false,
+            first_streams_max: config.streams_max,
+            settings_written: false,
+            unacknowledged: VecDeque::new(),
+            acknowledged_streams_max: u32::MAX,
+            inserts: VecDeque::new(),
+            policy: config.window,
+            window: i64::from(CONNECTION_WINDOW_BYTES),
+            owed: 0,
+            last_stream: 0,
+            last_allowed: u32::MAX,
+            ping_sent: false,
+            answers_pings: true,
+        }
+    }
+
+    /// The limit that the client can be held to: the highest that it may still believe in.
+    fn streams_max(&self) -> u32 {
+        let sent = self.unacknowledged.iter().filter_map(|sent| sent.streams_max);
+        sent.chain([self.acknowledged_streams_max]).max().unwrap_or(u32::MAX)
+    }
+
+    /// True: `h2` is not to see this frame.
+    fn see_input_head(&mut self, head: FrameHead, events: &mut VecDeque<ServerEvent>) -> bool {
+        match head.kind {
+            kind::SETTINGS if head.flags & FLAG_ACK != 0 => {
+                let Some(sent) = self.unacknowledged.pop_front() else { return false };
+                if let Some(streams_max) = sent.streams_max {
+                    self.acknowledged_streams_max = streams_max;
+                }
+                !sent.by_h2
+            }
+            kind::HEADERS => {
+                self.last_stream = self.last_stream.max(head.stream);
+                false
+            }
+            kind::DATA => {
+                self.window -= i64::from(head.length);
+                if self.window < 0 {
+                    let payload = [self.last_stream, code::FLOW_CONTROL_ERROR].map(u32::to_be_bytes);
+                    self.inserts.push_back((frame(kind::GOAWAY, 0, 0, &payload.concat()), None));
+                    events.push_back(ServerEvent::Violation(Violation::WindowOverrun));
+                }
+                false
+            }
+            kind::PRIORITY => {
+                events.push_back(ServerEvent::Violation(Violation::Priority));
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn see_input_end(&mut self, head: FrameHead, payload: &[u8], events: &mut VecDeque<ServerEvent>) {
+        match head.kind {
+            kind::DATA => {
+                self.owed += head.length;
+                let credit = match self.policy {
+                    WindowPolicy::Immediate => self.owed,
+                    WindowPolicy::AtHalf if self.owed >= CONNECTION_WINDOW_BYTES / 2 => self.owed,
+                    WindowPolicy::AtHalf | WindowPolicy::Manual => 0,
+                };
+                if credit > 0 {
+                    self.grant(credit);
+                }
+            }
+            kind::PING if head.flags & FLAG_ACK != 0 && self.ping_sent => {
+                self.ping_sent = false;
+                events.push_back(ServerEvent::Pong);
+            }
+            kind::GOAWAY => {
+                let code = word(payload, 1).unwrap_or(code::PROTOCOL_ERROR);
+                events.push_back(ServerEvent::WentAway { code });
+            }
+            _ => {}
+        }
+    }
+
+    fn grant(&mut self, bytes: u32) {
+        self.owed = self.owed.saturating_sub(bytes);
+        self.window += i64::from(bytes);
+        let update = frame(kind::WINDOW_UPDATE, 0, 0, &bytes.to_be_bytes());
+        self.inserts.push_back((update, None));
+    }
+
+    /// Moves what `h2` wrote to the wire, with our changes.
+    fn write(&mut self, mut written: &[u8], wire: &mut BytesMut) {
+        while let Some(piece) = self.output.next(&mut written) {
+            match piece {
+                Piece::Preface(_) => {}
+                Piece::Head(head) => self.write_head(head, wire),
+                Piece::Payload(bytes) => {
+                    if !self.dropping_output {
+                        wire.extend_from_slice(bytes);
+                    }
+                }
+                Piece::End(head) => {
+                    if head.kind == kind::SETTINGS && head.flags & FLAG_ACK == 0 {
+                        if let Some(streams_max) = self.first_streams_max.take() {
+                            wire.extend_from_slice(&SETTING_MAX_CONCURRENT_STREAMS.to_be_bytes());
+                            wire.extend_from_slice(&streams_max.to_be_bytes());
+                        }
+                        self.settings_written = true;
+                    }
+                    self.write_inserts(wire);
+                }
+            }
+        }
+        if self.output.at_boundary() {
+            self.write_inserts(wire);
+        }
+    }
+
+    fn write_head(&mut self, mut head: FrameHead, wire: &mut BytesMut) {
+        self.dropping_output = match head.kind {
+            // The connection's window is ours.
+            kind::WINDOW_UPDATE => head.stream == 0,
+            kind::PING => head.flags & FLAG_ACK != 0 && !self.answers_pings,
+            _ => false,
+        };
+        if head.kind == kind::SETTINGS && head.flags & FLAG_ACK == 0 {
+            let streams_max = self.first_streams_max;
+            self.unacknowledged.push_back(SettingsSent { by_h2: true, streams_max });
+            if streams_max.is_some() {
+                head.length += 6;
+            }
+        }
+        if !self.dropping_output {
+            wire.extend_from_slice(&head.encode());
+        }
+    }
+
+    fn write_inserts(&mut self, wire: &mut BytesMut) {
+        if !self.settings_written {
+            return;
+        }
+        for (bytes, settings) in self.inserts.drain(..) {
+            wire.extend_from_slice(&bytes);
+            self.unacknowledged.extend(settings);
+        }
+    }
+}
+
+fn builder(config: &ServerConfig) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(config.stream_window_bytes)
+        // Larger than any client can use: the wire's own account is the one that counts.
+        .initial_connection_window_size((1 << 31) - 1)
+        .max_header_list_size(config.header_list_bytes_max)
+        .reset_stream_duration(Duration::from_secs(u64::from(u32::MAX)))
+        .max_concurrent_reset_streams(RESET_STREAMS_MAX)
+        .max_pending_accept_reset_streams(RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(None);
+    if let Some(bytes) = config.header_table_bytes {
+        builder.header_table_size(bytes);
+    }
+    builder
+}
+
+fn answer_head(answer: &Answer<'_>) -> Option<http::Response<()>> {
+    let mut head = http::Response::builder().status(answer.status).version(http::Version::HTTP_2);
+    for (name, value) in answer.headers {
+        head = head.header(*name, *value);
+    }
+    head.body(()).ok()
+}
+
+/// Streams of one connection that a simulated server keeps at once, with those that it ignores.
+const SLOTS_MAX: usize = 4_096;
+
+/// Streams that were reset and about which late frames are swallowed.
+const RESET_STREAMS_MAX: usize = 4_096;
