@@ -1,4 +1,17 @@
-//! Carillon service.
+//! The Carillon service around the engine: configuration, store, API, keys and the process itself.
+//!
+//! How it hangs together: [`config`] reads one TOML file; [`store`] keeps registrations; [`app`] is what the running parts
+//! share; [`writer`] makes what callers ask for durable and tells the engine; [`bridge`] carries the engine's reports
+//! the other way.
 
 pub mod api;
+pub mod app;
+pub mod auth;
+pub mod bridge;
+pub mod config;
+pub mod directory;
+pub mod engine;
+pub mod ids;
 pub mod metrics;
+pub mod store;
+pub mod writer;

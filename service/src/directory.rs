@@ -1,0 +1,247 @@
+//! What is known right now of users, mail servers and providers. Volatile: the engine's reports build it anew.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use carillon_core::names::UserKey;
+use carillon_core::shard::{MailServerId, PushServiceId, Trouble};
+
+/// Who is live, and what is in trouble.
+#[derive(Debug, Default)]
+pub struct Directory {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    users: HashMap<UserKey, Watch>,
+    live: u64,
+    unwatched: u64,
+    devices: u64,
+    mail_servers: Vec<Health>,
+    push_services: Vec<Health>,
+    store: Option<Arc<Trouble>>,
+}
+
+/// How a user's mailbox is watched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Watch {
+    /// Assigned to the engine; nothing heard yet.
+    #[default]
+    Waiting,
+    /// On an open stream and caught up.
+    Live,
+    /// Not watched at the moment, and why.
+    Unwatched(Arc<Trouble>),
+}
+
+/// How a mail server or provider does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// Nothing is wrong.
+    #[default]
+    Well,
+    /// Something is wrong; it is tried again by itself.
+    Trouble(Arc<Trouble>),
+    /// The credential was refused: nothing is sent until another one comes.
+    Refused(Arc<Trouble>),
+}
+
+/// How many users and devices there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Users.
+    pub users: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Users that are live.
+    pub live: u64,
+    /// Users whose mailbox is in trouble.
+    pub unwatched: u64,
+}
+
+impl Health {
+    /// Its name in the API and in metrics: `well`, `trouble` or `refused`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Health::Well => "well",
+            Health::Trouble(_) => "trouble",
+            Health::Refused(_) => "refused",
+        }
+    }
+
+    /// What is wrong.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        match self {
+            Health::Well => None,
+            Health::Trouble(trouble) | Health::Refused(trouble) => Some(trouble),
+        }
+    }
+}
+
+impl Watch {
+    /// Its name in the API: `waiting`, `live` or `unwatched`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Watch::Waiting => "waiting",
+            Watch::Live => "live",
+            Watch::Unwatched(_) => "unwatched",
+        }
+    }
+
+    /// What is wrong.
+    pub fn trouble(&self) -> Option<&Trouble> {
+        match self {
+            Watch::Waiting | Watch::Live => None,
+            Watch::Unwatched(trouble) => Some(trouble),
+        }
+    }
+}
+
+impl Directory {
+    /// A directory without users, of so many mail servers and providers, all well.
+    pub fn new(mail_servers: usize, push_services: usize) -> Directory {
+        let inner = Inner {
+            mail_servers: vec![Health::Well; mail_servers],
+            push_services: vec![Health::Well; push_services],
+            ..Inner::default()
+        };
+        Directory { inner: Mutex::new(inner) }
+    }
+
+    /// The user is there. One that is already known stays as he is.
+    pub fn add_user(&self, user: UserKey) {
+        self.lock().users.entry(user).or_default();
+    }
+
+    /// The user is gone.
+    pub fn remove_user(&self, user: UserKey) {
+        let mut inner = self.lock();
+        if let Some(old) = inner.users.remove(&user) {
+            inner.count(&old, -1);
+        }
+    }
+
+    /// There are so many devices more, or fewer.
+    pub fn add_devices(&self, more: i64) {
+        let mut inner = self.lock();
+        inner.devices = inner.devices.saturating_add_signed(more);
+    }
+
+    /// How the user is watched; `None` for one that is not there.
+    pub fn watch(&self, user: UserKey) -> Option<Watch> {
+        self.lock().users.get(&user).cloned()
+    }
+
+    /// Sets how the user is watched, if he is there. Returns what it was, where that changed.
+    pub fn set_watch(&self, user: UserKey, watch: Watch) -> Option<Watch> {
+        let mut inner = self.lock();
+        let at = inner.users.get_mut(&user)?;
+        if *at == watch {
+            return None;
+        }
+        let old = std::mem::replace(at, watch.clone());
+        inner.count(&old, -1);
+        inner.count(&watch, 1);
+        Some(old)
+    }
+
+    /// How each mail server does, by [`MailServerId`].
+    pub fn mail_servers(&self) -> Vec<Health> {
+        self.lock().mail_servers.clone()
+    }
+
+    /// How each provider does, by [`PushServiceId`].
+    pub fn push_services(&self) -> Vec<Health> {
+        self.lock().push_services.clone()
+    }
+
+    /// Sets how a mail server does. True: that is news.
+    pub fn set_mail_server(&self, server: MailServerId, health: Health) -> bool {
+        replace(&mut self.lock().mail_servers, server.0, health)
+    }
+
+    /// Sets how a provider does. True: that is news.
+    pub fn set_push_service(&self, service: PushServiceId, health: Health) -> bool {
+        replace(&mut self.lock().push_services, service.0, health)
+    }
+
+    /// What is wrong with the store.
+    pub fn store_trouble(&self) -> Option<Arc<Trouble>> {
+        self.lock().store.clone()
+    }
+
+    /// Sets what is wrong with the store. True: that is news.
+    pub fn set_store_trouble(&self, trouble: Option<Trouble>) -> bool {
+        let mut inner = self.lock();
+        if inner.store.as_deref() == trouble.as_ref() {
+            return false;
+        }
+        inner.store = trouble.map(Arc::new);
+        true
+    }
+
+    /// How many there are.
+    pub fn counts(&self) -> Counts {
+        let inner = self.lock();
+        Counts {
+            users: inner.users.len() as u64,
+            devices: inner.devices,
+            live: inner.live,
+            unwatched: inner.unwatched,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Nothing in here panics half-way through a change.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    fn count(&mut self, watch: &Watch, by: i64) {
+        match watch {
+            Watch::Waiting => {}
+            Watch::Live => self.live = self.live.saturating_add_signed(by),
+            Watch::Unwatched(_) => self.unwatched = self.unwatched.saturating_add_signed(by),
+        }
+    }
+}
+
+fn replace(all: &mut [Health], index: u16, health: Health) -> bool {
+    match all.get_mut(usize::from(index)) {
+        Some(at) if *at != health => {
+            *at = health;
+            true
+        }
+        Some(_) | None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sums_follow_every_change() {
+        let directory = Directory::new(1, 1);
+        let trouble = Arc::new(Trouble { code: "ErrorX".into(), text: "x".into() });
+        directory.add_user(UserKey(1));
+        directory.add_user(UserKey(2));
+        directory.set_watch(UserKey(1), Watch::Live);
+        directory.set_watch(UserKey(1), Watch::Live);
+        directory.set_watch(UserKey(2), Watch::Unwatched(trouble.clone()));
+        directory.set_watch(UserKey(3), Watch::Live);
+        let counts = directory.counts();
+        assert_eq!((counts.users, counts.live, counts.unwatched), (2, 1, 1));
+        directory.add_user(UserKey(1));
+        assert_eq!(directory.watch(UserKey(1)), Some(Watch::Live));
+        directory.remove_user(UserKey(1));
+        directory.set_watch(UserKey(2), Watch::Live);
+        let counts = directory.counts();
+        assert_eq!((counts.users, counts.live, counts.unwatched), (1, 1, 0));
+        assert!(directory.set_mail_server(MailServerId(0), Health::Trouble(trouble.clone())));
+        assert!(!directory.set_mail_server(MailServerId(0), Health::Trouble(trouble)));
+        assert!(!directory.set_mail_server(MailServerId(7), Health::Well));
+    }
+}
