@@ -4,5 +4,7 @@
 //! `loadgen` puts them behind real TLS sockets.
 
 pub mod apns;
+pub mod audit;
 pub mod exchange;
 pub mod peer;
+pub mod phone;

@@ -183,7 +183,7 @@ impl Payload {
             }
         }
         let mails_fit = match payload.is_alert() {
-            true => payload.n >= 1 && !payload.items.is_empty() && payload.items.len() <= payload.n as usize,
+            true => payload.n >= 1 && payload.items.len() <= payload.n as usize,
             false => body.m.is_none(),
         };
         if !mails_fit {

@@ -20,27 +20,13 @@ pub(super) fn push_fitted(out: &mut String, text: &str, chars_max: usize, bytes_
     // the boundary can be told.
     let mut keep = start;
     let mut whole = source.len() == text.len();
-    let mut cleaned = Cleaned::new(source);
-    loop {
-        let (at, used) = (out.len(), out.len() - start);
-        let room = (chars_max - chars).min(bytes_max - used);
-        // Before an `…`, in characters of one byte; none where not even the `…` would fit.
-        let room_shortened =
-            (chars_max - chars).checked_sub(1).min(bytes_max.checked_sub(used + ELLIPSIS.len_utf8()));
-
-        let run = cleaned.plain_run(room);
-        let pushed = if run.is_empty() {
-            let Some(c) = cleaned.next() else { break };
-            push_escaped(out, c);
-            1
-        } else {
-            out.push_str(run);
-            run.len()
-        };
-        chars += pushed;
-        if let Some(room_shortened) = room_shortened {
-            keep = at + room_shortened.min(pushed - 1);
+    for c in Cleaned::new(source) {
+        let used = out.len() - start;
+        if chars < chars_max && used + ELLIPSIS.len_utf8() <= bytes_max {
+            keep = out.len();
         }
+        push_escaped(out, c);
+        chars += 1;
         if chars > chars_max || out.len() - start > bytes_max {
             whole = false;
             break;
@@ -105,27 +91,6 @@ impl<'a> Cleaned<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         Cleaned { chars: text.chars(), held: None, begun: false }
     }
-
-    /// Takes the next characters as they stand, as long as they are ASCII, need no escape and no cleaning: at most `max`,
-    /// perhaps none. Most texts are little else, and a run costs a tenth of its characters one by one.
-    fn plain_run(&mut self, max: usize) -> &'a str {
-        if self.held.is_some() {
-            return "";
-        }
-        let rest = self.chars.as_str();
-        let bytes = &rest.as_bytes()[..rest.len().min(max)];
-        let is_plain = |at: usize| {
-            bytes.get(at).is_some_and(|byte| matches!(byte, b'!'..=b'~' if !matches!(byte, b'"' | b'\\')))
-        };
-        let mut end = 0;
-        while is_plain(end) || (end > 0 && bytes.get(end) == Some(&b' ') && is_plain(end + 1)) {
-            end += 1;
-        }
-        let (run, rest) = rest.split_at(end);
-        self.chars = rest.chars();
-        self.begun |= !run.is_empty();
-        run
-    }
 }
 
 impl Iterator for Cleaned<'_> {
@@ -166,19 +131,17 @@ enum Kind {
 fn kind(c: char) -> Kind {
     match c {
         '!'..='~' => Kind::Visible,
-        // White_Space; line ends and tabs are blanks before they are control characters.
-        '\t'..='\r' | ' ' | '\u{85}' | '\u{a0}' | '\u{1680}' | '\u{2000}'..='\u{200a}' => Kind::Blank,
-        '\u{2028}' | '\u{2029}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Kind::Blank,
-        // The other control characters.
-        '\0'..='\u{8}' | '\u{e}'..='\u{1f}' | '\u{7f}'..='\u{84}' | '\u{86}'..='\u{9f}' => Kind::Invisible,
+        // ZWNJ, ZWJ.
+        '\u{200c}' | '\u{200d}' => Kind::Joiner,
         // Embeddings, overrides and isolates: a name that reads backwards is a trick, and a cut would leave them open.
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => Kind::Invisible,
         // Soft hyphen, grapheme joiner, zero-width space, word joiner, byte order mark.
         '\u{ad}' | '\u{34f}' | '\u{200b}' | '\u{2060}' | '\u{feff}' => Kind::Invisible,
         // Interlinear annotations, and the place of a picture.
         '\u{fff9}'..='\u{fffc}' => Kind::Invisible,
-        // ZWNJ, ZWJ.
-        '\u{200c}' | '\u{200d}' => Kind::Joiner,
+        // Line ends and tabs are blanks before they are control characters.
+        c if c.is_whitespace() => Kind::Blank,
+        c if c.is_control() => Kind::Invisible,
         _ => Kind::Visible,
     }
 }

@@ -56,7 +56,8 @@ impl Json {
 
 /// Appends 16 hex digits.
 pub(super) fn push_hex(text: &mut String, number: u64) {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let hex: [u8; 16] = std::array::from_fn(|at| DIGITS[(number >> (60 - 4 * at) & 0xf) as usize]);
-    text.push_str(str::from_utf8(&hex).unwrap_or_default());
+    for digit in (0..16).rev() {
+        let nibble = (number >> (4 * digit) & 0xf) as u8;
+        text.push(char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble }));
+    }
 }

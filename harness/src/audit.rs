@@ -1,0 +1,331 @@
+//! The ledger's outside check: what the workload did against what arrived at the phones.
+//!
+//! Fed with both sides as they happen, it says at the end which mails were lost, told twice or told wrongly. It is
+//! sound: what it calls a fault is one, however the two sides crossed ([`crate::phone`] says where either is right). To
+//! be heard in time, an act of the workload is to be told here before it is done there.
+//!
+//! Memory: 32 bytes for a mail and some 130 for a phone; nothing per push but pushes that tell of more mails than they
+//! list.
+
+mod phones;
+mod report;
+#[cfg(test)]
+mod tests;
+
+use carillon_core::time::{Now, Span, Time, UnixMillis};
+
+use crate::apns::{AlertKind, Delivery};
+use crate::phone::{Duty, Mail, Phone, Rules, Stop, User, Wants};
+use phones::{PhoneRow, excess, matched};
+pub use report::{AuditReport, EXAMPLES_MAX, Example, Finding};
+
+/// A user of the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserIx(pub u32);
+
+/// A phone of the audit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PhoneIx(pub u32);
+
+/// A mail that a phone has just been told of by name, for the first time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Whose.
+    pub user: UserIx,
+    /// Which phone.
+    pub phone: PhoneIx,
+    /// Which mail.
+    pub item: u64,
+    /// When it arrived.
+    pub arrived: Time,
+    /// From there to the push's arrival.
+    pub took: Span,
+}
+
+/// The account.
+#[derive(Debug)]
+pub struct Audit {
+    rules: Rules,
+    users: Vec<User>,
+    phones: Vec<PhoneRow>,
+    report: AuditReport,
+}
+
+impl Audit {
+    /// An account without users.
+    pub fn new(rules: Rules) -> Audit {
+        Audit { rules, users: Vec::new(), phones: Vec::new(), report: AuditReport::default() }
+    }
+
+    /// A user with so many unread mails from before.
+    pub fn add_user(&mut self, unread_before: u32) -> UserIx {
+        self.users.push(User { unread_before, ..User::default() });
+        UserIx(self.users.len() as u32 - 1)
+    }
+
+    /// A phone registers.
+    pub fn add_phone(&mut self, user: UserIx, at: Time, active: UnixMillis, wants: Wants) -> PhoneIx {
+        let unread = self.users[user.0 as usize].unread();
+        let phone = Phone { since: at, until: Time::NEVER, active, wants };
+        self.phones.push(PhoneRow::new(user, phone, unread));
+        self.revive(user, at);
+        PhoneIx(self.phones.len() as u32 - 1)
+    }
+
+    /// A phone registers again: it is used, its user's stop ends, and if it was gone it is back.
+    pub fn register_again(&mut self, phone: PhoneIx, at: Time, active: UnixMillis) {
+        let user = self.phones[phone.0 as usize].user;
+        if self.phones[phone.0 as usize].phone.until != Time::NEVER {
+            self.settle(phone, at);
+            let row = &mut self.phones[phone.0 as usize];
+            row.unlisted.clear();
+            row.phone.since = at;
+            row.phone.until = Time::NEVER;
+            row.badge = None;
+            row.unread_at_since = self.users[user.0 as usize].unread();
+        }
+        self.touched(phone, active);
+        self.revive(user, at);
+    }
+
+    /// The phone is removed, or its token gone.
+    pub fn phone_gone(&mut self, phone: PhoneIx, at: Time) {
+        let until = &mut self.phones[phone.0 as usize].phone.until;
+        *until = (*until).min(at);
+    }
+
+    /// The app was used.
+    pub fn touched(&mut self, phone: PhoneIx, active: UnixMillis) {
+        let known = &mut self.phones[phone.0 as usize].phone.active;
+        *known = (*known).max(active);
+    }
+
+    /// A mail arrived in the inbox.
+    pub fn arrived(&mut self, user: UserIx, item: u64, at: Time) {
+        self.report.mails += 1;
+        self.users[user.0 as usize].mails.push(Mail { item, at, gone: Time::NEVER, unread: true });
+    }
+
+    /// A mail was read. One from before the account counts too.
+    pub fn read(&mut self, user: UserIx, item: u64, at: Time) {
+        let user = &mut self.users[user.0 as usize];
+        match user.mails.iter_mut().rev().find(|mail| mail.item == item) {
+            Some(mail) => {
+                mail.gone = mail.gone.min(at);
+                mail.unread = false;
+            }
+            None => user.unread_before = user.unread_before.saturating_sub(1),
+        }
+    }
+
+    /// A mail was deleted or moved away. `was_unread` matters for mails from before the account only.
+    pub fn deleted(&mut self, user: UserIx, item: u64, at: Time, was_unread: bool) {
+        let known = self.users[user.0 as usize].mails.iter().any(|mail| mail.item == item);
+        if known || was_unread {
+            self.read(user, item, at);
+        }
+    }
+
+    /// A mail was marked as unread again. It counts for the badge, but is no news.
+    pub fn unread_again(&mut self, user: UserIx, item: u64) {
+        let user = &mut self.users[user.0 as usize];
+        match user.mails.iter_mut().rev().find(|mail| mail.item == item) {
+            Some(mail) => mail.unread = true,
+            None => user.unread_before += 1,
+        }
+    }
+
+    /// The user's notifications are stopped.
+    pub fn stopped(&mut self, user: UserIx, at: Time) {
+        let stops = &mut self.users[user.0 as usize].stops;
+        if stops.last().is_none_or(|last| last.to != Time::NEVER) {
+            stops.push(Stop { from: at, to: Time::NEVER });
+        }
+    }
+
+    /// What the badge of a user's phones is to be now.
+    pub fn unread(&self, user: UserIx) -> u32 {
+        self.users[user.0 as usize].unread()
+    }
+
+    /// A push was accepted for a phone. Says of each mail that is told by name for the first time.
+    pub fn delivered(&mut self, phone: PhoneIx, push: &Delivery, mut told: impl FnMut(Told)) {
+        let Some(row) = self.phones.get_mut(phone.0 as usize) else {
+            self.report.foreign.note(None, phone, None, push.at.time, "a push for a phone that nobody knows");
+            return;
+        };
+        let user_ix = row.user;
+        let user = &self.users[user_ix.0 as usize];
+        let report = &mut self.report;
+        let at = push.at.time;
+        let (rules, payload) = (&self.rules, &push.payload);
+        report.pushes += 1;
+        report.duplicates_recognised += u64::from(push.duplicate);
+        if let Some(badge) = payload.badge {
+            row.badge = Some(badge);
+            row.badge_at = at;
+        }
+        if row.phone.until + rules.crossing_max < at {
+            report.told_after_removal.note(Some(user_ix), phone, None, at, "a push for a phone that is gone");
+        }
+        if user.surely_stopped(at, rules) {
+            report.told_after_stop.note(Some(user_ix), phone, None, at, "a push for a user who is stopped");
+        }
+        let details_allowed = row.phone.details_allowed(push.at.unix, rules);
+        match &payload.alert {
+            AlertKind::None => {
+                report.badge_only += 1;
+                return;
+            }
+            AlertKind::Generic if details_allowed => report.generic_within_cutoff += 1,
+            AlertKind::Generic => report.generic += 1,
+            AlertKind::Several => report.several += 1,
+            AlertKind::Details { .. } => {
+                report.details += 1;
+                if !details_allowed {
+                    let item = payload.items.first().copied();
+                    let note = "details for an app not used for the cut-off, or that wants none";
+                    report.details_after_cutoff.note(Some(user_ix), phone, item, at, note);
+                }
+            }
+        }
+        let listed = payload.items.len() as u32;
+        if push.fault.is_some() || payload.n < listed {
+            report.malformed.note(Some(user_ix), phone, None, at, "a payload that breaks its own rules");
+        }
+        let mut fresh = 0;
+        for &item in &payload.items {
+            let Some(index) = user.mails.iter().rposition(|mail| mail.item == item) else {
+                let note = "a mail that this user never had";
+                report.foreign.note(Some(user_ix), phone, Some(item), at, note);
+                continue;
+            };
+            let mail = &user.mails[index];
+            if !row.told.set(index) {
+                if !push.duplicate {
+                    report.duplicates.note(Some(user_ix), phone, Some(item), at, "told before");
+                }
+                continue;
+            }
+            fresh += 1;
+            report.told_by_name += 1;
+            if mail.gone + rules.crossing_max < at {
+                let note = "told after it was read or deleted";
+                report.told_after_gone.note(Some(user_ix), phone, Some(item), at, note);
+            }
+            if row.phone.duty(mail, user, rules) == Duty::MustNot {
+                let note = "arrived when the phone was not registered, or wants no alerts";
+                report.told_unwanted.note(Some(user_ix), phone, Some(item), at, note);
+            }
+            told(Told { user: user_ix, phone, item, arrived: mail.at, took: at.since(mail.at) });
+        }
+        // Of a push that comes again, only what it tells beyond the first time is new.
+        let unlisted = match push.duplicate {
+            false => payload.n.saturating_sub(listed),
+            true => payload.n.saturating_sub(push.n_before).saturating_sub(fresh),
+        };
+        if unlisted > 0 {
+            report.told_by_number += u64::from(unlisted);
+            row.unlisted.push((at, unlisted));
+        }
+    }
+
+    /// How many tellings are still owed, as things stand. Walks everything: for progress and for the end of a run.
+    pub fn owed(&self) -> u64 {
+        self.phones.iter().map(|row| u64::from(self.owed_to(row).lost())).sum()
+    }
+
+    /// The verdict, when nothing more is to come.
+    pub fn finish(mut self, now: Now) -> AuditReport {
+        for index in 0..self.phones.len() {
+            let phone = PhoneIx(index as u32);
+            self.settle(phone, now.time);
+            self.check_badge(phone, now);
+        }
+        self.report.users = self.users.len() as u64;
+        self.report.phones = self.phones.len() as u64;
+        self.report
+    }
+
+    /// Closes a phone's account up to `at`.
+    fn settle(&mut self, phone: PhoneIx, at: Time) {
+        let row = &self.phones[phone.0 as usize];
+        let owed = self.owed_to(row);
+        let too_many = excess(&row.unlisted, &owed.untold);
+        let report = &mut self.report;
+        report.tellings_owed += u64::from(owed.must_total);
+        // Which of the owed mails were told by number nobody can say: the last ones serve as examples.
+        for (arrived, item) in owed.must.iter().rev().take(owed.lost() as usize) {
+            report.lost.note(Some(row.user), phone, Some(*item), *arrived, "never told");
+        }
+        for _ in 0..too_many {
+            let at = row.unlisted.last().map_or(at, |last| last.0);
+            let note = "the numbers told exceed the mails there were";
+            report.duplicates.note(Some(row.user), phone, None, at, note);
+        }
+    }
+
+    fn check_badge(&mut self, phone: PhoneIx, now: Now) {
+        let row = &self.phones[phone.0 as usize];
+        let user = &self.users[row.user.0 as usize];
+        let revived = user.stops.last().map_or(Time(0), |stop| stop.to);
+        let judged = row.phone.wants.badge && row.phone.until == Time::NEVER && row.badge_at >= revived;
+        let expected = user.unread();
+        // A phone that was never sent a badge shows what it showed when it registered.
+        let shown = row.badge.unwrap_or(row.unread_at_since);
+        if judged {
+            self.report.badges_checked += 1;
+        }
+        if judged && shown != expected {
+            let note = format!("shows {shown}, {expected} are unread");
+            self.report.wrong_badges.note(Some(row.user), phone, None, now.time, &note);
+        }
+    }
+
+    fn owed_to(&self, row: &PhoneRow) -> Owed {
+        let user = &self.users[row.user.0 as usize];
+        let mut owed = Owed { must: Vec::new(), untold: Vec::new(), must_total: 0, matched: 0 };
+        for (index, mail) in user.mails.iter().enumerate() {
+            let duty = row.phone.duty(mail, user, &self.rules);
+            owed.must_total += u32::from(duty == Duty::Must);
+            if row.told.has(index) || duty == Duty::MustNot {
+                continue;
+            }
+            owed.untold.push(mail.at);
+            if duty == Duty::Must {
+                owed.must.push((mail.at, mail.item));
+            }
+        }
+        owed.untold.sort_unstable();
+        owed.must.sort_unstable();
+        let must: Vec<Time> = owed.must.iter().map(|(at, _)| *at).collect();
+        owed.matched = matched(&row.unlisted, &must);
+        owed
+    }
+
+    fn revive(&mut self, user: UserIx, at: Time) {
+        if let Some(stop) = self.users[user.0 as usize].stops.last_mut()
+            && stop.to == Time::NEVER
+        {
+            stop.to = at;
+        }
+    }
+}
+
+/// What one phone is still owed.
+struct Owed {
+    /// Mails that have to be told and were not told by name: arrival, item; in order.
+    must: Vec<(Time, u64)>,
+    /// Arrivals of all mails not told by name that may be told, in order.
+    untold: Vec<Time>,
+    /// All mails that have to be told, the told ones included.
+    must_total: u32,
+    /// Of `must`, how many can have been told by number.
+    matched: u32,
+}
+
+impl Owed {
+    fn lost(&self) -> u32 {
+        self.must.len() as u32 - self.matched
+    }
+}

@@ -1,0 +1,81 @@
+//! What the audit keeps of a phone, and the sums over pushes that tell more mails than they list.
+
+use carillon_core::time::Time;
+
+use super::UserIx;
+use crate::phone::Phone;
+
+/// A phone with what it was told.
+#[derive(Debug)]
+pub(super) struct PhoneRow {
+    pub(super) user: UserIx,
+    pub(super) phone: Phone,
+    /// By the index of the mail in its user's row.
+    pub(super) told: Bits,
+    /// Mails told by number alone: when, how many.
+    pub(super) unlisted: Vec<(Time, u32)>,
+    pub(super) badge: Option<u32>,
+    pub(super) badge_at: Time,
+    pub(super) unread_at_since: u32,
+}
+
+/// A set of small numbers; the first 64 need no allocation.
+#[derive(Debug, Default)]
+pub(super) struct Bits {
+    first: u64,
+    more: Vec<u64>,
+}
+
+impl PhoneRow {
+    pub(super) fn new(user: UserIx, phone: Phone, unread_at_since: u32) -> PhoneRow {
+        PhoneRow {
+            user,
+            phone,
+            told: Bits::default(),
+            unlisted: Vec::new(),
+            badge: None,
+            badge_at: phone.since,
+            unread_at_since,
+        }
+    }
+}
+
+impl Bits {
+    /// True: it was not in there before.
+    pub(super) fn set(&mut self, index: usize) -> bool {
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        if word > self.more.len() {
+            self.more.resize(word, 0);
+        }
+        let word = if word == 0 { &mut self.first } else { &mut self.more[word - 1] };
+        let fresh = *word & bit == 0;
+        *word |= bit;
+        fresh
+    }
+
+    pub(super) fn has(&self, index: usize) -> bool {
+        let (word, bit) = (index / 64, 1 << (index % 64));
+        let word = if word == 0 { Some(&self.first) } else { self.more.get(word - 1) };
+        word.is_some_and(|word| word & bit != 0)
+    }
+}
+
+/// How many of the mails that arrived at `arrivals` (in order) can have been told by these numbers. A mail can be told
+/// only after it arrived; since the mails that an earlier push can tell are among those of a later one, taking them in
+/// order gives the most.
+pub(super) fn matched(unlisted: &[(Time, u32)], arrivals: &[Time]) -> u32 {
+    let mut sorted = unlisted.to_vec();
+    sorted.sort_unstable();
+    let mut told = 0;
+    for (at, n) in sorted {
+        let there = arrivals.partition_point(|arrival| *arrival <= at) as u32;
+        told += n.min(there - told);
+    }
+    told
+}
+
+/// How many mails these numbers tell beyond those that there were to tell.
+pub(super) fn excess(unlisted: &[(Time, u32)], arrivals: &[Time]) -> u32 {
+    let total: u32 = unlisted.iter().map(|(_, n)| *n).sum();
+    total - matched(unlisted, arrivals)
+}

@@ -1,0 +1,1 @@
+//! Each kind of fault is found, and nothing else is.

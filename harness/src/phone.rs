@@ -1,0 +1,218 @@
+//! The reference of one user's phones, on one page: what arrived, what was read, when the app was used, and what each
+//! phone has to show for it.
+//!
+//! It knows nothing of settling, lanes or retries. Where two things cross (a mail is read while its notice is on the
+//! way) it says *may*: either is right. How long things may take to cross is in [`Rules`].
+
+use carillon_core::time::{Span, Time, UnixMillis};
+
+/// How long things may take, and the cut-off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Without use of the app for so long, notices tell no details.
+    pub detail_cutoff: Span,
+    /// The longest that a mail may lawfully wait to be told: settling, interval, and the outages that the run has
+    /// planned. A mail read sooner than that need not be told.
+    pub wait_max: Span,
+    /// How long news of reading, stopping, registering and removing may take to overtake a push on its way.
+    pub crossing_max: Span,
+    /// How long a push with details may be on its way between the last check of the cut-off and its arrival.
+    pub transit_max: Span,
+}
+
+/// A mail in the inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// Keyed hash of its id.
+    pub item: u64,
+    /// When it arrived.
+    pub at: Time,
+    /// When it was first read, deleted or moved away; [`Time::NEVER`] while it is new.
+    pub gone: Time,
+    /// Whether it counts for the badge now.
+    pub unread: bool,
+}
+
+/// The time in which a user's notifications were stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// From.
+    pub from: Time,
+    /// To; [`Time::NEVER`] while stopped.
+    pub to: Time,
+}
+
+/// A mailbox's owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct User {
+    /// New mails, in the order of their arrival.
+    pub mails: Vec<Mail>,
+    /// Unread mails from before.
+    pub unread_before: u32,
+    /// In order; at most the last is open.
+    pub stops: Vec<Stop>,
+}
+
+/// One registered phone of his.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Phone {
+    /// Registered.
+    pub since: Time,
+    /// Removed, or its token is gone; [`Time::NEVER`] while neither.
+    pub until: Time,
+    /// When the app was last used.
+    pub active: UnixMillis,
+    /// What its user wants.
+    pub wants: Wants,
+}
+
+/// What the user of a phone wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wants {
+    /// Alerts for new mail.
+    pub alerts: bool,
+    /// Sender, subject, preview.
+    pub details: bool,
+    /// The number on the icon.
+    pub badge: bool,
+}
+
+/// Whether a phone is to be told of a mail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duty {
+    /// Not telling is a loss.
+    Must,
+    /// Either is right.
+    May,
+    /// Telling is wrong.
+    MustNot,
+}
+
+impl Default for Wants {
+    fn default() -> Wants {
+        Wants { alerts: true, details: true, badge: true }
+    }
+}
+
+impl User {
+    /// What the badge is to be.
+    pub fn unread(&self) -> u32 {
+        self.unread_before + self.mails.iter().filter(|mail| mail.unread).count() as u32
+    }
+
+    /// Whether notifications were stopped at `at`, for longer than a change takes to be heard of.
+    pub fn surely_stopped(&self, at: Time, rules: &Rules) -> bool {
+        self.stops.iter().any(|stop| stop.from + rules.crossing_max < at && at < stop.to)
+    }
+
+    /// Whether some of `from..to` may have been under a stop.
+    fn perhaps_stopped(&self, from: Time, to: Time, rules: &Rules) -> bool {
+        self.stops.iter().any(|stop| stop.from <= to && from <= stop.to + rules.crossing_max)
+    }
+}
+
+impl Phone {
+    /// Whether this phone is to be told of `mail`, all things considered that have happened so far.
+    pub fn duty(&self, mail: &Mail, user: &User, rules: &Rules) -> Duty {
+        let wait_end = mail.at + rules.wait_max;
+        let before = mail.at + rules.crossing_max < self.since;
+        let after = self.until + rules.crossing_max < mail.at;
+        if before || after || !self.wants.alerts {
+            Duty::MustNot
+        } else if mail.at < self.since + rules.crossing_max
+            || self.until <= wait_end
+            || mail.gone <= wait_end
+            || user.perhaps_stopped(mail.at, wait_end, rules)
+        {
+            Duty::May
+        } else {
+            Duty::Must
+        }
+    }
+
+    /// Whether a push that arrives at `at` may tell details.
+    pub fn details_allowed(&self, at: UnixMillis, rules: &Rules) -> bool {
+        let unused_ms = at.millis_since(self.active);
+        self.wants.details && unused_ms <= (rules.detail_cutoff + rules.transit_max).as_millis()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: Rules = Rules {
+        detail_cutoff: Span::from_secs(43_200),
+        wait_max: Span::from_secs(20),
+        crossing_max: Span::from_secs(1),
+        transit_max: Span::from_secs(1),
+    };
+
+    fn at(s: u64) -> Time {
+        Time(0) + Span::from_secs(s)
+    }
+
+    fn mail(arrived_s: u64) -> Mail {
+        Mail { item: 1, at: at(arrived_s), gone: Time::NEVER, unread: true }
+    }
+
+    fn phone() -> Phone {
+        Phone { since: at(100), until: Time::NEVER, active: UnixMillis(1_000_000), wants: Wants::default() }
+    }
+
+    #[test]
+    fn a_mail_that_stays_has_to_be_told() {
+        assert_eq!(phone().duty(&mail(200), &User::default(), &RULES), Duty::Must);
+    }
+
+    #[test]
+    fn a_mail_read_while_it_may_still_wait_need_not_be_told() {
+        let read = |s| Mail { gone: at(s), ..mail(200) };
+        assert_eq!(phone().duty(&read(220), &User::default(), &RULES), Duty::May);
+        assert_eq!(phone().duty(&read(221), &User::default(), &RULES), Duty::Must);
+    }
+
+    #[test]
+    fn a_mail_from_before_the_registration_is_not_told() {
+        assert_eq!(phone().duty(&mail(98), &User::default(), &RULES), Duty::MustNot);
+        assert_eq!(phone().duty(&mail(100), &User::default(), &RULES), Duty::May);
+        assert_eq!(phone().duty(&mail(101), &User::default(), &RULES), Duty::Must);
+    }
+
+    #[test]
+    fn a_phone_that_goes_need_not_be_told_any_more_and_later_must_not() {
+        let gone = Phone { until: at(210), ..phone() };
+        assert_eq!(gone.duty(&mail(150), &User::default(), &RULES), Duty::Must);
+        assert_eq!(gone.duty(&mail(200), &User::default(), &RULES), Duty::May);
+        assert_eq!(gone.duty(&mail(212), &User::default(), &RULES), Duty::MustNot);
+    }
+
+    #[test]
+    fn a_stop_lets_off_the_mails_around_it() {
+        let user = User { stops: vec![Stop { from: at(300), to: at(400) }], ..User::default() };
+        for (arrived_s, duty) in
+            [(279, Duty::Must), (280, Duty::May), (350, Duty::May), (401, Duty::May), (402, Duty::Must)]
+        {
+            assert_eq!(phone().duty(&mail(arrived_s), &user, &RULES), duty, "{arrived_s}");
+        }
+        for (s, stopped) in [(301, false), (302, true), (399, true), (400, false)] {
+            assert_eq!(user.surely_stopped(at(s), &RULES), stopped, "{s}");
+        }
+    }
+
+    #[test]
+    fn details_end_with_the_cutoff() {
+        let last = 1_000_000 + 43_200_000 + 1_000;
+        assert!(phone().details_allowed(UnixMillis(last), &RULES));
+        assert!(!phone().details_allowed(UnixMillis(last + 1), &RULES));
+        let unwanted = Phone { wants: Wants { details: false, ..Wants::default() }, ..phone() };
+        assert!(!unwanted.details_allowed(UnixMillis(1_000_000), &RULES));
+    }
+
+    #[test]
+    fn the_badge_is_what_is_unread() {
+        let read = Mail { unread: false, ..mail(5) };
+        let user = User { mails: vec![mail(4), read], unread_before: 7, stops: vec![] };
+        assert_eq!(user.unread(), 8);
+    }
+}
