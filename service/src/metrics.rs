@@ -1,41 +1,454 @@
-//! What `/metrics` shows.
+//! `/metrics`: every number that Carillon shows to Prometheus, each named once.
 
-use carillon_core::shard::ShardStats;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::api::types::PartView;
+use carillon_core::ledger::Suppressed;
+use carillon_core::shard::ANSWERS;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
 
-/// All numbers at one moment.
-#[derive(Clone, Debug, Default)]
-pub struct Snapshot {
-    /// Sums over all shards.
-    pub engine: ShardStats,
-    /// Threads of the engine.
-    pub shards: usize,
-    /// From the mail's bytes to the push's bytes, in microseconds. `None` before the first push.
-    pub mail_to_written_us: Option<hdrhistogram::Histogram<u64>>,
-    /// From when settling allowed it to the push's bytes, in microseconds.
-    pub due_to_written_us: Option<hdrhistogram::Histogram<u64>>,
-    /// From the mail's bytes to the provider's answer, in microseconds.
-    pub mail_to_accepted_us: Option<hdrhistogram::Histogram<u64>>,
-    /// The store's writer.
-    pub store: StoreNumbers,
-    /// Provider tokens in use: name of the signing key, and the token's age in seconds.
-    pub team_tokens: Vec<(String, u64)>,
-    /// The mail servers.
-    pub mail_servers: Vec<PartView>,
-    /// The push services.
-    pub push_services: Vec<PartView>,
+use crate::app::App;
+use crate::directory::{Counts, Health};
+use crate::engine::{LATENCY_BOUNDS_US, Latency, Numbers};
+
+/// Declares the metrics: variant, type, name without unit suffixes that the encoder adds, help text.
+macro_rules! metrics {
+    ($($variant:ident: $kind:ident $name:literal, $help:literal;)*) => {
+        /// The names of all metrics. Nothing else can create a series, and the list is the documentation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Metric {
+            $(#[doc = $help] $variant,)*
+        }
+
+        impl Metric {
+            /// All of them.
+            pub const ALL: &'static [Metric] = &[$(Metric::$variant),*];
+
+            /// The name. Counters get `_total` when they are written.
+            pub const fn name(self) -> &'static str {
+                match self { $(Metric::$variant => $name),* }
+            }
+
+            /// What it says.
+            pub const fn help(self) -> &'static str {
+                match self { $(Metric::$variant => $help),* }
+            }
+
+            /// Its type.
+            pub const fn kind(self) -> MetricType {
+                match self { $(Metric::$variant => MetricType::$kind),* }
+            }
+        }
+    };
 }
 
-/// How the store keeps up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StoreNumbers {
-    /// Reports of the engine that wait to be written.
-    pub waiting: u64,
-    /// Age of the oldest of them, in milliseconds.
-    pub lag_ms: u64,
-    /// Batches written.
-    pub batches: u64,
-    /// Batches that could not be written at the first try.
-    pub failures: u64,
+metrics! {
+    Build: Gauge "carillon_build_info", "Always 1; the version stands in the label";
+    Uptime: Gauge "carillon_uptime_seconds", "Seconds since the service started";
+    Users: Gauge "carillon_users", "Users";
+    UsersLive: Gauge "carillon_users_live", "Users whose mailbox is on an open stream and caught up";
+    UsersUnwatched: Gauge "carillon_users_unwatched", "Users whose mailbox is not watched because something is wrong";
+    UsersStopped: Gauge "carillon_users_stopped", "Users whose notifications are stopped";
+    UsersReady: Gauge "carillon_users_ready", "Users that are due and wait for their turn";
+    Devices: Gauge "carillon_devices", "Devices";
+    Shards: Gauge "carillon_shards", "Threads of the engine";
+    Cohorts: Gauge "carillon_cohorts", "Groups of users that share a streaming connection";
+    Streams: Gauge "carillon_streams", "Streaming connections that are open";
+    Lanes: Gauge "carillon_lanes", "Connections to push services that are open";
+    PushesInFlight: Gauge "carillon_pushes_in_flight", "Pushes without an answer";
+    CallsInFlight: Gauge "carillon_calls_in_flight", "Ordinary EWS calls without an answer";
+    PushesSent: Counter "carillon_pushes_sent", "Pushes handed to lanes";
+    Answers: Counter "carillon_push_answers", "Answers of push services, by kind";
+    Resends: Counter "carillon_push_resends", "Pushes sent again, by whether it was certain that the first was not processed";
+    Downgraded: Counter "carillon_notices_downgraded", "Notices without details because the app was not used for the cut-off";
+    TokensKept: Counter "carillon_tokens_kept", "Answers 410 that were older than the registration";
+    Blocked: Counter "carillon_lanes_blocked_seconds", "Time in which notices were due and no lane had room";
+    Subscribes: Counter "carillon_subscribes", "Subscriptions made";
+    CatchUps: Counter "carillon_catch_ups", "Mailboxes caught up";
+    StreamsBroken: Counter "carillon_streams_broken", "Streams that ended other than in good order";
+    Connects: Counter "carillon_connects", "Connections that the engine asked for";
+    Mails: Counter "carillon_mails", "Mails, by station: signalled, duplicate, fetched";
+    Tellings: Counter "carillon_tellings", "Tellings (one mail for one device), by station";
+    TellingsSuppressed: Counter "carillon_tellings_suppressed", "Tellings not made, by reason";
+    TellingsOpen: Gauge "carillon_tellings_open", "Tellings that wait or are in flight";
+    MailToWritten: Histogram "carillon_mail_to_written_seconds", "From the mail's bytes to the push's bytes";
+    DueToWritten: Histogram "carillon_due_to_written_seconds", "As carillon_mail_to_written_seconds, less the settling and intervals that applied";
+    MailToAccepted: Histogram "carillon_mail_to_accepted_seconds", "From the mail's bytes to the push service's acceptance";
+    LatencyQuantile: Gauge "carillon_latency_quantile_seconds", "Quantiles of the latencies since the start; quantile 1 is the longest";
+    MailServerUp: Gauge "carillon_mail_server_up", "Whether a mail server works: 1, or 0 while it is in trouble or refuses the credential";
+    PushServiceUp: Gauge "carillon_push_service_up", "Whether a push service works: 1, or 0 while it is in trouble or refuses the credential";
+    StoreUp: Gauge "carillon_store_up", "Whether the store takes changes";
+    ProcessCpu: Counter "process_cpu_seconds", "Processor time of the process, user and system";
+    ProcessMemory: Gauge "process_resident_memory_bytes", "Resident memory of the process";
+    ProcessThreads: Gauge "process_threads", "Threads of the process";
+}
+
+/// The labels of an API request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+/// Collects and writes all metrics.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+}
+
+impl Metrics {
+    /// The metrics of `app`.
+    pub fn new(app: Arc<App>) -> Metrics {
+        let mut registry = Registry::default();
+        let requests = Family::<RequestLabels, Counter>::default();
+        registry.register(
+            "carillon_api_requests",
+            "API requests, by method, route and status",
+            requests.clone(),
+        );
+        registry.register_collector(Box::new(AppCollector(app)));
+        Metrics { registry, requests }
+    }
+
+    /// Counts a request. `route` must be one of the table's, or a fixed word: each is a series.
+    pub fn count_request(&self, method: &'static str, route: &str, status: u16) {
+        self.requests.get_or_create(&RequestLabels { method, route: route.to_owned(), status }).inc();
+    }
+
+    /// All metrics as OpenMetrics text.
+    pub fn encode(&self) -> String {
+        let mut text = String::with_capacity(16 * 1024);
+        match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // Writing to a `String` does not fail.
+            Err(fmt::Error) => String::new(),
+        }
+    }
+}
+
+/// Looks at the running service at each scrape.
+struct AppCollector(Arc<App>);
+
+impl fmt::Debug for AppCollector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AppCollector")
+    }
+}
+
+impl Collector for AppCollector {
+    fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        encode(&Sample::take(&self.0), encoder)
+    }
+}
+
+/// All numbers at one moment.
+struct Sample {
+    uptime_s: f64,
+    counts: Counts,
+    numbers: Numbers,
+    mail_servers: Vec<(String, bool)>,
+    push_services: Vec<(String, bool)>,
+    store_up: bool,
+    process: Process,
+}
+
+impl Sample {
+    fn take(app: &App) -> Sample {
+        let (config, directory) = (app.config(), app.directory());
+        Sample {
+            uptime_s: app.started().elapsed().as_secs_f64(),
+            counts: directory.counts(),
+            numbers: app.engine().numbers(),
+            mail_servers: up(config.exchange.iter().map(|one| &*one.name), directory.mail_servers()),
+            push_services: up(config.push.iter().map(|one| &*one.name), directory.push_services()),
+            store_up: directory.store_trouble().is_none(),
+            process: Process::read(),
+        }
+    }
+}
+
+fn up<'a>(names: impl Iterator<Item = &'a str>, healths: Vec<Health>) -> Vec<(String, bool)> {
+    names.zip(healths).map(|(name, health)| (name.to_owned(), health == Health::Well)).collect()
+}
+
+/// What a metric shows.
+enum Shown<'a> {
+    /// One number.
+    One(f64),
+    /// A number for each value of one label.
+    By(&'static str, Vec<(String, f64)>),
+    /// A number for each pair of values of two labels.
+    ByTwo([&'static str; 2], Vec<([String; 2], f64)>),
+    /// A distribution.
+    Times(&'a Latency),
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a metric of 2^53 may be one off")]
+fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
+    let (numbers, total) = (&sample.numbers, &sample.numbers.total);
+    let ledger = &total.ledger;
+    let one = |n: u64| Shown::One(n as f64);
+    let seconds = |us: u64| us as f64 / 1e6;
+    let table = |pairs: &[(&str, u64)]| {
+        pairs.iter().map(|(name, n)| ((*name).to_owned(), *n as f64)).collect::<Vec<_>>()
+    };
+    let health = |all: &[(String, bool)]| {
+        all.iter().map(|(name, up)| (name.clone(), f64::from(u8::from(*up)))).collect::<Vec<_>>()
+    };
+    match metric {
+        Metric::Build => Shown::By("version", vec![(env!("CARGO_PKG_VERSION").to_owned(), 1.0)]),
+        Metric::Uptime => Shown::One(sample.uptime_s),
+        Metric::Users => one(sample.counts.users),
+        Metric::UsersLive => one(sample.counts.live),
+        Metric::UsersUnwatched => one(sample.counts.unwatched),
+        Metric::UsersStopped => one(total.users_stopped),
+        Metric::UsersReady => one(total.users_ready),
+        Metric::Devices => one(sample.counts.devices),
+        Metric::Shards => one(numbers.shards.len() as u64),
+        Metric::Cohorts => one(total.cohorts),
+        Metric::Streams => one(total.streams),
+        Metric::Lanes => one(total.lanes),
+        Metric::PushesInFlight => one(total.pushes_in_flight),
+        Metric::CallsInFlight => one(total.calls_in_flight),
+        Metric::PushesSent => one(total.pushes_sent),
+        Metric::Answers => Shown::By(
+            "kind",
+            ANSWERS.iter().zip(total.answers).map(|(kind, n)| ((*kind).to_owned(), n as f64)).collect(),
+        ),
+        Metric::Resends => Shown::By(
+            "certainty",
+            table(&[("safe", total.resends_safe), ("ambiguous", total.resends_ambiguous)]),
+        ),
+        Metric::Downgraded => one(total.downgraded),
+        Metric::TokensKept => one(total.tokens_kept),
+        Metric::Blocked => Shown::One(seconds(total.blocked_us)),
+        Metric::Subscribes => one(total.subscribes),
+        Metric::CatchUps => one(total.catch_ups),
+        Metric::StreamsBroken => one(total.streams_broken),
+        Metric::Connects => one(total.connects),
+        Metric::Mails => Shown::By(
+            "station",
+            table(&[
+                ("signalled", ledger.signalled),
+                ("duplicate", ledger.duplicate),
+                ("fetched", ledger.fetched),
+            ]),
+        ),
+        Metric::Tellings => Shown::By(
+            "station",
+            table(&[
+                ("folded", ledger.folded),
+                ("offered", ledger.offered),
+                ("returned", ledger.returned),
+                ("accepted", ledger.accepted),
+                ("superseded", ledger.superseded),
+                ("expired", ledger.expired),
+            ]),
+        ),
+        Metric::TellingsSuppressed => Shown::By(
+            "reason",
+            Suppressed::ALL
+                .iter()
+                .zip(ledger.suppressed)
+                .map(|(why, n)| (why.name().to_owned(), n as f64))
+                .collect(),
+        ),
+        Metric::TellingsOpen => Shown::By(
+            "station",
+            table(&[("waiting", ledger.waiting), ("in_flight", ledger.in_flight)]),
+        ),
+        Metric::MailToWritten => Shown::Times(&numbers.mail_to_written),
+        Metric::DueToWritten => Shown::Times(&numbers.due_to_written),
+        Metric::MailToAccepted => Shown::Times(&numbers.mail_to_accepted),
+        Metric::LatencyQuantile => {
+            let quantiles = |latency: &'static str, at: &Latency| {
+                [
+                    ("0.5", at.p50_us),
+                    ("0.9", at.p90_us),
+                    ("0.99", at.p99_us),
+                    ("0.999", at.p999_us),
+                    ("1", at.max_us),
+                ]
+                .map(|(quantile, us)| ([latency.to_owned(), quantile.to_owned()], seconds(us)))
+            };
+            let all = [
+                quantiles("mail_to_written", &numbers.mail_to_written),
+                quantiles("due_to_written", &numbers.due_to_written),
+                quantiles("mail_to_accepted", &numbers.mail_to_accepted),
+            ];
+            Shown::ByTwo(["latency", "quantile"], all.into_iter().flatten().collect())
+        }
+        Metric::MailServerUp => Shown::By("exchange", health(&sample.mail_servers)),
+        Metric::PushServiceUp => Shown::By("push", health(&sample.push_services)),
+        Metric::StoreUp => one(u64::from(sample.store_up)),
+        Metric::ProcessCpu => Shown::One(sample.process.cpu_s),
+        Metric::ProcessMemory => one(sample.process.resident_bytes),
+        Metric::ProcessThreads => one(sample.process.threads),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "times are shown in seconds")]
+fn encode(sample: &Sample, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+    for &metric in Metric::ALL {
+        let kind = metric.kind();
+        let mut at = encoder.encode_descriptor(metric.name(), metric.help(), None, kind)?;
+        match shown(metric, sample) {
+            Shown::One(value) => number(&mut at, kind, value)?,
+            Shown::By(label, values) => {
+                for (name, value) in values {
+                    number(&mut at.encode_family(&[(label, name.as_str())])?, kind, value)?;
+                }
+            }
+            Shown::ByTwo([first, second], values) => {
+                for ([one, two], value) in values {
+                    let labels = [(first, one.as_str()), (second, two.as_str())];
+                    number(&mut at.encode_family(&labels)?, kind, value)?;
+                }
+            }
+            Shown::Times(latency) => {
+                let mut below = 0;
+                let mut buckets: Vec<(f64, u64)> = Vec::with_capacity(LATENCY_BOUNDS_US.len() + 1);
+                for (bound_us, at_most) in LATENCY_BOUNDS_US.iter().zip(latency.at_most) {
+                    // The encoder sums the buckets up; ours are sums already.
+                    buckets.push((*bound_us as f64 / 1e6, at_most.saturating_sub(below)));
+                    below = below.max(at_most);
+                }
+                buckets.push((f64::MAX, latency.count.saturating_sub(below)));
+                at.encode_histogram::<NoLabelSet>(
+                    latency.sum_us as f64 / 1e6,
+                    latency.count.max(below),
+                    &buckets,
+                    None,
+                )?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn number(
+    at: &mut prometheus_client::encoding::MetricEncoder<'_>,
+    kind: MetricType,
+    value: f64,
+) -> Result<(), fmt::Error> {
+    match kind {
+        MetricType::Counter => at.encode_counter::<NoLabelSet, f64, u64>(&value, None),
+        MetricType::Gauge | MetricType::Histogram | MetricType::Info | MetricType::Unknown => {
+            at.encode_gauge(&value)
+        }
+    }
+}
+
+/// What the operating system says of this process.
+#[derive(Clone, Copy, Debug, Default)]
+struct Process {
+    cpu_s: f64,
+    resident_bytes: u64,
+    threads: u64,
+}
+
+impl Process {
+    /// Reads `/proc/self` (Linux); zeros elsewhere.
+    fn read() -> Process {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // proc(5): the name of the program stands in parentheses and may hold blanks; utime is field 14, stime 15.
+        let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        let ticks: u64 =
+            fields.split_whitespace().skip(11).take(2).filter_map(|n| n.parse::<u64>().ok()).sum();
+        let line = |name: &str| {
+            let rest = status.lines().find_map(|line| line.strip_prefix(name))?;
+            rest.split_whitespace().next()?.parse::<u64>().ok()
+        };
+        Process {
+            // USER_HZ is 100 on every Linux that Rust's tier 1 and 2 know.
+            cpu_s: f64::from(u32::try_from(ticks).unwrap_or(u32::MAX)) / 100.0,
+            resident_bytes: line("VmRSS:").unwrap_or(0) * 1_024,
+            threads: line("Threads:").unwrap_or(0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(numbers: Numbers) -> Sample {
+        Sample {
+            uptime_s: 1.5,
+            counts: Counts { users: 3, devices: 4, live: 2, unwatched: 1 },
+            numbers,
+            mail_servers: vec![("main".to_owned(), true)],
+            push_services: vec![("apns".to_owned(), false)],
+            store_up: true,
+            process: Process::read(),
+        }
+    }
+
+    #[derive(Debug)]
+    struct Fixed(Numbers);
+
+    impl Collector for Fixed {
+        fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+            encode(&sample(self.0.clone()), encoder)
+        }
+    }
+
+    fn text(numbers: Numbers) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Fixed(numbers)));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        text
+    }
+
+    #[test]
+    fn every_metric_is_written_under_its_name() {
+        let text = text(Numbers::default());
+        for metric in Metric::ALL {
+            assert!(text.contains(&format!("# TYPE {} ", metric.name())), "{metric:?} is missing");
+            assert!(!metric.name().ends_with("_total"), "{metric:?}: the encoder adds _total");
+        }
+        assert!(text.contains("carillon_users 3.0\n"), "{text}");
+        assert!(text.contains("carillon_push_service_up{push=\"apns\"} 0.0\n"), "{text}");
+        assert!(text.contains("carillon_tellings_suppressed_total{reason=\"alerts_off\"} 0.0\n"), "{text}");
+        assert!(text.contains("process_cpu_seconds_total "), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn buckets_are_sums_and_end_in_the_count() {
+        let mut latency = Latency { count: 10, sum_us: 5_000_000, ..Latency::default() };
+        for (at, bound) in LATENCY_BOUNDS_US.iter().enumerate() {
+            latency.at_most[at] = match bound {
+                0..1_000 => 0,
+                1_000..100_000 => 4,
+                _ => 9,
+            };
+        }
+        let text = text(Numbers { mail_to_written: latency, ..Numbers::default() });
+        for line in [
+            "carillon_mail_to_written_seconds_sum 5.0",
+            "carillon_mail_to_written_seconds_count 10",
+            "carillon_mail_to_written_seconds_bucket{le=\"0.0005\"} 0",
+            "carillon_mail_to_written_seconds_bucket{le=\"0.001\"} 4",
+            "carillon_mail_to_written_seconds_bucket{le=\"0.1\"} 9",
+            "carillon_mail_to_written_seconds_bucket{le=\"60.0\"} 9",
+            "carillon_mail_to_written_seconds_bucket{le=\"+Inf\"} 10",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is missing in\n{text}");
+        }
+    }
+
+    #[test]
+    fn the_process_has_memory_and_threads() {
+        let process = Process::read();
+        assert!(process.resident_bytes > 1_000_000 && process.threads >= 1, "{process:?}");
+    }
 }

@@ -1,5 +1,97 @@
 //! The HTTPS API: devices register here, administrators look and act, and `/metrics` is read.
+//!
+//! A request meets, in this order: the bound on connections and the time for its head ([`server`]), the route
+//! ([`routes`]), the token and its rate ([`access`]), the size and type of its body (`body`), strict JSON ([`strict`]),
+//! the check of every value ([`registration`]); only then the store. Registrations are durable when the answer comes:
+//! the writer hands them to the engine at once, or, when its queue is full, as soon as there is room; the caller
+//! never has to know.
 
-pub mod backend;
-pub mod names;
+pub mod access;
+mod body;
+pub mod devices;
+pub mod error;
+pub mod import;
+pub mod lines;
+pub mod openapi;
+pub mod paths;
+pub mod rate;
+pub mod registration;
+pub mod routes;
+pub mod server;
+pub mod status;
+pub mod strict;
 pub mod types;
+pub mod users;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use carillon_core::time::UnixMillis;
+use tokio::sync::Mutex;
+
+use crate::app::App;
+use crate::metrics::Metrics;
+
+/// Bounds of the API that are not in the configuration: nobody has a reason to change them, but tests.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Connections at one time; more are closed at once. Each costs some 40 KiB.
+    pub connections_max: usize,
+    /// For the TLS handshake.
+    pub handshake_time: Duration,
+    /// For the head of a request, and so also the longest rest of a connection between two requests.
+    pub head_time: Duration,
+    /// For the body of a request (an import has this long for each piece instead).
+    pub body_time: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds {
+            connections_max: 1_024,
+            handshake_time: Duration::from_secs(10),
+            head_time: Duration::from_secs(30),
+            body_time: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What all handlers share.
+#[derive(Clone)]
+pub struct ApiState(Arc<Shared>);
+
+/// The parts of [`ApiState`].
+pub struct Shared {
+    app: Arc<App>,
+    bounds: Bounds,
+    rates: access::RateBounds,
+    metrics: Metrics,
+    importing: Mutex<()>,
+    ready: Mutex<Option<(Instant, types::ReadyView)>>,
+}
+
+impl ApiState {
+    /// The API over `app`.
+    pub fn new(app: Arc<App>, bounds: Bounds) -> ApiState {
+        ApiState(Arc::new(Shared {
+            bounds,
+            rates: access::RateBounds::new(app.config().api.requests_per_s),
+            metrics: Metrics::new(app.clone()),
+            importing: Mutex::new(()),
+            ready: Mutex::new(None),
+            app,
+        }))
+    }
+
+    fn now(&self) -> UnixMillis {
+        devices::unix_now()
+    }
+}
+
+impl Deref for ApiState {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}

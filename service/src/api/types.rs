@@ -103,9 +103,6 @@ pub struct RegisterAnswer {
     pub device: String,
     /// When it was registered, in milliseconds since 1970.
     pub registered_at_ms: u64,
-    /// Key (hex) of the hashes that name mails in payloads.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub item_key: Option<String>,
 }
 
 /// A user.
@@ -120,10 +117,38 @@ pub struct UserView {
     pub exchange: Option<String>,
     /// Whether his notifications are stopped.
     pub stopped: bool,
+    /// How his mailbox is watched.
+    pub watch: WatchView,
     /// Which mails go first.
     pub vip: VipRequest,
     /// His devices.
     pub devices: Vec<DeviceView>,
+}
+
+/// How a mailbox is watched.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct WatchView {
+    /// `waiting` (nothing heard yet), `live` (on an open stream and caught up) or `unwatched`.
+    pub state: String,
+    /// Why it is not watched.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<TroubleView>,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct TroubleView {
+    /// A stable word for alarms.
+    pub code: String,
+    /// What happened and what to do.
+    pub text: String,
+}
+
+impl TroubleView {
+    /// The engine's word, as the API says it.
+    pub fn new(trouble: &carillon_core::shard::Trouble) -> TroubleView {
+        TroubleView { code: trouble.code.to_string(), text: trouble.text.to_string() }
+    }
 }
 
 /// A device of a user. The token itself is never given out.
@@ -165,12 +190,14 @@ pub struct SettingsView {
 /// The state of the whole.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
 pub struct StatusView {
-    /// Users that the engine watches.
+    /// Users.
     pub users: u64,
-    /// Devices of these users.
+    /// Their devices.
     pub devices: u64,
     /// Users whose mailbox is on an open stream and caught up.
     pub live: u64,
+    /// Users whose mailbox is not watched because something is wrong.
+    pub unwatched: u64,
     /// Users whose notifications are stopped.
     pub stopped: u64,
     /// Streaming connections to mail servers.
@@ -179,6 +206,8 @@ pub struct StatusView {
     pub lanes: u64,
     /// Pushes without an answer.
     pub pushes_in_flight: u64,
+    /// Users that are due and wait for their turn.
+    pub users_ready: u64,
     /// What became of every mail.
     pub ledger: LedgerView,
     /// Answers of push services, by kind.
@@ -189,6 +218,11 @@ pub struct StatusView {
     pub mail_servers: Vec<PartView>,
     /// The push services.
     pub push_services: Vec<PartView>,
+    /// What is wrong with the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub store: Option<TroubleView>,
+    /// Seconds since the service started.
+    pub uptime_s: u64,
 }
 
 /// The ledger: each mail is in exactly one place.
@@ -234,11 +268,17 @@ pub struct LatenciesView {
 /// One latency, in microseconds.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, ToSchema)]
 pub struct LatencyView {
-    /// Half of the pushes were faster.
+    /// Pushes that were measured.
+    pub count: u64,
+    /// Half of them were faster.
     pub p50: u64,
-    /// 99 of 100 pushes were faster.
+    /// 90 of 100 were faster.
+    pub p90: u64,
+    /// 99 of 100 were faster.
     pub p99: u64,
-    /// The slowest push.
+    /// 999 of 1,000 were faster.
+    pub p999: u64,
+    /// The slowest.
     pub max: u64,
 }
 
@@ -247,23 +287,27 @@ pub struct LatencyView {
 pub struct PartView {
     /// Its name in the configuration.
     pub name: String,
-    /// Whether it works.
-    pub state: PartState,
-    /// What is wrong and what to do.
+    /// `well`, `trouble` (it is tried again by itself) or `refused` (our credential; a person has to act).
+    pub state: String,
+    /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub trouble: Option<String>,
+    pub trouble: Option<TroubleView>,
 }
 
-/// Whether a part works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum PartState {
-    /// It does, as far as is known.
-    Well,
-    /// It does not; it is tried again by itself.
-    Trouble,
-    /// It refuses our credential; nothing is tried until a person has acted.
-    Refused,
+/// `/healthz`
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct HealthView {
+    /// Always true.
+    pub alive: bool,
+}
+
+/// `/readyz`
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+pub struct ReadyView {
+    /// Whether the service can do its work.
+    pub ready: bool,
+    /// The parts that keep it from it: `store`, `engine`.
+    pub not_ready: Vec<String>,
 }
 
 /// The result of an import.

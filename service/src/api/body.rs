@@ -1,0 +1,79 @@
+//! Reading request bodies: of the right type, not too large, not too slow.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{HeaderMap, header};
+use http_body_util::BodyExt;
+use tokio::time::{Instant, timeout_at};
+
+use super::error::ApiError;
+
+/// How much of a body that is too large is read and thrown away, so that the caller, still writing, lives to see the
+/// answer (a reset would take it from him).
+const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long throwing away may take.
+const DRAIN_TIME: Duration = Duration::from_secs(2);
+
+/// Reads the whole body of a request that must be of `media_type`, in `time`.
+pub(super) async fn read(
+    request: Request,
+    media_type: &'static str,
+    bytes_max: usize,
+    time: Duration,
+) -> Result<Vec<u8>, ApiError> {
+    expect_type(request.headers(), &[media_type])?;
+    let mut body = request.into_body();
+    let mut bytes = Vec::new();
+    let by = Instant::now() + time;
+    while let Some(data) = next(&mut body, by).await? {
+        if bytes.len() + data.len() > bytes_max {
+            drain(body).await;
+            return Err(ApiError::TooLarge { bytes_max });
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok(bytes)
+}
+
+/// The next piece of a body; `None` at its end.
+pub(super) async fn next(body: &mut Body, by: Instant) -> Result<Option<axum::body::Bytes>, ApiError> {
+    loop {
+        match timeout_at(by, body.frame()).await {
+            Err(_) => return Err(ApiError::Slow),
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(_))) => {
+                return Err(super::error::Complaint::whole("the body broke off before its end").into());
+            }
+            Ok(Some(Ok(frame))) => {
+                // Trailers say nothing to us.
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}
+
+/// Checks that the body is said to be of one of `types`; the first is the one to recommend.
+pub(super) fn expect_type(headers: &HeaderMap, types: &[&'static str]) -> Result<(), ApiError> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if types.iter().any(|known| essence.eq_ignore_ascii_case(known)) {
+        return Ok(());
+    }
+    Err(ApiError::MediaType { expected: types.first().copied().unwrap_or("application/json") })
+}
+
+async fn drain(mut body: Body) {
+    let by = Instant::now() + DRAIN_TIME;
+    let mut drained = 0;
+    while drained < DRAIN_BYTES_MAX {
+        match next(&mut body, by).await {
+            Ok(Some(data)) => drained += data.len(),
+            Ok(None) | Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,240 @@
+//! The listening socket: TLS, and bounds on connections.
+
+use std::future::{Ready, ready};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+use super::routes::router;
+use super::{ApiState, Bounds};
+use crate::app::App;
+use crate::config::Api;
+
+/// The largest head of a request, in bytes.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Why the API cannot be served. One line that says which file or port, and what is wrong with it.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The address cannot be listened on.
+    #[error("[api] listen = \"{address}\": {}", listen_error(.error))]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        error: io::Error,
+    },
+    /// A PEM file cannot be read.
+    #[error("[api] {key} = \"{}\": {reason}", file.display())]
+    File {
+        /// `cert_file` or `key_file`.
+        key: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// Certificate and key are readable, but unusable.
+    #[error("[api] cert_file = \"{}\" with key_file = \"{}\": {reason}", cert_file.display(), key_file.display())]
+    Pair {
+        /// The certificate's file.
+        cert_file: PathBuf,
+        /// The key's file.
+        key_file: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A socket that listens, and the certificate for it: all that can go wrong has gone right.
+pub struct Bound {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: RustlsConfig,
+}
+
+/// The API, being served.
+pub struct Server {
+    address: SocketAddr,
+    handle: Handle<SocketAddr>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Bound {
+    /// Reads the certificate and takes the port.
+    pub fn new(api: &Api) -> Result<Bound, ServerError> {
+        let tls = RustlsConfig::from_config(Arc::new(tls_config(api)?));
+        let listen_error = |error| ServerError::Listen { address: api.listen, error };
+        let listener = TcpListener::bind(api.listen).map_err(listen_error)?;
+        listener.set_nonblocking(true).map_err(listen_error)?;
+        let address = listener.local_addr().map_err(listen_error)?;
+        Ok(Bound { listener, address, tls })
+    }
+
+    /// The address, with the port that was taken.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begins to serve. To be called within a tokio runtime.
+    pub fn serve(self, app: Arc<App>, bounds: Bounds) -> io::Result<Server> {
+        let handle = Handle::new();
+        let slots = Slots(Arc::new(Semaphore::new(bounds.connections_max)));
+        let acceptor =
+            RustlsAcceptor::new(self.tls).handshake_timeout(bounds.handshake_time).acceptor(slots);
+        let mut server =
+            axum_server::from_tcp(self.listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
+        server
+            .http_builder()
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(bounds.head_time)
+            .max_buf_size(HEAD_BYTES_MAX);
+        let service = router(ApiState::new(app, bounds)).into_make_service();
+        let task = tokio::spawn(server.serve(service));
+        Ok(Server { address: self.address, handle, task })
+    }
+}
+
+impl Server {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Takes no more connections, lets running requests end for at most `grace`, and closes.
+    pub async fn stop(self, grace: Duration) {
+        self.handle.graceful_shutdown(Some(grace));
+        let _ = self.task.await;
+    }
+}
+
+fn tls_config(api: &Api) -> Result<rustls::ServerConfig, ServerError> {
+    let file_error = |key, file: &Path, reason| ServerError::File { key, file: file.to_owned(), reason };
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&api.cert_file)
+        .and_then(Iterator::collect)
+        .map_err(|error| file_error("cert_file", &api.cert_file, pem_reason(&error, "certificate")))?;
+    if chain.is_empty() {
+        return Err(file_error(
+            "cert_file",
+            &api.cert_file,
+            pem_reason(&pem::Error::NoItemsFound, "certificate"),
+        ));
+    }
+    let key = PrivateKeyDer::from_pem_file(&api.key_file)
+        .map_err(|error| file_error("key_file", &api.key_file, pem_reason(&error, "private key")))?;
+    let pair_error = |error: rustls::Error| ServerError::Pair {
+        cert_file: api.cert_file.clone(),
+        key_file: api.key_file.clone(),
+        reason: match error {
+            rustls::Error::InconsistentKeys(_) => "the key does not belong to the certificate".to_owned(),
+            other => format!("cannot be used for TLS: {other}"),
+        },
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(pair_error)?
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .map_err(pair_error)?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+fn pem_reason(error: &pem::Error, what: &str) -> String {
+    match error {
+        pem::Error::Io(error) => error.to_string(),
+        pem::Error::NoItemsFound => format!("there is no {what} in PEM form in it"),
+        other => format!("is not PEM: {other}"),
+    }
+}
+
+fn listen_error(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use: another process, perhaps another carillon, listens there".to_owned()
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address".to_owned(),
+        io::ErrorKind::PermissionDenied => {
+            "not permitted: ports below 1024 need a right of their own".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Hands out a place for each connection; without one, the connection is closed at once.
+#[derive(Clone)]
+struct Slots(Arc<Semaphore>);
+
+impl<S> Accept<TcpStream, S> for Slots {
+    type Stream = Placed;
+    type Service = S;
+    type Future = Ready<io::Result<(Placed, S)>>;
+
+    fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
+        ready(match self.0.clone().try_acquire_owned() {
+            Ok(place) => {
+                stream.set_nodelay(true).map(|()| (Placed { stream, _place: place }, service))
+            }
+            Err(_) => Err(io::Error::other("too many connections")),
+        })
+    }
+}
+
+/// A connection in its place.
+struct Placed {
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+}
+
+impl AsyncRead for Placed {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Placed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,101 @@
+//! Users: looking, stopping, removing.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+
+use super::ApiState;
+use super::devices::found;
+use super::error::ApiError;
+use super::paths::AtUser;
+use super::types::{DeviceView, ErrorAnswer, SettingsView, TroubleView, UserView, VipRequest, WatchView};
+use crate::directory::Watch;
+use crate::store::{DeviceRow, UserRow};
+
+/// Digits of a token that are shown.
+const TOKEN_DIGITS_SHOWN: usize = 4;
+
+/// Read a user with his devices.
+#[utoipa::path(
+    get,
+    path = "/v1/users/{user}",
+    tag = "users",
+    params(("user" = String, Path, description = "The caller's stable id of the user.")),
+    responses(
+        (status = 200, description = "The user.", body = UserView),
+        (status = "default", description = "An error.", body = ErrorAnswer),
+    ),
+    security(("gateway" = []), ("admin" = [])),
+)]
+pub async fn read(State(state): State<ApiState>, AtUser(user): AtUser) -> Result<Json<UserView>, ApiError> {
+    let row = state.app.read_user(&user).await?.ok_or(ApiError::NotFound { what: "user" })?;
+    let watch = state.app.directory().watch(row.key).unwrap_or_default();
+    Ok(Json(user_view(row, &watch)))
+}
+
+/// Stop all notifications of a user at once, until one of his devices registers again.
+#[utoipa::path(
+    post,
+    path = "/v1/users/{user}/stop",
+    tag = "admin",
+    params(("user" = String, Path, description = "The caller's stable id of the user.")),
+    responses(
+        (status = 204, description = "Stopped."),
+        (status = "default", description = "An error.", body = ErrorAnswer),
+    ),
+    security(("admin" = [])),
+)]
+pub async fn stop(State(state): State<ApiState>, AtUser(user): AtUser) -> Result<StatusCode, ApiError> {
+    found(state.app.stop_user(user).await?, "user")
+}
+
+/// Remove a user with all his devices.
+#[utoipa::path(
+    delete,
+    path = "/v1/users/{user}",
+    tag = "admin",
+    params(("user" = String, Path, description = "The caller's stable id of the user.")),
+    responses(
+        (status = 204, description = "Removed."),
+        (status = "default", description = "An error.", body = ErrorAnswer),
+    ),
+    security(("admin" = [])),
+)]
+pub async fn remove(State(state): State<ApiState>, AtUser(user): AtUser) -> Result<StatusCode, ApiError> {
+    found(state.app.remove_user(user).await?, "user")
+}
+
+fn user_view(row: UserRow, watch: &Watch) -> UserView {
+    let trouble = watch.trouble();
+    UserView {
+        user: row.id.as_str().to_owned(),
+        address: row.address.as_str().to_owned(),
+        exchange: row.exchange.map(String::from),
+        stopped: row.stopped,
+        watch: WatchView { state: watch.name().to_owned(), trouble: trouble.map(TroubleView::new) },
+        vip: VipRequest {
+            high_importance: row.vip.high_importance,
+            senders: row.vip.senders.iter().map(|sender| sender.to_string()).collect(),
+        },
+        devices: row.devices.into_iter().map(device_view).collect(),
+    }
+}
+
+fn device_view(row: DeviceRow) -> DeviceView {
+    DeviceView {
+        device: row.id.as_str().to_owned(),
+        push: row.push.into(),
+        topic: row.topic.as_str().to_owned(),
+        token_start: row.token.as_str().chars().take(TOKEN_DIGITS_SHOWN).collect(),
+        registered_at_ms: row.registered.0,
+        active_at_ms: row.active.0,
+        settings: SettingsView {
+            alerts: row.settings.alerts,
+            details: row.settings.details,
+            badge: row.settings.badge,
+            localized: row.settings.localized,
+            sound: row.settings.sound.map(String::from),
+            vip_sound: row.settings.vip_sound.map(String::from),
+        },
+    }
+}
