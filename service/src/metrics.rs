@@ -259,10 +259,9 @@ fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
                 .map(|(why, n)| (why.name().to_owned(), n as f64))
                 .collect(),
         ),
-        Metric::TellingsOpen => Shown::By(
-            "station",
-            table(&[("waiting", ledger.waiting), ("in_flight", ledger.in_flight)]),
-        ),
+        Metric::TellingsOpen => {
+            Shown::By("station", table(&[("waiting", ledger.waiting), ("in_flight", ledger.in_flight)]))
+        }
         Metric::MailToWritten => Shown::Times(&numbers.mail_to_written),
         Metric::DueToWritten => Shown::Times(&numbers.due_to_written),
         Metric::MailToAccepted => Shown::Times(&numbers.mail_to_accepted),

@@ -102,7 +102,8 @@ mod tests {
         };
         assert_eq!(bearer(&headers(&["Bearer abc"])), Some("abc"));
         assert_eq!(bearer(&headers(&["bEARER  abc "])), Some("abc"));
-        for none in [&["Basic abc"][..], &["Bearer"], &["Bearer "], &["abc"], &[], &["Bearer a", "Bearer a"]] {
+        for none in [&["Basic abc"][..], &["Bearer"], &["Bearer "], &["abc"], &[], &["Bearer a", "Bearer a"]]
+        {
             assert_eq!(bearer(&headers(none)), None, "{none:?}");
         }
     }

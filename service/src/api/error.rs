@@ -189,17 +189,12 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let answer = ErrorAnswer {
-            error: ErrorView {
-                code: self.code().to_owned(),
-                field: self.field(),
-                message: self.message(),
-            },
+            error: ErrorView { code: self.code().to_owned(), field: self.field(), message: self.message() },
         };
         let mut response = (self.status(), axum::Json(answer)).into_response();
         let headers = response.headers_mut();
         if self == ApiError::Unauthorized {
-            headers
-                .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"carillon\""));
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"carillon\""));
         }
         if let Some(retry_s) = self.retry_s() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_s));

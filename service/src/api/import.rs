@@ -42,10 +42,7 @@ const PIECE_TIME: Duration = Duration::from_secs(30);
     ),
     security(("admin" = [])),
 )]
-pub async fn import(
-    State(state): State<ApiState>,
-    request: Request,
-) -> Result<Json<ImportAnswer>, ApiError> {
+pub async fn import(State(state): State<ApiState>, request: Request) -> Result<Json<ImportAnswer>, ApiError> {
     body::expect_type(
         request.headers(),
         &["application/x-ndjson", "application/ndjson", "application/jsonl"],
@@ -108,9 +105,7 @@ impl<'a> Import<'a> {
         let checked = match line {
             Line::Whole(line) if line.trim_ascii().is_empty() => return,
             Line::Whole(line) => self.check(line),
-            Line::TooLong => {
-                Err(Complaint::whole(format!("the line is longer than {LINE_BYTES_MAX} bytes")))
-            }
+            Line::TooLong => Err(Complaint::whole(format!("the line is longer than {LINE_BYTES_MAX} bytes"))),
         };
         self.answer.lines += 1;
         match checked {

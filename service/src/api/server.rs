@@ -95,8 +95,7 @@ impl Bound {
     pub fn serve(self, app: Arc<App>, bounds: Bounds) -> io::Result<Server> {
         let handle = Handle::new();
         let slots = Slots(Arc::new(Semaphore::new(bounds.connections_max)));
-        let acceptor =
-            RustlsAcceptor::new(self.tls).handshake_timeout(bounds.handshake_time).acceptor(slots);
+        let acceptor = RustlsAcceptor::new(self.tls).handshake_timeout(bounds.handshake_time).acceptor(slots);
         let mut server =
             axum_server::from_tcp(self.listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
         server
@@ -189,9 +188,7 @@ impl<S> Accept<TcpStream, S> for Slots {
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         ready(match self.0.clone().try_acquire_owned() {
-            Ok(place) => {
-                stream.set_nodelay(true).map(|()| (Placed { stream, _place: place }, service))
-            }
+            Ok(place) => stream.set_nodelay(true).map(|()| (Placed { stream, _place: place }, service)),
             Err(_) => Err(io::Error::other("too many connections")),
         })
     }
