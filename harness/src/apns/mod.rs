@@ -6,6 +6,7 @@
 
 pub mod answer;
 pub mod auth;
+mod conn;
 pub mod device;
 pub mod jwt;
 mod knobs;

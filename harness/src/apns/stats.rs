@@ -26,7 +26,9 @@ pub struct ApnsStats {
     pub resets: u64,
     /// `GOAWAY`s sent on purpose.
     pub goaways: u64,
-    /// Provider tokens whose signature was verified.
+    /// Streams that the client gave up before they were answered.
+    pub cancelled: u64,
+    /// Connections that ended because the client broke the protocol.
     pub connections_broken: u64,
     /// Accepted payload bytes.
     pub payload_bytes: u64,
@@ -44,6 +46,8 @@ impl ApnsStats {
 /// Something that the live service may let pass and that is wrong all the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StrictFault {
+    /// TLS agreed on no protocol.
+    AlpnMissing,
     /// No `:authority`.
     AuthorityMissing,
     /// An `:authority` that is not ours.
