@@ -24,6 +24,30 @@ pub const CHUNK_LINE_BYTES_MAX: usize = 256;
 /// The trailer section after the last chunk.
 pub const TRAILER_BYTES_MAX: usize = 8 * 1024;
 
+/// Header lines of one HTTP/1.1 response. Exchange sends some 25.
+pub const HEADER_LINES_MAX: usize = 96;
+
+/// What is kept of one header's value. Affinity cookies, the longest that matter, have a few hundred bytes.
+pub const HEADER_VALUE_BYTES_MAX: usize = 4 * 1024;
+
+/// The cookies of one cohort, all together: half of what IIS takes in a request head by default (16 KiB).
+pub const COOKIES_BYTES_MAX: usize = 8 * 1024;
+
+/// Elements inside one another in XML from a mail server. A notification has 9 levels.
+pub const XML_DEPTH_MAX: usize = 64;
+
+/// A mail server's own words in an error: enough to find them in its documentation.
+pub const ERROR_TEXT_BYTES_MAX: usize = 256;
+
+/// What is kept of a subject, a name or a preview. Exchange cuts subjects at 255 and previews at 256 characters.
+pub const DETAIL_TEXT_BYTES_MAX: usize = 2 * 1024;
+
+/// A pause that a server asks for counts up to here: real ones end at about five minutes.
+pub const BACK_OFF_MS_MAX: u64 = 3_600_000;
+
+/// From the request for a stream to its opening envelope, which Exchange sends at once.
+pub const STREAM_OPEN_TIMEOUT: Span = Span::from_secs(30);
+
 /// The body of a provider's answer. APNs answers are below 200 bytes.
 pub const ANSWER_BYTES_MAX: usize = 4 * 1024;
 

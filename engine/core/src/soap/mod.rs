@@ -1,1 +1,7 @@
-//! (in the making)
+//! SOAP as Exchange speaks it: envelopes cut out of a byte stream, and text made safe to stand in one.
+
+mod escape;
+mod framer;
+
+pub use escape::push_escaped;
+pub use framer::{FrameError, Framer};

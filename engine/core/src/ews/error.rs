@@ -1,0 +1,92 @@
+//! An error of a mail server, with all that it says about itself.
+
+use std::fmt;
+
+use super::action::Action;
+use super::code::ResponseCode;
+use super::xml::XmlError;
+use crate::limits::{BACK_OFF_MS_MAX, ERROR_TEXT_BYTES_MAX};
+use crate::shard::Trouble;
+
+/// What a mail server answered instead of success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EwsError {
+    /// What it was. An inner `ErrorServerBusy` stands here in place of the `ErrorInternalServerError` around it.
+    pub code: ResponseCode,
+    /// The server's words, at most [`ERROR_TEXT_BYTES_MAX`] bytes, without addresses, ids and tokens: for people, and
+    /// for the few cases in which only the text tells what a code means.
+    pub message: Box<str>,
+    /// The pause that the server asks for, in milliseconds: `BackOffMilliseconds` (it goes before `Retry-After`), at
+    /// most [`BACK_OFF_MS_MAX`].
+    pub back_off_ms: Option<u64>,
+}
+
+impl EwsError {
+    /// With the server's words cleaned and the pause bounded.
+    pub fn new(code: ResponseCode, message: &str, back_off_ms: Option<u64>) -> EwsError {
+        EwsError { code, message: clean(message), back_off_ms: back_off_ms.map(|ms| ms.min(BACK_OFF_MS_MAX)) }
+    }
+
+    /// What to do.
+    pub fn action(&self) -> Action {
+        match self.code.action() {
+            Action::BackOffAccount { ms } => Action::BackOffAccount { ms: self.back_off_ms.unwrap_or(ms) },
+            Action::FewerConnections { ms } => {
+                Action::FewerConnections { ms: self.back_off_ms.unwrap_or(ms) }
+            }
+            // "…no more events will occur for this EventSink… Event type = MailboxMoveStarted".
+            Action::Resubscribe
+                if self.code == ResponseCode::ErrorInvalidSubscription
+                    && self.message.contains("MailboxMove") =>
+            {
+                Action::AwaitMove
+            }
+            other => other,
+        }
+    }
+
+    /// For a person: what happened, who is at fault, what to do.
+    pub fn trouble(&self) -> Trouble {
+        let text = match &self.code {
+            ResponseCode::Unknown(_) if !self.message.is_empty() => {
+                format!("{} ({}: {})", self.code.text(), self.code, self.message)
+            }
+            _ => format!("{} ({})", self.code.text(), self.code),
+        };
+        Trouble { code: self.code.name().into(), text: text.into() }
+    }
+}
+
+impl From<XmlError> for EwsError {
+    fn from(error: XmlError) -> EwsError {
+        EwsError::new(ResponseCode::Malformed, &error.to_string(), None)
+    }
+}
+
+impl fmt::Display for EwsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.code.text(), self.code)
+    }
+}
+
+impl std::error::Error for EwsError {}
+
+/// Words of the server as they may stand in a log: on one line, bounded, and without the words that could name a person
+/// or be a key to something (addresses, legacy names, ids, tokens: long words without a blank).
+fn clean(message: &str) -> Box<str> {
+    const WORD_BYTES_MAX: usize = 40;
+    let mut text = String::new();
+    for word in message.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()) {
+        let private =
+            word.contains('@') || word.len() > WORD_BYTES_MAX || word.contains("/o=") || word.contains("/O=");
+        let word = if private { "…" } else { word };
+        if text.len() + 1 + word.len() > ERROR_TEXT_BYTES_MAX {
+            break;
+        }
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(word);
+    }
+    text.into()
+}

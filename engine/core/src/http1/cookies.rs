@@ -1,0 +1,93 @@
+//! The cookies of one cohort: what leads its calls to the server that holds its subscriptions.
+
+use crate::http1::Head;
+use crate::limits::COOKIES_BYTES_MAX;
+
+/// A small jar for one host and path, so neither domains nor paths are kept. In the order in which cookies first came.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Cookies {
+    text: String,
+}
+
+impl Cookies {
+    /// From what [`Cookies::as_str`] gave: `name=value; name=value`. Parts that are no cookies are left out.
+    pub fn from_text(text: &str) -> Cookies {
+        let mut cookies = Cookies::default();
+        for pair in text.split(';') {
+            cookies.set(pair.trim());
+        }
+        cookies
+    }
+
+    /// The value of the `Cookie` header; empty where there are none.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// Takes in what an answer sets and takes back. True if that changed anything.
+    pub fn absorb(&mut self, head: &Head) -> bool {
+        let before = self.text.clone();
+        for pair in &head.set_cookies {
+            self.set(pair);
+        }
+        self.text != before
+    }
+
+    /// Sets one cookie; one with an empty value is removed. A jar that would grow over [`COOKIES_BYTES_MAX`] stays as
+    /// it is: a head that the server refuses helps nobody.
+    fn set(&mut self, pair: &str) {
+        let Some((name, value)) = pair.split_once('=') else { return };
+        let same = |old: &str| old.split_once('=').is_some_and(|(old_name, _)| old_name == name);
+        let mut kept: Vec<&str> = self.text.split("; ").filter(|old| !old.is_empty()).collect();
+        match (kept.iter().position(|old| same(old)), value.is_empty()) {
+            (Some(at), true) => drop(kept.remove(at)),
+            (Some(at), false) => kept[at] = pair,
+            (None, true) => {}
+            (None, false) => kept.push(pair),
+        }
+        let text = kept.join("; ");
+        if text.len() <= COOKIES_BYTES_MAX {
+            self.text = text;
+        }
+    }
+}
+
+impl std::fmt::Debug for Cookies {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Names tell enough; a value may be a session.
+        f.debug_list()
+            .entries(self.text.split("; ").map(|pair| pair.split_once('=').map_or("", |(name, _)| name)))
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(set: &[&str]) -> Head {
+        Head { set_cookies: set.iter().map(|pair| Box::from(*pair)).collect(), ..Head::default() }
+    }
+
+    #[test]
+    fn a_cookie_is_added_replaced_and_taken_back() {
+        let mut cookies = Cookies::from_text("exchangecookie=1; X-BackEndOverrideCookie=be1~19");
+        assert!(cookies.absorb(&head(&["X-BackEndCookie=jane@example.com=u56Lnp2e==", "exchangecookie=2"])));
+        assert_eq!(
+            cookies.as_str(),
+            "exchangecookie=2; X-BackEndOverrideCookie=be1~19; X-BackEndCookie=jane@example.com=u56Lnp2e=="
+        );
+        assert!(!cookies.absorb(&head(&["exchangecookie=2"])));
+        assert!(cookies.absorb(&head(&["exchangecookie=", "X-BackEndCookie="])));
+        assert_eq!(cookies.as_str(), "X-BackEndOverrideCookie=be1~19");
+        assert_eq!(Cookies::from_text(cookies.as_str()), cookies);
+    }
+
+    #[test]
+    fn the_jar_has_a_bound_and_hides_values() {
+        let mut cookies = Cookies::from_text("a=secret");
+        assert!(!cookies.absorb(&head(&[&format!("b={}", "x".repeat(COOKIES_BYTES_MAX))])));
+        assert_eq!(cookies.as_str(), "a=secret");
+        assert_eq!(format!("{cookies:?}"), "[\"a\"]");
+    }
+}
