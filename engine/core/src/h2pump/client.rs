@@ -304,9 +304,16 @@ impl<T: Copy> ClientPump<T> {
         self.pipe.lock().output.len() >= self.config.output_bytes_max
     }
 
-    /// Requests opened since the beginning.
-    pub fn opened(&self) -> u64 {
-        self.wire.opened
+    /// Whether this request has no answer yet.
+    pub fn is_waiting(&self, stream: u32) -> bool {
+        self.by_stream.contains_key(&stream)
+    }
+
+    /// Nothing more will be sent: says GOAWAY once nothing is open, then [`ClientEvent::Closed`].
+    pub fn finish(&mut self) {
+        self.requests = None;
+        self.connection_due.raise();
+        self.run();
     }
 
     /// The transport is gone. Every open request fails; [`ClientEvent::Closed`] is the last event.
@@ -508,7 +515,6 @@ struct Wire {
     /// The connection's window for DATA (RFC 9113 §6.9), without what is not yet framed.
     send_window: i64,
     unsent: usize,
-    opened: u64,
     settings_seen: bool,
     last_stream: Option<u32>,
 }
@@ -523,7 +529,6 @@ impl Wire {
             ends: VecDeque::new(),
             send_window: i64::from(CONNECTION_WINDOW_BYTES),
             unsent: 0,
-            opened: 0,
             settings_seen: false,
             last_stream: None,
         }
@@ -584,18 +589,14 @@ impl Wire {
         slots: &mut [Option<Slot<T>>],
         by_stream: &HashMap<u32, usize>,
     ) {
-        match head.kind {
-            kind::HEADERS => self.opened += 1,
-            kind::DATA => {
-                self.send_window -= i64::from(head.length);
-                let slot = by_stream.get(&head.stream).and_then(|index| slots[*index].as_mut());
-                if let Some(slot) = slot {
-                    let framed = (head.length as usize).min(slot.unsent);
-                    slot.unsent -= framed;
-                    self.unsent -= framed;
-                }
+        if head.kind == kind::DATA {
+            self.send_window -= i64::from(head.length);
+            let slot = by_stream.get(&head.stream).and_then(|index| slots[*index].as_mut());
+            if let Some(slot) = slot {
+                let framed = (head.length as usize).min(slot.unsent);
+                slot.unsent -= framed;
+                self.unsent -= framed;
             }
-            _ => {}
         }
     }
 

@@ -1,5 +1,13 @@
 //! How notices leave: requests, lanes that carry them, and what became of them.
 
+mod apns;
+mod classify;
+mod lane;
+mod window;
+
+pub use classify::{Classified, ConnectionFate, classify};
+pub use lane::{Blocked, Lane, LaneConfig, LaneError, LaneEvent, NoRoom};
+
 use crate::names::{DeviceToken, Topic};
 use crate::time::UnixMillis;
 
@@ -92,3 +100,19 @@ pub enum RetryScope {
 /// A provider's reason, as text: providers add reasons without notice. At most 64 bytes, ASCII letters and digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Reason(pub Box<str>);
+
+impl Reason {
+    /// What can be kept of a provider's text: its ASCII letters and digits, at most 64 of them.
+    pub fn new(text: &str) -> Reason {
+        let kept: String = text.chars().filter(char::is_ascii_alphanumeric).take(REASON_BYTES_MAX).collect();
+        Reason(kept.into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The longest reason that Apple documents has 27 letters.
+const REASON_BYTES_MAX: usize = 64;
