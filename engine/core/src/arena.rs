@@ -37,14 +37,23 @@ impl<T, Mark> Arena<T, Mark> {
     /// # Panics
     /// With 2³² rows.
     pub fn insert(&mut self, value: T) -> Id<Mark> {
+        self.insert_with(|_| value)
+    }
+
+    /// As [`Arena::insert`], for a value that holds its own name.
+    ///
+    /// # Panics
+    /// With 2³² rows.
+    pub fn insert_with(&mut self, value: impl FnOnce(Id<Mark>) -> T) -> Id<Mark> {
         if let Some(index) = self.free.pop() {
             let row = &mut self.rows[index as usize];
-            row.value = Some(value);
-            return Id::new(index, row.generation);
+            let id = Id::new(index, row.generation);
+            row.value = Some(value(id));
+            return id;
         }
-        let index = u32::try_from(self.rows.len()).expect("an arena has fewer than 2^32 rows");
-        self.rows.push(Row { generation: 0, value: Some(value) });
-        Id::new(index, 0)
+        let id = Id::new(u32::try_from(self.rows.len()).expect("an arena has fewer than 2^32 rows"), 0);
+        self.rows.push(Row { generation: 0, value: Some(value(id)) });
+        id
     }
 
     /// The row, if it is still there.

@@ -91,7 +91,10 @@ pub const CONNECTS_IN_FLIGHT_MAX: usize = 32;
 pub const PENDING_ITEMS_MAX: usize = 4;
 
 /// Mails already dealt with that a user's row remembers, so that a catch-up tells none twice.
-pub const TOLD_ITEMS_MAX: usize = 16;
+pub const TOLD_ITEMS_MAX: usize = 64;
+
+/// How far a catch-up looks behind the newest mail dealt with: time stamps of events and of mails differ by seconds.
+pub const KNOWN_LOOK_BACK: Span = Span::from_secs(60);
 
 /// Devices of one user.
 pub const USER_DEVICES_MAX: usize = 16;
@@ -101,3 +104,66 @@ pub const DETAIL_CUTOFF_S_MAX: u32 = 259_200;
 
 /// How long a TCP connect with its TLS handshake may take.
 pub const CONNECT_TIMEOUT: Span = Span::from_secs(10);
+
+/// Fetches of one mail's details that may fail before it is told without them.
+pub const FETCH_TRIES_MAX: u8 = 2;
+
+/// How long a notice that is due waits for details before it goes without them.
+pub const FETCH_WAIT_MAX: Span = Span::from_secs(5);
+
+/// Mails on one page of a catch-up. Exchange allows 1,000; a page of this size with previews is about 40 KiB.
+pub const CATCH_UP_PAGE: u16 = 25;
+
+/// Mails that one catch-up looks at. After a longer outage the phone is told "200 new messages", not more.
+pub const CATCH_UP_MAIL_MAX: u32 = 200;
+
+/// Between two takings of new mailboxes into an open stream: ids cannot be added to one, it has to be replaced.
+pub const STREAM_JOIN_INTERVAL: Span = Span::from_secs(10);
+
+/// How long a new cohort gathers members before its first request, so that its anchor is the first of many.
+pub const COHORT_GATHER: Span = Span::from_millis(50);
+
+/// How long a subscribed mailbox waits for its neighbours' subscriptions before the stream is opened.
+pub const STREAM_JOIN_WAIT: Span = Span::from_secs(1);
+
+/// A detachment after which the server's queue of events is no longer trusted (exchange-ews: gap rule).
+pub const DETACHED_TRUST: Span = Span::from_secs(60);
+
+/// The first and the longest back-off after a transient failure of a mail server.
+pub const MAIL_BACK_OFF: (Span, Span) = (Span::from_secs(5), Span::from_secs(300));
+
+/// As [`MAIL_BACK_OFF`], after a mailbox moved or its server could not be reached by the front end.
+pub const MOVE_BACK_OFF: (Span, Span) = (Span::from_secs(30), Span::from_secs(300));
+
+/// The first and the longest back-off before connecting again.
+pub const CONNECT_BACK_OFF: (Span, Span) = (Span::from_secs(1), Span::from_secs(60));
+
+/// The first and the longest back-off of one device or provider after a refusal that may pass.
+pub const PUSH_BACK_OFF: (Span, Span) = (Span::from_secs(1), Span::from_secs(60));
+
+/// Before a permission that an administrator must give is tried again.
+pub const ALARM_RETRY: Span = Span::from_secs(30 * 60);
+
+/// Before a mailbox that cannot be watched until something changes is tried again.
+pub const TERMINAL_RETRY: Span = Span::from_secs(60 * 60);
+
+/// Before a refused credential is tried once more: slow enough that no account gets locked.
+pub const REFUSED_RETRY: Span = Span::from_secs(15 * 60);
+
+/// Before a mailbox that is not there any more is looked for again.
+pub const MAILBOX_GONE_RETRY: Span = Span::from_secs(24 * 60 * 60);
+
+/// Refusals for lack of rights in a row, over different mailboxes, after which it is the account's own.
+pub const ALARMS_IN_A_ROW_MAX: u8 = 5;
+
+/// Answers 500 and 503 in a row after which a provider is left alone for a while.
+pub const SERVICE_FAILURES_MAX: u8 = 8;
+
+/// Times that a push with an unknown fate is sent again.
+pub const AMBIGUOUS_RESENDS_MAX: u8 = 6;
+
+/// 410 answers older than the registration, in a row, after which a notice is given up.
+pub const STALE_GONE_MAX: u8 = 3;
+
+/// Between two openings of lanes to one provider.
+pub const LANE_STAGGER: Span = Span::from_secs(1);

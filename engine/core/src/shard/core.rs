@@ -1,13 +1,56 @@
-//! The shard itself.
+//! The shard itself: its parts, and the way in and out.
 
-use super::{ConnId, Effects, Input, ShardConfig, ShardStats};
-use crate::time::{Now, Time};
+use std::collections::VecDeque;
+
+use hashbrown::HashMap;
+
+use super::cohort::{Cohort, CohortId, CohortKey};
+use super::conn::Conn;
+use super::flight::Flight;
+use super::server::Server;
+use super::service::Service;
+use super::{
+    ConnId, ConnMark, Effects, Input, MailServer, MailServerId, PushService, PushServiceId, Report,
+    ShardConfig, ShardStats,
+};
+use crate::arena::Arena;
+use crate::names::UserKey;
+use crate::rng::Rng;
+use crate::time::{Now, Span, Time};
+use crate::user::{Device, User, UserId};
+use crate::wheel::Wheel;
 
 /// One core's share of users, with their streams, fetches, lanes and timers.
 #[derive(Debug)]
 pub struct ShardCore {
-    config: ShardConfig,
-    stats: ShardStats,
+    pub(super) config: ShardConfig,
+    pub(super) rng: Rng,
+    pub(super) wheel: Wheel<TimerKey>,
+    pub(super) users: Arena<User>,
+    pub(super) by_key: HashMap<UserKey, UserId>,
+    pub(super) devices: Arena<Device>,
+    pub(super) cohorts: Arena<Cohort>,
+    /// Cohorts with room, for newcomers.
+    pub(super) open_cohorts: HashMap<CohortKey, CohortId>,
+    pub(super) conns: Arena<Conn, ConnMark>,
+    pub(super) servers: Vec<Server>,
+    pub(super) services: Vec<Service>,
+    pub(super) flights: Arena<Flight>,
+    /// Users to be told now; each stands here at most once.
+    pub(super) ready: VecDeque<UserId>,
+    pub(super) stats: ShardStats,
+    pub(super) draining: bool,
+    pub(super) drained: bool,
+}
+
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimerKey {
+    User(UserId),
+    Cohort(CohortId),
+    Conn(ConnId),
+    Server(MailServerId),
+    Service(PushServiceId),
 }
 
 /// How much one call of [`ShardCore::work`] may do.
@@ -36,26 +79,92 @@ impl Budget {
 
 impl ShardCore {
     /// An empty shard.
-    pub fn new(_now: Now, config: ShardConfig) -> ShardCore {
-        ShardCore { config, stats: ShardStats::default() }
+    pub fn new(now: Now, config: ShardConfig) -> ShardCore {
+        let mut wheel = Wheel::new(now.time);
+        let mut server_id = 0;
+        let servers = config.mail_servers.iter().map(|server| {
+            let timer = wheel.slot(TimerKey::Server(MailServerId(server_id)));
+            server_id += 1;
+            Server::new(server.calls_max, timer)
+        });
+        let servers = servers.collect();
+        let mut service_id = 0;
+        let services = config.push_services.iter().map(|_| {
+            let timer = wheel.slot(TimerKey::Service(PushServiceId(service_id)));
+            service_id += 1;
+            Service::new(timer)
+        });
+        let services = services.collect();
+        ShardCore {
+            rng: Rng::new(config.seed),
+            config,
+            wheel,
+            users: Arena::new(),
+            by_key: HashMap::new(),
+            devices: Arena::new(),
+            cohorts: Arena::new(),
+            open_cohorts: HashMap::new(),
+            conns: Arena::new(),
+            servers,
+            services,
+            flights: Arena::new(),
+            ready: VecDeque::new(),
+            stats: ShardStats::default(),
+            draining: false,
+            drained: false,
+        }
     }
 
     /// Takes one input in.
-    pub fn handle(&mut self, _now: Now, _input: Input<'_>, _fx: &mut Effects) {}
+    pub fn handle(&mut self, now: Now, input: Input<'_>, fx: &mut Effects) {
+        match input {
+            Input::Opened { conn } => self.conn_opened(now, conn, fx),
+            Input::Bytes { conn, data } => self.conn_bytes(now, conn, data, fx),
+            Input::Room { conn } => self.conn_room(conn, fx),
+            Input::Closed { conn, reason } => self.conn_closed(now, conn, &reason, fx),
+            Input::Command(command) => self.command(now, command, fx),
+        }
+    }
 
     /// Does what is due: fires timers, tells users. Called once per turn after the inputs.
-    pub fn work(&mut self, _now: Now, _budget: Budget, _fx: &mut Effects) -> More {
-        More::No
+    pub fn work(&mut self, now: Now, budget: Budget, fx: &mut Effects) -> More {
+        let mut timers = budget.timers;
+        while timers > 0 {
+            let Some(key) = self.wheel.pop_expired(now.time) else { break };
+            timers -= 1;
+            match key {
+                TimerKey::User(user) => self.user_timer(now, user, fx),
+                TimerKey::Cohort(cohort) => self.step_cohort(now, cohort, fx),
+                TimerKey::Conn(conn) => self.conn_timer(now, conn, fx),
+                TimerKey::Server(server) => self.server_timer(now, server, fx),
+                TimerKey::Service(service) => self.service_timer(now, service, fx),
+            }
+        }
+        let mut users = budget.users;
+        while users > 0 {
+            let Some(user) = self.ready.pop_front() else { break };
+            users -= 1;
+            self.tell(now, user, fx);
+        }
+        self.stats.users_ready = self.ready.len() as u64;
+        if self.draining && !self.drained && self.ready.is_empty() && self.stats.pushes_in_flight == 0 {
+            self.drained = true;
+            fx.report(Report::Drained);
+        }
+        if timers == 0 || !self.ready.is_empty() { More::Yes } else { More::No }
     }
 
     /// When [`ShardCore::work`] is to be called next, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Time> {
-        None
+        self.wheel.next_deadline()
     }
 
     /// Appends at most `bytes_max` bytes for `conn` to `out`. True: there is more, ask again when these are written.
-    pub fn drain(&mut self, _conn: ConnId, _out: &mut Vec<u8>, _bytes_max: usize) -> bool {
-        false
+    pub fn drain(&mut self, conn_id: ConnId, out: &mut Vec<u8>, bytes_max: usize) -> bool {
+        let Some(conn) = self.conns.get_mut(conn_id) else { return false };
+        conn.flush_asked = false;
+        conn.more = conn.drain(out, bytes_max);
+        conn.more
     }
 
     /// The shard's numbers.
@@ -66,5 +175,20 @@ impl ShardCore {
     /// What it was built with.
     pub fn config(&self) -> &ShardConfig {
         &self.config
+    }
+
+    pub(super) fn mail_server(&self, id: MailServerId) -> &MailServer {
+        &self.config.mail_servers[usize::from(id.0)]
+    }
+
+    pub(super) fn push_service(&self, id: PushServiceId) -> &PushService {
+        &self.config.push_services[usize::from(id.0)]
+    }
+
+    /// Exponential back-off with full jitter over its upper half: `first · 2ⁿ`, at most `longest`.
+    pub(super) fn jittered(&mut self, first: Span, longest: Span, failures: u8) -> Span {
+        let doubled = first.0.saturating_mul(1 << failures.min(20));
+        let whole = doubled.min(longest.0);
+        Span(whole / 2 + self.rng.below(whole / 2 + 1))
     }
 }

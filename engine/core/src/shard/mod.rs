@@ -1,14 +1,28 @@
 //! One core's share of users, cohorts, lanes and timers, as a value that can be stepped.
 
+mod calls;
+mod cohort;
 mod command;
 mod config;
+mod conn;
+mod conns;
 mod core;
 mod effect;
+mod flight;
+mod fold;
 mod input;
 mod report;
+mod server;
+mod service;
+mod settle;
 mod stats;
+mod stream;
+mod tell;
+mod users;
+mod wire;
 
 pub use self::core::{Budget, More, ShardCore};
+pub use cohort::CohortId;
 pub use command::{
     AssignUser, Command, DeviceSettings, DeviceSpec, MailCredential, UnsettledNotice, VipRules,
 };
@@ -17,6 +31,7 @@ pub use config::{
     ShardConfig, TeamId, Timing,
 };
 pub use effect::{Effect, Effects};
+pub use flight::FlightId;
 pub use input::{CloseReason, ConnId, ConnMark, Input};
 pub use report::{NoticeRecord, Report, Trouble, WatchRecord};
 pub use stats::{ANSWERS, PushTimes, ShardStats};

@@ -36,6 +36,8 @@ pub struct ShardStats {
     pub resends_safe: u64,
     /// Notices without details because the app was not used for the cut-off.
     pub downgraded: u64,
+    /// Details that only the look at the finished bytes kept back.
+    pub second_look: u64,
     /// 410 answers that were older than the registration.
     pub tokens_kept: u64,
     /// Microseconds in which notices were due and no lane had room.
@@ -71,6 +73,7 @@ impl ShardStats {
             resends_ambiguous,
             resends_safe,
             downgraded,
+            second_look,
             tokens_kept,
             blocked_us,
             subscribes,
@@ -93,6 +96,7 @@ impl ShardStats {
         self.resends_ambiguous += resends_ambiguous;
         self.resends_safe += resends_safe;
         self.downgraded += downgraded;
+        self.second_look += second_look;
         self.tokens_kept += tokens_kept;
         self.blocked_us += blocked_us;
         self.subscribes += subscribes;

@@ -1,0 +1,385 @@
+//! What ordinary calls bring back.
+
+use super::conn::Kind;
+use super::core::ShardCore;
+use super::input::CloseReason;
+use super::server::Job;
+use super::{ConnId, Effects, MailServerId};
+use crate::ews::{Action, Caller, EwsError, FetchedItem, FoundItem, Route, request, response};
+use crate::http1::{HttpError, Response};
+use crate::limits::{
+    ALARM_RETRY, CATCH_UP_MAIL_MAX, CATCH_UP_PAGE, FETCH_TRIES_MAX, MAIL_BACK_OFF, MAILBOX_GONE_RETRY,
+    MOVE_BACK_OFF, TERMINAL_RETRY,
+};
+use crate::names::ItemId;
+use crate::time::{Now, Span};
+use crate::user::{Item, Needs, UserId, item_hash};
+
+impl ShardCore {
+    /// Takes a whole response, or the error that made the connection unusable.
+    pub(super) fn pump_call(
+        &mut self,
+        now: Now,
+        conn_id: ConnId,
+        failed: Option<HttpError>,
+        fx: &mut Effects,
+    ) {
+        let Some(conn) = self.conns.get_mut(conn_id) else { return };
+        let Kind::Call { server, machine, job } = &mut conn.kind else { return };
+        let server_id = *server;
+        if let Some(error) = failed {
+            let job = job.take();
+            self.close_conn(conn_id, fx);
+            if let Some(job) = job {
+                self.call_ended(server_id, &job);
+                self.server_unreachable(now, server_id, error.trouble(), fx);
+                self.retry_later(now, &job, Span::ZERO, fx);
+            }
+            return;
+        }
+        if let Some(response) = machine.poll() {
+            let reusable = machine.reusable();
+            let job = job.take();
+            if !reusable {
+                self.close_conn(conn_id, fx);
+            }
+            if let Some(job) = job {
+                self.call_ended(server_id, &job);
+                self.call_answered(now, server_id, &job, &response, fx);
+            }
+            self.pump_calls(now, server_id, fx);
+        }
+    }
+
+    /// The connection of a call is gone.
+    pub(super) fn call_conn_closed(
+        &mut self,
+        now: Now,
+        conn_id: ConnId,
+        ended: Option<HttpError>,
+        reason: &CloseReason,
+        fx: &mut Effects,
+    ) {
+        // A body that ends with the connection is whole only now.
+        self.pump_call(now, conn_id, ended, fx);
+        let Some(conn) = self.conns.get_mut(conn_id) else { return };
+        let Kind::Call { server, job, .. } = &mut conn.kind else { return };
+        let server_id = *server;
+        let job = job.take();
+        self.forget_conn(conn_id);
+        let Some(job) = job else { return };
+        self.call_ended(server_id, &job);
+        self.server_unreachable(now, server_id, reason.trouble(), fx);
+        self.retry_later(now, &job, Span::ZERO, fx);
+    }
+
+    /// A call got no answer in time.
+    pub(super) fn call_overdue(&mut self, now: Now, conn_id: ConnId, fx: &mut Effects) {
+        let Some(conn) = self.conns.get_mut(conn_id) else { return };
+        let Kind::Call { server, machine, job } = &mut conn.kind else { return };
+        let Err(error) = machine.on_deadline(now.time) else { return };
+        let (server_id, job) = (*server, job.take());
+        self.close_conn(conn_id, fx);
+        if let Some(job) = job {
+            self.call_ended(server_id, &job);
+            self.server_unreachable(now, server_id, error.trouble(), fx);
+            self.retry_later(now, &job, Span::ZERO, fx);
+        }
+    }
+
+    fn call_answered(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        job: &Job,
+        reply: &Response,
+        fx: &mut Effects,
+    ) {
+        let body = match response::http(reply) {
+            Ok(body) => body,
+            Err(error) => return self.call_failed(now, server_id, job, &error, fx),
+        };
+        let done = match job {
+            Job::Subscribe(user) => response::subscribe(body)
+                .map(|subscription| self.subscribed(now, *user, subscription, &reply.head, fx)),
+            Job::Fetch(user, asked) => {
+                response::get_item(body).map(|items| self.fetched(now, *user, asked, items, fx))
+            }
+            Job::CatchUp(user) => {
+                response::find_item(body).map(|page| self.caught_up(now, *user, page.items, page.last, fx))
+            }
+            Job::Badge(user) => response::get_folder(body).map(|counts| {
+                let inbox = item_hash(&self.config.item_key, counts.folder.as_str());
+                self.counted(now, *user, inbox, counts.unread, fx);
+            }),
+            // Whatever the answer, nobody waits for it.
+            Job::Unsubscribe(_) => Ok(()),
+        };
+        match done {
+            Ok(()) => {
+                self.server_worked(now, server_id, fx);
+                if let Some(user_id) = job.user() {
+                    if let Some(user) = self.users.get_mut(user_id) {
+                        user.call_failures = 0;
+                    }
+                    self.request_call(now, user_id, fx);
+                }
+            }
+            Err(error) => self.call_failed(now, server_id, job, &error, fx),
+        }
+    }
+
+    /// A call was refused: whom it concerns and what can be done, [`EwsError::action`] says.
+    fn call_failed(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        job: &Job,
+        error: &EwsError,
+        fx: &mut Effects,
+    ) {
+        let failures = job.user().and_then(|id| self.users.get(id)).map_or(0, |user| user.call_failures);
+        let mut wait = self.pause_after(error, failures);
+        match error.action() {
+            Action::AuthFailed => self.server_refused(now, server_id, error, fx),
+            Action::BackOffAccount { ms } => self.server_busy(now, server_id, ms),
+            Action::LowerVersion => {
+                if !self.lower_version(server_id) {
+                    wait = TERMINAL_RETRY;
+                }
+            }
+            Action::DropFolder => {
+                if let Some(user) = job.user().and_then(|id| self.users.get_mut(id)) {
+                    user.inbox_only = true;
+                }
+                if failures == 0 {
+                    wait = Span::ZERO;
+                }
+            }
+            Action::RetryConnection
+            | Action::RetryOrBisect
+            | Action::CatchUp
+            | Action::StepAside
+            | Action::Resubscribe
+            | Action::ItemGone
+            | Action::ItemUnreadable
+            | Action::RetryItem
+            | Action::ConvertId
+            | Action::FewerConnections { .. } => {}
+            Action::Alarm => {
+                self.server_alarmed(now, server_id, error, fx);
+                self.mailbox_refused(now, job, error, wait, fx);
+            }
+            Action::Rediscover
+            | Action::AwaitMove
+            | Action::AwaitStore
+            | Action::FewerSubscriptions
+            | Action::MailboxGone
+            | Action::Terminal
+            | Action::OurBug => self.mailbox_refused(now, job, error, wait, fx),
+        }
+        self.retry_later(now, job, wait, fx);
+        if let Some(user_id) = job.user() {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.call_failures = failures.saturating_add(1);
+            }
+            self.arm_user(user_id);
+        }
+    }
+
+    /// The mailbox itself cannot be watched for now. If its cohort hangs on it, another member takes its place.
+    fn mailbox_refused(&mut self, now: Now, job: &Job, error: &EwsError, wait: Span, fx: &mut Effects) {
+        let Some(user_id) = job.user() else { return };
+        let trouble = error.trouble();
+        self.set_unwatched(user_id, &trouble, fx);
+        if let Some(user) = self.users.get_mut(user_id) {
+            user.call_not_before = user.call_not_before.max(now.time + wait);
+        }
+        if let (Job::Subscribe(_), Some(cohort)) = (job, self.is_anchor(user_id)) {
+            self.drop_anchor(now, cohort, &trouble, fx);
+        }
+    }
+
+    /// How long to wait after an error before the same is asked again.
+    pub(super) fn pause_after(&mut self, error: &EwsError, failures: u8) -> Span {
+        let asked = error.back_off_ms.map_or(Span::ZERO, Span::from_millis);
+        match error.action() {
+            Action::AuthFailed | Action::BackOffAccount { .. } | Action::LowerVersion => Span::ZERO,
+            Action::RetryConnection
+            | Action::RetryOrBisect
+            | Action::CatchUp
+            | Action::StepAside
+            | Action::Resubscribe
+            | Action::DropFolder
+            | Action::ItemGone
+            | Action::ItemUnreadable
+            | Action::RetryItem
+            | Action::ConvertId => self.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, failures).max(asked),
+            Action::Rediscover | Action::AwaitStore => {
+                self.jittered(MOVE_BACK_OFF.0, MOVE_BACK_OFF.1, failures).max(asked)
+            }
+            Action::AwaitMove => MOVE_BACK_OFF.1,
+            Action::FewerConnections { ms } => Span::from_millis(ms),
+            Action::FewerSubscriptions | Action::Alarm => ALARM_RETRY,
+            Action::Terminal | Action::OurBug => TERMINAL_RETRY,
+            Action::MailboxGone => MAILBOX_GONE_RETRY,
+        }
+    }
+
+    /// The call is still needed; its user asks for it again, not before `wait` is over.
+    fn retry_later(&mut self, now: Now, job: &Job, wait: Span, fx: &mut Effects) {
+        let Some(user_id) = job.user() else { return };
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if let Job::Fetch(..) = job {
+            // A notice waits for this one: after a second failure it goes out without details.
+            for item in user.pending.items_mut() {
+                item.fetch_tries = item.fetch_tries.saturating_add(1);
+            }
+            if user.pending.items().iter().all(|item| item.fetch_tries >= FETCH_TRIES_MAX) {
+                user.needs.remove(Needs::FETCH);
+            }
+            self.look_due(now, user_id, fx);
+        } else {
+            user.call_not_before = user.call_not_before.max(now.time + wait);
+        }
+        self.request_call(now, user_id, fx);
+    }
+
+    /// The request is one that this server does not know: ask in an older manner. False if there is none.
+    pub(super) fn lower_version(&mut self, server_id: MailServerId) -> bool {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        match server.version.lower() {
+            Some(lower) => {
+                server.version = lower;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Details came.
+    fn fetched(
+        &mut self,
+        now: Now,
+        user_id: UserId,
+        asked: &[u64],
+        items: Vec<Result<FetchedItem, EwsError>>,
+        fx: &mut Effects,
+    ) {
+        if let Some(user) = self.users.get_mut(user_id) {
+            user.needs.remove(Needs::FETCH);
+        }
+        // One answer for each id, in the order of the request (exchange-ews §5.1).
+        let mut fetched = 0;
+        for (hash, answer) in asked.iter().zip(items) {
+            match answer {
+                Ok(item) if item.details.read => self.mail_gone(now, user_id, *hash, fx),
+                Ok(item) => {
+                    fetched += 1;
+                    self.take_details(user_id, *hash, item.details);
+                }
+                Err(error) if error.action() == Action::ItemGone => self.mail_gone(now, user_id, *hash, fx),
+                Err(_) => {
+                    if let Some(item) =
+                        self.users.get_mut(user_id).and_then(|user| user.pending.find_mut(*hash))
+                    {
+                        item.fetch_tries = FETCH_TRIES_MAX;
+                        item.touched = false;
+                    }
+                }
+            }
+        }
+        self.stats.ledger.enter(crate::ledger::Station::Fetched, fetched);
+        self.look_due(now, user_id, fx);
+    }
+
+    /// One page of the folder, newest first.
+    fn caught_up(&mut self, now: Now, user_id: UserId, items: Vec<FoundItem>, last: bool, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let floor = user.known.floor();
+        let looked_at = user.catch_up_offset + items.len() as u32;
+        let back_far_enough = items.iter().any(|item| item.received <= floor);
+        let done = last || back_far_enough || items.is_empty() || looked_at >= CATCH_UP_MAIL_MAX;
+        // Oldest first, as events would have come.
+        for item in items.into_iter().rev() {
+            self.found(now, user_id, item, fx);
+        }
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if !done {
+            user.catch_up_offset = looked_at;
+            return;
+        }
+        user.catch_up_offset = 0;
+        user.needs.remove(Needs::CATCH_UP);
+        user.needs.add(Needs::BADGE);
+        self.stats.catch_ups += 1;
+        self.resolve_unsettled(now, user_id, fx);
+    }
+
+    /// The unread count came.
+    fn counted(&mut self, now: Now, user_id: UserId, inbox: u64, unread: u32, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        user.needs.remove(Needs::BADGE);
+        user.inbox = Some(inbox);
+        self.set_unread(now, user_id, unread, fx);
+        self.look_live(user_id, fx);
+    }
+
+    /// The bytes of a call. `None` if nothing is left to ask.
+    pub(super) fn encode_job(&mut self, job: &mut Job) -> Option<Vec<u8>> {
+        if let Job::Unsubscribe(farewell) = job {
+            let server = farewell.server;
+            let caller = self.caller(server, &farewell.address);
+            let body = request::unsubscribe(&caller, &farewell.subscription);
+            let route = Route::Cohort { anchor: &farewell.anchor, cookies: &farewell.cookie };
+            return self.encode_call(server, route, &body);
+        }
+        let user_id = job.user()?;
+        let user = self.users.get(user_id)?;
+        let server = user.server?;
+        let caller = self.caller(server, &user.address);
+        match job {
+            Job::Subscribe(_) => {
+                let cohort = self.cohorts.get(user.cohort?)?;
+                let folders: &[_] = if user.inbox_only { &[] } else { &self.mail_server(server).folders };
+                let body = request::subscribe(&caller, folders);
+                let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
+                self.encode_call(server, Route::Cohort { anchor: &anchor, cookies: cookies.as_str() }, &body)
+            }
+            Job::Fetch(_, asked) => {
+                let items: Vec<&Item> =
+                    user.pending.items().iter().filter(|item| wants_fetch(item)).collect();
+                let ids: Vec<&ItemId> = items.iter().map(|item| &item.id).collect();
+                *asked = items.iter().map(|item| item.hash).collect();
+                if ids.is_empty() {
+                    self.users.get_mut(user_id)?.needs.remove(Needs::FETCH);
+                    return None;
+                }
+                let (body, address) = (request::get_item(&caller, &ids), user.address.clone());
+                self.encode_call(server, Route::Mailbox(&address), &body)
+            }
+            Job::CatchUp(_) => {
+                let body = request::find_item_newest(&caller, CATCH_UP_PAGE, user.catch_up_offset);
+                let address = user.address.clone();
+                self.encode_call(server, Route::Mailbox(&address), &body)
+            }
+            Job::Badge(_) => {
+                let (body, address) = (request::get_folder(&caller), user.address.clone());
+                self.encode_call(server, Route::Mailbox(&address), &body)
+            }
+            Job::Unsubscribe(_) => None,
+        }
+    }
+
+    fn caller<'a>(&self, server: MailServerId, mailbox: &'a crate::names::SmtpAddress) -> Caller<'a> {
+        Caller {
+            version: self.servers[usize::from(server.0)].version,
+            impersonate: self.mail_server(server).impersonate.then_some(mailbox),
+        }
+    }
+}
+
+/// Whether a fetch is to ask for this mail.
+pub(super) fn wants_fetch(item: &Item) -> bool {
+    (item.details.is_none() || item.touched) && item.fetch_tries < FETCH_TRIES_MAX
+}

@@ -1,0 +1,277 @@
+//! Signals fold into the row, and the row says when its owner is to be told.
+
+use super::core::ShardCore;
+use super::{Effects, Report};
+use crate::ews::FoundItem;
+use crate::ledger::{Station, Superseded, Suppressed};
+use crate::names::ItemId;
+use crate::notice::MailDetails;
+use crate::signal::MailSignal;
+use crate::time::{Now, Span, Time, UnixMillis};
+use crate::user::{Needs, UserId, item_hash};
+
+impl ShardCore {
+    /// Something happened in a mailbox.
+    pub(super) fn signal(&mut self, now: Now, user_id: UserId, signal: MailSignal, fx: &mut Effects) {
+        match signal {
+            MailSignal::NewMail { item, received, vip } => {
+                self.fold(now, user_id, item, received, None, vip, fx);
+            }
+            MailSignal::Gone { item } => {
+                let hash = item_hash(&self.config.item_key, item.as_str());
+                self.mail_gone(now, user_id, hash, fx);
+            }
+            MailSignal::Touched { item } => {
+                let hash = item_hash(&self.config.item_key, item.as_str());
+                if let Some(item) = self.users.get_mut(user_id).and_then(|user| user.pending.find_mut(hash)) {
+                    item.touched = true;
+                }
+            }
+            MailSignal::Unread { count } => self.set_unread(now, user_id, count, fx),
+            MailSignal::Gap => {
+                if let Some(user) = self.users.get_mut(user_id)
+                    && user.server.is_some()
+                {
+                    user.needs.add(Needs::CATCH_UP);
+                    self.request_call(now, user_id, fx);
+                }
+            }
+        }
+    }
+
+    /// One new mail.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the parts of one mail, taken apart by the two ways it can come"
+    )]
+    fn fold(
+        &mut self,
+        now: Now,
+        user_id: UserId,
+        id: ItemId,
+        received: UnixMillis,
+        details: Option<MailDetails>,
+        vip: bool,
+        fx: &mut Effects,
+    ) {
+        let hash = item_hash(&self.config.item_key, id.as_str());
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.known.contains(hash) {
+            self.stats.ledger.enter(Station::Duplicate, 1);
+            return;
+        }
+        self.stats.ledger.enter(Station::Signalled, 1);
+        user.known.add(hash, received);
+        let mut waits = false;
+        for device_id in &user.devices {
+            let Some(device) = self.devices.get_mut(*device_id) else { continue };
+            self.stats.ledger.enter(Station::Folded, 1);
+            let refused = if user.stopped {
+                Some(Suppressed::Stopped)
+            } else if !device.settings.alerts {
+                Some(Suppressed::AlertsOff)
+            } else if device.suspect {
+                Some(Suppressed::Rejected)
+            } else {
+                None
+            };
+            match refused {
+                Some(why) => self.stats.ledger.enter(Station::Suppressed(why), 1),
+                None => {
+                    device.owed += 1;
+                    waits = true;
+                }
+            }
+        }
+        if !waits {
+            user.known.settle();
+            return;
+        }
+        let vip = vip || details.as_ref().is_some_and(|details| is_vip(&user.vip, details));
+        let peek = !vip && details.is_none() && !user.vip.is_empty() && user.server.is_some();
+        user.pending.fold(now.time, id, hash, received, details);
+        if vip {
+            user.pending.set_vip();
+        }
+        if peek {
+            // Only a look tells whether this one goes first.
+            user.needs.add(Needs::FETCH);
+            self.request_call(now, user_id, fx);
+        }
+        self.look_due(now, user_id, fx);
+    }
+
+    /// A mail that a look into the folder found.
+    pub(super) fn found(&mut self, now: Now, user_id: UserId, item: FoundItem, fx: &mut Effects) {
+        let hash = item_hash(&self.config.item_key, item.id.as_str());
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let recalled = user.devices.iter().any(|id| {
+            let unsettled = self.devices.get(*id).and_then(|device| device.unsettled);
+            unsettled.is_some_and(|unsettled| unsettled.frozen && unsettled.notice.newest == hash)
+        });
+        if recalled && !item.details.read {
+            user.pending.recall(item.id, hash, item.received, item.details);
+            return;
+        }
+        if user.known.covers(hash, item.received) {
+            if item.details.read {
+                self.mail_gone(now, user_id, hash, fx);
+            }
+            return;
+        }
+        let too_old = now.unix.millis_since(item.received) > u64::from(self.config.timing.news_max_s) * 1_000;
+        let read = item.details.read;
+        self.fold(now, user_id, item.id, item.received, Some(item.details), false, fx);
+        if read {
+            self.mail_gone(now, user_id, hash, fx);
+        } else if too_old {
+            self.drop_pending(now, user_id, hash, Station::Expired, fx);
+        }
+    }
+
+    /// A mail was read, deleted or moved: who was not told of it yet need not be.
+    pub(super) fn mail_gone(&mut self, now: Now, user_id: UserId, hash: u64, fx: &mut Effects) {
+        self.drop_pending(now, user_id, hash, Station::Superseded(Superseded::Gone), fx);
+    }
+
+    fn drop_pending(&mut self, now: Now, user_id: UserId, hash: u64, station: Station, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let Some(item) = user.pending.remove(hash) else { return };
+        for device_id in &user.devices {
+            let Some(device) = self.devices.get_mut(*device_id) else { continue };
+            // A frozen notice must go out as it was; only mails after it can still be taken back.
+            let frozen = device.unsettled.filter(|unsettled| unsettled.frozen);
+            let free = device.owed
+                - frozen.map_or(0, |unsettled| u32::from(unsettled.notice.mails)).min(device.owed);
+            if free > 0 && is_after(item.seq, device.told_seq) {
+                device.owed -= 1;
+                self.stats.ledger.enter(station, 1);
+            }
+        }
+        self.tidy(now, user_id);
+        self.look_due(now, user_id, fx);
+    }
+
+    /// The unread count, as a folder's event or a look at the folder says.
+    pub(super) fn set_unread(&mut self, now: Now, user_id: UserId, count: u32, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.unread.replace(count) != Some(count) {
+            self.look_due(now, user_id, fx);
+        }
+    }
+
+    pub(super) fn take_details(&mut self, user_id: UserId, hash: u64, details: MailDetails) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let vip = is_vip(&user.vip, &details);
+        let Some(item) = user.pending.find_mut(hash) else { return };
+        item.details = Some(Box::new(details));
+        item.touched = false;
+        if vip {
+            user.pending.set_vip();
+        }
+    }
+
+    /// Works out when the user is to be told next, and sets his timer.
+    pub(super) fn look_due(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let _ = fx;
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let timing = &self.config.timing;
+        let (mut alert_from, mut badge_from): (Option<Time>, Option<Time>) = (None, None);
+        if !user.stopped && !self.draining {
+            for device in user.devices.iter().filter_map(|id| self.devices.get(*id)) {
+                if device.suspect {
+                    continue;
+                }
+                if device.owed > 0 {
+                    alert_from =
+                        Some(alert_from.map_or(device.not_before, |from| from.min(device.not_before)));
+                } else if device.badge_due(user.unread).is_some() {
+                    badge_from =
+                        Some(badge_from.map_or(device.not_before, |from| from.min(device.not_before)));
+                }
+            }
+        }
+        let interval = Span::from_millis(timing.min_interval_ms.into());
+        let rested = user.told_at.map_or(Time(0), |at| at + interval);
+        let longest = Span::from_millis(timing.max_delay_ms.into());
+        let alert = alert_from.map(|from| {
+            let since = user.pending.since().unwrap_or(now.time);
+            let vip = user.pending.is_vip();
+            let settle = Span::from_millis(if vip { timing.vip_settle_ms } else { timing.settle_ms }.into());
+            let rested = if vip { Time(0) } else { rested };
+            (since + settle).max(rested).min(since + longest).max(from)
+        });
+        user.badge_since = badge_from.map(|_| user.badge_since.unwrap_or(now.time));
+        let badge = badge_from.zip(user.badge_since).map(|(from, since)| {
+            (since + Span::from_millis(timing.settle_ms.into())).max(rested).min(since + longest).max(from)
+        });
+        user.due = match (alert, badge) {
+            (Some(alert), Some(badge)) => Some(alert.min(badge)),
+            (one, other) => one.or(other),
+        };
+        // Pushes on their way: the next round is looked at when they are settled.
+        if user.flights > 0 {
+            user.due = None;
+        }
+        self.arm_user(user_id);
+    }
+
+    /// Sets the user's one timer for the first of what waits for time alone.
+    pub(super) fn arm_user(&mut self, user_id: UserId) {
+        let Some(user) = self.users.get(user_id) else { return };
+        let call = (!user.needs.is_empty() && !user.calling && user.call_not_before > Time(0))
+            .then_some(user.call_not_before);
+        let due = user.due.filter(|_| !user.queued && !user.parked);
+        match due.into_iter().chain(call).min() {
+            Some(at) => self.wheel.arm(&user.timer, at),
+            None => self.wheel.cancel(&user.timer),
+        }
+    }
+
+    pub(super) fn user_timer(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.due.is_some_and(|due| due <= now.time)
+            && !user.parked
+            && !std::mem::replace(&mut user.queued, true)
+        {
+            self.ready.push_back(user_id);
+        }
+        if user.call_not_before > Time(0) && user.call_not_before <= now.time {
+            user.call_not_before = Time(0);
+            let subscribing = user.needs.has(Needs::SUBSCRIBE);
+            let cohort = user.cohort;
+            self.request_call(now, user_id, fx);
+            if let Some(cohort) = cohort.filter(|_| subscribing) {
+                self.step_cohort(now, cohort, fx);
+            }
+        }
+        self.arm_user(user_id);
+    }
+
+    /// Gives up what nobody needs any more.
+    pub(super) fn tidy(&mut self, _now: Now, user_id: UserId) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let owed = user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| device.owed > 0);
+        if !owed && user.flights == 0 {
+            user.pending.clear();
+            user.known.settle();
+            user.needs.remove(Needs::FETCH);
+        }
+    }
+
+    pub(super) fn report_noticed(&self, user_id: UserId, fx: &mut Effects) {
+        if let Some(user) = self.users.get(user_id) {
+            fx.report(Report::Noticed { user: user.key, notices: user.known.record(user.unread) });
+        }
+    }
+}
+
+/// Whether number `a` came after number `b`, in numbers that wrap.
+pub(super) fn is_after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b) as i32 > 0
+}
+
+fn is_vip(rules: &super::VipRules, details: &MailDetails) -> bool {
+    (rules.high_importance && details.high_importance)
+        || rules.senders.iter().any(|sender| sender.eq_ignore_ascii_case(&details.sender_address))
+}

@@ -1,0 +1,370 @@
+//! Ordinary calls to a mail server: who waits for one, how many may be in flight, when none may.
+
+use std::collections::VecDeque;
+
+use super::command::MailCredential;
+use super::config::MailServerId;
+use super::conn::{Conn, Kind};
+use super::core::ShardCore;
+use super::{ConnId, Effects, Report, Trouble};
+use crate::ews::{EwsError, SchemaVersion};
+use crate::http1::CallConn;
+use crate::limits::{ALARM_RETRY, ALARMS_IN_A_ROW_MAX, CONNECT_BACK_OFF, REFUSED_RETRY};
+use crate::names::{SmtpAddress, SubscriptionId};
+use crate::time::{Now, Span, Time};
+use crate::user::{Needs, User, UserId};
+use crate::wheel::TimerSlot;
+
+/// What the shard knows of one mail server.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) version: SchemaVersion,
+    /// A request has succeeded since the credential came or was refused. Until then one request at a time: fifty
+    /// parallel log-ins with a wrong password lock an account.
+    pub(super) proven: bool,
+    /// Nothing is sent before: the server asked for it, refused the credential, or cannot be reached.
+    pub(super) not_before: Time,
+    pub(super) connect_failures: u8,
+    /// The owner was told of trouble and waits to hear of its end.
+    pub(super) troubled: bool,
+    pub(super) refused: bool,
+    alarms_in_a_row: u8,
+    /// Calls that may be in flight: halves when the server is busy, grows by one with each full window of successes.
+    window: u16,
+    successes: u16,
+    pub(super) in_flight: u16,
+    conns: Vec<ConnId>,
+    /// Users whose notices wait for details.
+    urgent: VecDeque<UserId>,
+    /// Users to be caught up or counted.
+    routine: VecDeque<UserId>,
+    /// Users to be subscribed, at their own pace.
+    subscribes: VecDeque<UserId>,
+    subscribe_not_before: Time,
+    farewells: VecDeque<Farewell>,
+    pub(super) timer: TimerSlot,
+}
+
+/// A subscription that nobody needs any more.
+#[derive(Clone, Debug)]
+pub(super) struct Farewell {
+    pub(super) server: MailServerId,
+    pub(super) address: SmtpAddress,
+    pub(super) anchor: SmtpAddress,
+    pub(super) cookie: Box<str>,
+    pub(super) subscription: SubscriptionId,
+}
+
+/// A call in flight.
+#[derive(Clone, Debug)]
+pub(super) enum Job {
+    Subscribe(UserId),
+    /// With the mails that were asked for, in order ([`crate::user::Item::hash`]).
+    Fetch(UserId, Vec<u64>),
+    CatchUp(UserId),
+    Badge(UserId),
+    Unsubscribe(Box<Farewell>),
+}
+
+impl Job {
+    pub(super) fn user(&self) -> Option<UserId> {
+        match self {
+            Job::Subscribe(user) | Job::Fetch(user, _) | Job::CatchUp(user) | Job::Badge(user) => Some(*user),
+            Job::Unsubscribe(_) => None,
+        }
+    }
+}
+
+impl Server {
+    pub(super) fn new(calls_max: u16, timer: TimerSlot) -> Server {
+        Server {
+            version: SchemaVersion::default(),
+            proven: false,
+            not_before: Time(0),
+            connect_failures: 0,
+            troubled: false,
+            refused: false,
+            alarms_in_a_row: 0,
+            window: calls_max,
+            successes: 0,
+            in_flight: 0,
+            conns: Vec::new(),
+            urgent: VecDeque::new(),
+            routine: VecDeque::new(),
+            subscribes: VecDeque::new(),
+            subscribe_not_before: Time(0),
+            farewells: VecDeque::new(),
+            timer,
+        }
+    }
+
+    pub(super) fn forget_conn(&mut self, conn: ConnId) {
+        self.conns.retain(|known| *known != conn);
+    }
+
+    fn calls_now_max(&self) -> u16 {
+        if self.proven { self.window } else { 1 }
+    }
+
+    fn has_work(&self) -> bool {
+        !(self.urgent.is_empty()
+            && self.routine.is_empty()
+            && self.subscribes.is_empty()
+            && self.farewells.is_empty())
+    }
+}
+
+impl ShardCore {
+    /// Puts the user where the call that he needs next waits for its turn.
+    pub(super) fn request_call(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let Some(server_id) = user.server else { return };
+        if user.calling || user.needs.is_empty() || self.draining {
+            return;
+        }
+        if user.call_not_before > now.time {
+            self.arm_user(user_id);
+            return;
+        }
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
+            let Some(cohort) = user.cohort.and_then(|cohort| self.cohorts.get(cohort)) else { return };
+            if !cohort.may_subscribe(user_id) {
+                return;
+            }
+            server.subscribes.push_back(user_id);
+        } else if user.needs.has(Needs::FETCH) {
+            server.urgent.push_back(user_id);
+        } else if !user.needs.has(Needs::SUBSCRIBE) {
+            server.routine.push_back(user_id);
+        } else {
+            return;
+        }
+        user.calling = true;
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// Sends what may be sent.
+    pub(super) fn pump_calls(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        while self.may_call(now, server_id) {
+            let Some(mut job) = self.take_job(now, server_id) else { return };
+            let Some(request) = self.encode_job(&mut job) else {
+                if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
+                    user.calling = false;
+                }
+                continue;
+            };
+            let conn = self.call_conn(server_id, fx);
+            let timeout = Span::from_secs(self.mail_server(server_id).call_timeout_s.into());
+            let Some(Kind::Call { machine, job: slot, .. }) =
+                self.conns.get_mut(conn).map(|conn| &mut conn.kind)
+            else {
+                return;
+            };
+            machine.send(now.time, request, timeout);
+            *slot = Some(job);
+            self.servers[usize::from(server_id.0)].in_flight += 1;
+            self.stats.calls_in_flight += 1;
+            self.touch_conn(conn, fx);
+        }
+    }
+
+    fn may_call(&mut self, now: Now, server_id: MailServerId) -> bool {
+        let server = &self.servers[usize::from(server_id.0)];
+        if !server.has_work() || self.draining {
+            return false;
+        }
+        if server.not_before > now.time {
+            self.wheel.arm(&server.timer, server.not_before);
+            return false;
+        }
+        server.in_flight < server.calls_now_max()
+    }
+
+    /// The next call, urgent ones first. Users who no longer need one leave their queue.
+    fn take_job(&mut self, now: Now, server_id: MailServerId) -> Option<Job> {
+        let pace = Span(1_000_000 / u64::from(self.mail_server(server_id).subscribes_per_s.max(1)));
+        loop {
+            let server = &mut self.servers[usize::from(server_id.0)];
+            let user_id =
+                if let Some(user_id) = server.urgent.pop_front().or_else(|| server.routine.pop_front()) {
+                    user_id
+                } else if let Some(farewell) = server.farewells.pop_front() {
+                    return Some(Job::Unsubscribe(Box::new(farewell)));
+                } else if server.subscribes.is_empty() {
+                    return None;
+                } else if server.subscribe_not_before > now.time {
+                    self.wheel.arm(&server.timer, server.subscribe_not_before);
+                    return None;
+                } else {
+                    // The pace is kept without saving up: an idle hour does not allow a burst.
+                    server.subscribe_not_before = server.subscribe_not_before.max(now.time - pace) + pace;
+                    server.subscribes.pop_front()?
+                };
+            let Some(user) = self.users.get_mut(user_id) else { continue };
+            if let Some(job) = next_job(user_id, user) {
+                return Some(job);
+            }
+            user.calling = false;
+        }
+    }
+
+    /// A connection without a call, opened if there is none yet.
+    fn call_conn(&mut self, server_id: MailServerId, fx: &mut Effects) -> ConnId {
+        let server = &self.servers[usize::from(server_id.0)];
+        for conn_id in &server.conns {
+            if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(*conn_id) {
+                return *conn_id;
+            }
+        }
+        let endpoint = self.mail_server(server_id).endpoint;
+        let kind = Kind::Call { server: server_id, machine: Box::new(CallConn::new()), job: None };
+        let conn_id = self.open_conn(endpoint, kind, fx);
+        self.servers[usize::from(server_id.0)].conns.push(conn_id);
+        conn_id
+    }
+
+    /// The call is over, one way or the other: its place is free again.
+    pub(super) fn call_ended(&mut self, server_id: MailServerId, job: &Job) {
+        self.servers[usize::from(server_id.0)].in_flight -= 1;
+        self.stats.calls_in_flight -= 1;
+        if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
+            user.calling = false;
+        }
+    }
+
+    /// Somebody's subscription is to be given back.
+    pub(super) fn say_farewell(&mut self, now: Now, farewell: Farewell, fx: &mut Effects) {
+        let server_id = farewell.server;
+        self.servers[usize::from(server_id.0)].farewells.push_back(farewell);
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// A request was answered without complaint about us.
+    pub(super) fn server_worked(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        let calls_max = self.mail_server(server_id).calls_max;
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.connect_failures = 0;
+        server.alarms_in_a_row = 0;
+        server.successes += 1;
+        if server.successes >= server.window {
+            server.successes = 0;
+            server.window = (server.window + 1).min(calls_max);
+        }
+        if server.troubled {
+            server.troubled = false;
+            server.refused = false;
+            fx.report(Report::MailServerWell { server: server_id });
+        }
+        if !server.proven {
+            server.proven = true;
+            self.step_cohorts_of(now, server_id, fx);
+        }
+    }
+
+    /// The server refuses the credential: nothing more until another one comes, but for one slow probe.
+    pub(super) fn server_refused(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        error: &EwsError,
+        fx: &mut Effects,
+    ) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.proven = false;
+        server.not_before = server.not_before.max(now.time + REFUSED_RETRY);
+        self.wheel.arm(&server.timer, server.not_before);
+        server.troubled = true;
+        if !std::mem::replace(&mut server.refused, true) {
+            fx.report(Report::MailCredentialRefused { server: server_id, trouble: error.trouble() });
+        }
+    }
+
+    /// The server asks to be left alone: every call on the account would lengthen it.
+    pub(super) fn server_busy(&mut self, now: Now, server_id: MailServerId, back_off_ms: u64) {
+        let asked = Span::from_millis(back_off_ms);
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.not_before = server.not_before.max(now.time + asked);
+        server.window = (server.window / 2).max(1);
+        server.successes = 0;
+        self.wheel.arm(&server.timer, server.not_before);
+    }
+
+    /// The server could not be reached or broke off.
+    pub(super) fn server_unreachable(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        trouble: Trouble,
+        fx: &mut Effects,
+    ) {
+        let (first, longest) = CONNECT_BACK_OFF;
+        let failures = self.servers[usize::from(server_id.0)].connect_failures;
+        let wait = self.jittered(first, longest, failures);
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.connect_failures = failures.saturating_add(1);
+        server.not_before = server.not_before.max(now.time + wait);
+        self.wheel.arm(&server.timer, server.not_before);
+        if !std::mem::replace(&mut server.troubled, true) {
+            fx.report(Report::MailServerTrouble { server: server_id, trouble });
+        }
+    }
+
+    /// A mailbox is out of our rights' reach. Several in a row: it is the account, which is then probed with one call.
+    pub(super) fn server_alarmed(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        error: &EwsError,
+        fx: &mut Effects,
+    ) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.alarms_in_a_row = server.alarms_in_a_row.saturating_add(1);
+        if server.alarms_in_a_row < ALARMS_IN_A_ROW_MAX {
+            return;
+        }
+        server.proven = false;
+        server.not_before = server.not_before.max(now.time + Span(ALARM_RETRY.0 / 6));
+        self.wheel.arm(&server.timer, server.not_before);
+        if !std::mem::replace(&mut server.troubled, true) {
+            fx.report(Report::MailServerTrouble { server: server_id, trouble: error.trouble() });
+        }
+    }
+
+    /// A new or corrected credential: what waited for it goes on.
+    pub(super) fn set_mail_credential(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        credential: MailCredential,
+        fx: &mut Effects,
+    ) {
+        let Some(server) = self.servers.get_mut(usize::from(server_id.0)) else { return };
+        self.config.mail_servers[usize::from(server_id.0)].credential = credential;
+        server.proven = false;
+        server.refused = false;
+        server.alarms_in_a_row = 0;
+        server.not_before = now.time;
+        self.step_cohorts_of(now, server_id, fx);
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// The server's timer fired: a back-off ended, or the pace allows another subscription.
+    pub(super) fn server_timer(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        self.step_cohorts_of(now, server_id, fx);
+        self.pump_calls(now, server_id, fx);
+    }
+}
+
+fn next_job(user_id: UserId, user: &User) -> Option<Job> {
+    if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
+        return Some(Job::Subscribe(user_id));
+    }
+    [
+        (Needs::FETCH, Job::Fetch(user_id, Vec::new())),
+        (Needs::CATCH_UP, Job::CatchUp(user_id)),
+        (Needs::BADGE, Job::Badge(user_id)),
+    ]
+    .into_iter()
+    .find_map(|(need, job)| user.needs.has(need).then_some(job))
+}

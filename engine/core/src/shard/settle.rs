@@ -1,0 +1,282 @@
+//! What became of a push, and what follows from it.
+
+use super::core::ShardCore;
+use super::flight::{Flight, FlightId};
+use super::{Effect, Effects, Report};
+use crate::ledger::{Station, Superseded, Suppressed};
+use crate::limits::{AMBIGUOUS_RESENDS_MAX, PUSH_BACK_OFF, STALE_GONE_MAX};
+use crate::push::{Certainty, Outcome, RetryScope};
+use crate::time::{Now, Span, UnixMillis};
+use crate::user::{DeviceId, UserId};
+
+impl ShardCore {
+    /// The fate of one push.
+    pub(super) fn settle(&mut self, now: Now, flight_id: FlightId, outcome: Outcome, fx: &mut Effects) {
+        let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        flight.lane = None;
+        let service = flight.service;
+        self.stats.answers[answer_index(&outcome)] += 1;
+        match outcome {
+            Outcome::Accepted => {
+                self.service_worked(service, fx);
+                self.accepted(now, flight_id, fx);
+            }
+            Outcome::TokenGone { since } => self.token_gone(now, flight_id, since, fx),
+            Outcome::TokenSuspect(_) => {
+                if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
+                    if let Some(device) = self.devices.get_mut(flight.device) {
+                        device.suspect = true;
+                    }
+                    self.give_up(now, &flight, Suppressed::Rejected, fx);
+                }
+            }
+            Outcome::AuthStale(_) => {
+                let used = flight.jwt.clone();
+                self.stats.resends_safe += 1;
+                self.come_back(now, flight_id, Span::ZERO, fx);
+                if let Some(used) = used {
+                    self.token_refused(service, &used, fx);
+                }
+            }
+            Outcome::ServiceRefused(reason) => {
+                self.come_back(now, flight_id, Span::ZERO, fx);
+                self.refuse_service(now, service, &reason, fx);
+            }
+            Outcome::Throttled { retry_ms } => {
+                let wait = self.device_back_off(flight_id);
+                let asked = retry_ms.map_or(Span::ZERO, Span::from_millis);
+                self.come_back(now, flight_id, wait.max(asked), fx);
+            }
+            Outcome::TooLarge | Outcome::Rejected(_) => {
+                if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
+                    self.give_up(now, &flight, Suppressed::Rejected, fx);
+                }
+            }
+            Outcome::Retry { certainty: Certainty::Safe, scope } => {
+                self.stats.resends_safe += 1;
+                let wait = match scope {
+                    RetryScope::Lane => Span::ZERO,
+                    RetryScope::Service => self.device_back_off(flight_id),
+                };
+                self.come_back(now, flight_id, wait, fx);
+                if scope == RetryScope::Service {
+                    self.service_failed(now, service, fx);
+                }
+            }
+            Outcome::Retry { certainty: Certainty::Ambiguous, scope } => {
+                self.send_again(now, flight_id, fx);
+                if scope == RetryScope::Service {
+                    self.service_failed(now, service, fx);
+                }
+            }
+        }
+        self.use_room(now, service, fx);
+    }
+
+    fn accepted(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+        let Some(flight) = self.end_flight(flight_id, Station::Accepted) else { return };
+        if flight.mails > 0 {
+            fx.push(Effect::Accepted(flight.times));
+        }
+        let Some(device) = self.devices.get_mut(flight.device) else { return };
+        device.failures = 0;
+        let badge = flight.badge.or(device.badge);
+        let changed = badge != device.badge || flight.mails > 0;
+        device.badge = badge;
+        if flight.mails > 0 {
+            device.unsettled = None;
+        }
+        let (key, unsettled) = (device.key, device.unsettled.map(|unsettled| unsettled.notice));
+        if changed && let Some(user) = self.users.get(flight.user) {
+            fx.report(Report::Device { user: user.key, device: key, badge, unsettled });
+        }
+        self.tidy(now, flight.user);
+        self.look_due(now, flight.user, fx);
+    }
+
+    /// 410: believed only if it is younger than the registration (push-providers §1.9).
+    fn token_gone(&mut self, now: Now, flight_id: FlightId, since: Option<UnixMillis>, fx: &mut Effects) {
+        let Some(flight) = self.flights.get(flight_id) else { return };
+        let (user_id, device_id) = (flight.user, flight.device);
+        let Some(device) = self.devices.get_mut(device_id) else {
+            self.end_flight(flight_id, Station::Returned);
+            return;
+        };
+        if since.is_none_or(|since| since > device.registered) {
+            let device_key = device.key;
+            self.end_flight(flight_id, Station::Returned);
+            self.remove_device(now, user_id, device_id, Suppressed::TokenGone);
+            if let Some(user) = self.users.get(user_id) {
+                fx.report(Report::DeviceGone { user: user.key, device: device_key, since });
+            }
+            self.look_due(now, user_id, fx);
+            return;
+        }
+        self.stats.tokens_kept += 1;
+        if device.failures >= STALE_GONE_MAX {
+            if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
+                self.give_up(now, &flight, Suppressed::Rejected, fx);
+            }
+            return;
+        }
+        let wait = self.device_back_off(flight_id);
+        self.come_back(now, flight_id, wait, fx);
+    }
+
+    /// The push was certainly not processed: its mails wait again, and fold with what came since.
+    fn come_back(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
+        let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
+        if let Some(device) = self.devices.get_mut(flight.device) {
+            device.not_before = device.not_before.max(now.time + wait);
+        }
+        if let Some(user) = self.users.get_mut(flight.user) {
+            if flight.mails > 0 {
+                user.pending.mark_waiting(flight.times.signalled);
+            }
+            // What was due stays due: the interval was kept before the first attempt.
+            user.told_at = None;
+        }
+        self.look_due(now, flight.user, fx);
+    }
+
+    /// Nobody knows whether the push was processed: the same bytes under the same `apns-id`, on another lane.
+    fn send_again(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+        let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        flight.ambiguous += 1;
+        if flight.ambiguous > AMBIGUOUS_RESENDS_MAX {
+            if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
+                self.stats.ledger.enter(Station::Expired, u64::from(flight.mails));
+                self.forget_owed(now, &flight, fx);
+            }
+            return;
+        }
+        let wait = match flight.ambiguous {
+            1 => Span::ZERO,
+            n => self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, n - 2),
+        };
+        self.stats.resends_ambiguous += 1;
+        let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        flight.not_before = now.time + wait;
+        let service = flight.service;
+        self.services[usize::from(service.0)].resend.push_back(flight_id);
+        self.note_blocked(now, service, fx);
+    }
+
+    /// The provider will not take this notice: its mails are not told to this device.
+    fn give_up(&mut self, now: Now, flight: &Flight, why: Suppressed, fx: &mut Effects) {
+        self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
+        self.forget_owed(now, flight, fx);
+        let Some(device) = self.devices.get_mut(flight.device) else { return };
+        if device.suspect {
+            let owed = std::mem::take(&mut device.owed);
+            self.stats.ledger.enter(Station::Suppressed(why), u64::from(owed));
+        } else if flight.mails == 0 {
+            // A badge that is refused for good is not offered again until it changes.
+            device.badge = flight.badge;
+        }
+        self.tidy(now, flight.user);
+        self.look_due(now, flight.user, fx);
+    }
+
+    fn forget_owed(&mut self, now: Now, flight: &Flight, fx: &mut Effects) {
+        let Some(device) = self.devices.get_mut(flight.device) else { return };
+        device.owed -= flight.mails;
+        device.told_seq = flight.to_seq;
+        device.unsettled = None;
+        let (key, badge) = (device.key, device.badge);
+        if let Some(user) = self.users.get(flight.user) {
+            fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
+        }
+        self.tidy(now, flight.user);
+        self.look_due(now, flight.user, fx);
+    }
+
+    /// Takes a flight out of the air. `Returned` gives its mails back to the device, whatever follows.
+    fn end_flight(&mut self, flight_id: FlightId, station: Station) -> Option<Flight> {
+        let flight = self.flights.remove(flight_id)?;
+        self.stats.pushes_in_flight -= 1;
+        self.stats.ledger.enter(station, u64::from(flight.mails));
+        if let Some(user) = self.users.get_mut(flight.user) {
+            user.flights = user.flights.saturating_sub(1);
+        }
+        match self.devices.get_mut(flight.device) {
+            Some(device) => {
+                device.flight = None;
+                if station == Station::Returned {
+                    device.owed += flight.mails;
+                    device.told_seq = flight.from_seq;
+                }
+            }
+            None if station == Station::Returned => {
+                self.stats.ledger.enter(Station::Suppressed(Suppressed::Removed), u64::from(flight.mails));
+            }
+            None => {}
+        }
+        Some(flight)
+    }
+
+    /// The device of a flight was removed. If the push waits to be sent again, it ends here; if it is on a lane, its
+    /// answer will end it.
+    pub(super) fn orphan_flight(&mut self, flight_id: FlightId, why: Suppressed) {
+        if self.flights.get(flight_id).is_some_and(|flight| flight.lane.is_none()) {
+            let Some(flight) = self.flights.remove(flight_id) else { return };
+            self.stats.pushes_in_flight -= 1;
+            self.stats.ledger.enter(Station::Returned, u64::from(flight.mails));
+            self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
+            if let Some(user) = self.users.get_mut(flight.user) {
+                user.flights = user.flights.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Notices of an earlier life have been looked up, or cannot be: they may go out again.
+    pub(super) fn resolve_unsettled(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get(user_id) else { return };
+        let devices: Vec<DeviceId> = user.devices.clone();
+        let looked_up = user.server.is_some();
+        for device_id in devices {
+            let Some(user) = self.users.get(user_id) else { return };
+            let Some(device) = self.devices.get_mut(device_id) else { continue };
+            let Some(unsettled) =
+                device.unsettled.as_mut().filter(|unsettled| unsettled.frozen && !unsettled.resolved)
+            else {
+                continue;
+            };
+            unsettled.resolved = true;
+            let mails = u32::from(unsettled.notice.mails);
+            if looked_up && mails == 1 && user.pending.find(unsettled.notice.newest).is_none() {
+                // Read or deleted meanwhile. If it had been accepted, the phone has it; if not, nobody misses it.
+                device.unsettled = None;
+                let gone = mails.min(device.owed);
+                device.owed -= gone;
+                self.stats.ledger.enter(Station::Superseded(Superseded::Gone), u64::from(gone));
+                let (key, badge) = (device.key, device.badge);
+                fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
+            }
+        }
+        self.tidy(now, user_id);
+        self.look_due(now, user_id, fx);
+    }
+
+    fn device_back_off(&mut self, flight_id: FlightId) -> Span {
+        let device_id = self.flights.get(flight_id).map(|flight| flight.device);
+        let Some(device) = device_id.and_then(|id| self.devices.get_mut(id)) else { return Span::ZERO };
+        let failures = device.failures;
+        device.failures = failures.saturating_add(1);
+        self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, failures)
+    }
+}
+
+fn answer_index(outcome: &Outcome) -> usize {
+    match outcome {
+        Outcome::Accepted => 0,
+        Outcome::TokenGone { .. } => 1,
+        Outcome::TokenSuspect(_) => 2,
+        Outcome::AuthStale(_) => 3,
+        Outcome::ServiceRefused(_) => 4,
+        Outcome::Throttled { .. } => 5,
+        Outcome::TooLarge => 6,
+        Outcome::Retry { .. } => 7,
+        Outcome::Rejected(_) => 8,
+    }
+}

@@ -1,0 +1,306 @@
+//! A user's turn: what each of his phones is told, and the lane that takes it.
+
+use super::calls::wants_fetch;
+use super::core::ShardCore;
+use super::flight::{Flight, FlightId};
+use super::fold::is_after;
+use super::stats::PushTimes;
+use super::{Effect, Effects, PushAuth, Report, UnsettledNotice};
+use crate::ledger::Station;
+use crate::limits::{APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
+use crate::notice::{Notice, Text, carries_details, compose_apns};
+use crate::push::PushRequest;
+use crate::time::{Now, Time};
+use crate::user::{DeviceId, Needs, Unsettled, UserId};
+
+impl ShardCore {
+    /// Takes a user from the ready ring.
+    pub(super) fn tell(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        user.queued = false;
+        let Some(due) = user.due.filter(|due| *due <= now.time) else {
+            return self.look_due(now, user_id, fx);
+        };
+        if user.stopped || user.flights > 0 || self.draining {
+            return self.look_due(now, user_id, fx);
+        }
+        if self.waits_for_details(now, user_id, due, fx) {
+            return;
+        }
+        let devices = self.devices_to_tell(now, user_id);
+        if devices.is_empty() {
+            return self.look_due(now, user_id, fx);
+        }
+        let blocked = |id: &DeviceId| {
+            self.devices.get(*id).is_none_or(|device| self.choose_lane(now, device.service).is_none())
+        };
+        if devices.iter().all(blocked) {
+            return self.park(now, user_id, &devices, fx);
+        }
+        self.put_down(user_id, fx);
+        let signalled = self.users.get(user_id).and_then(|user| user.pending.since()).unwrap_or(now.time);
+        if let Some(user) = self.users.get_mut(user_id) {
+            user.told_at = Some(now.time);
+            user.badge_since = None;
+            user.pending.mark_told();
+        }
+        let mut left = Vec::new();
+        for device_id in devices {
+            if !self.offer(now, user_id, device_id, PushTimes { signalled, due }, fx) {
+                left.push(device_id);
+            }
+        }
+        if !left.is_empty() {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.pending.mark_waiting(signalled);
+            }
+            self.park(now, user_id, &left, fx);
+        }
+        self.tidy(now, user_id);
+        self.look_due(now, user_id, fx);
+    }
+
+    /// Whether the round must wait for a fetch. It does not wait for long: late news without details beats none.
+    fn waits_for_details(&mut self, now: Now, user_id: UserId, due: Time, fx: &mut Effects) -> bool {
+        let Some(user) = self.users.get(user_id) else { return false };
+        if user.server.is_none() || now.time >= due + FETCH_WAIT_MAX {
+            return false;
+        }
+        let touched = user.pending.items().iter().any(|item| item.touched && wants_fetch(item));
+        let newest = user.pending.items().last();
+        let wanted = newest.is_some_and(wants_fetch)
+            && user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| {
+                device.owed == 1
+                    && device.wants_alerts()
+                    && device.settings.details
+                    && self.details_allowed(now.unix, device.active)
+            });
+        if !touched && !wanted {
+            return false;
+        }
+        let Some(user) = self.users.get_mut(user_id) else { return false };
+        user.needs.add(Needs::FETCH);
+        self.wheel.arm(&user.timer, due + FETCH_WAIT_MAX);
+        self.request_call(now, user_id, fx);
+        true
+    }
+
+    fn devices_to_tell(&self, now: Now, user_id: UserId) -> Vec<DeviceId> {
+        let Some(user) = self.users.get(user_id) else { return Vec::new() };
+        let ready = |id: &DeviceId| {
+            let Some(device) = self.devices.get(*id) else { return false };
+            let unresolved =
+                device.unsettled.is_some_and(|unsettled| unsettled.frozen && !unsettled.resolved);
+            let wanted = device.owed > 0 || device.badge_due(user.unread).is_some();
+            wanted
+                && !unresolved
+                && !device.suspect
+                && device.flight.is_none()
+                && device.not_before <= now.time
+        };
+        user.devices.iter().copied().filter(ready).collect()
+    }
+
+    /// Nobody can take it now: the user waits for room, and goes on folding.
+    fn park(&mut self, now: Now, user_id: UserId, devices: &[DeviceId], fx: &mut Effects) {
+        let Some(service) = devices.first().and_then(|id| self.devices.get(*id)).map(|device| device.service)
+        else {
+            return;
+        };
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        self.wheel.cancel(&user.timer);
+        if !std::mem::replace(&mut user.parked, true) {
+            self.services[usize::from(service.0)].waiting.push_back(user_id);
+        }
+        self.note_blocked(now, service, fx);
+    }
+
+    /// Writes down, before anything is sent, which notice each phone gets: after a crash it goes out again under the
+    /// same id or not at all, and no mail is lost between "told" in the row and the push on the wire.
+    fn put_down(&mut self, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let newest = user.pending.items().last().map_or(0, |item| item.hash);
+        let mut any = false;
+        for device_id in &user.devices {
+            let Some(device) = self.devices.get_mut(*device_id) else { continue };
+            if device.owed == 0 || device.flight.is_some() || device.suspect {
+                continue;
+            }
+            any = true;
+            if device.unsettled.is_some_and(|unsettled| unsettled.frozen) {
+                continue;
+            }
+            let apns_id =
+                device.unsettled.map_or_else(|| self.rng.uuid_v4(), |unsettled| unsettled.notice.apns_id);
+            let mails = u16::try_from(device.owed).unwrap_or(u16::MAX);
+            let notice = UnsettledNotice { apns_id, mails, newest };
+            let unsettled = Some(Unsettled { notice, frozen: false, resolved: true });
+            if device.unsettled != unsettled {
+                device.unsettled = unsettled;
+                fx.report(Report::Device {
+                    user: user.key,
+                    device: device.key,
+                    badge: device.badge,
+                    unsettled: Some(notice),
+                });
+            }
+        }
+        if any {
+            user.known.settle();
+            self.report_noticed(user_id, fx);
+        }
+    }
+
+    /// Composes the notice for one device and hands it to a lane. False if no lane had room.
+    fn offer(
+        &mut self,
+        now: Now,
+        user_id: UserId,
+        device_id: DeviceId,
+        times: PushTimes,
+        fx: &mut Effects,
+    ) -> bool {
+        let Some(device) = self.devices.get(device_id) else { return true };
+        let service = device.service;
+        if self.choose_lane(now, service).is_none() {
+            return false;
+        }
+        let frozen = device.unsettled.filter(|unsettled| unsettled.frozen).map(|unsettled| unsettled.notice);
+        let mails = match frozen {
+            Some(notice) => u32::from(notice.mails).min(device.owed),
+            None => device.owed.min(u16::MAX.into()),
+        };
+        let apns_id = match device.unsettled {
+            Some(unsettled) if mails > 0 => unsettled.notice.apns_id,
+            _ => self.rng.uuid_v4(),
+        };
+        let Some(user) = self.users.get_mut(user_id) else { return true };
+        let Some(device) = self.devices.get_mut(device_id) else { return true };
+        let from_seq = device.told_seq;
+        // A notice of an earlier life tells of nothing that was folded in this one.
+        let to_seq = if frozen.is_some() { from_seq } else { user.pending.seq() };
+        device.told_seq = to_seq;
+        device.owed -= mails;
+        let badge = if device.settings.badge { user.unread } else { None };
+        user.flights += 1;
+        let expiration_s = now.unix.as_secs() + u64::from(self.config.timing.alert_expiry_s);
+        let composed = crate::notice::Composed {
+            push_type: crate::push::PushType::Alert,
+            priority: 10,
+            collapse_id: "".into(),
+            details: false,
+        };
+        let flight_id = self.flights.insert(Flight {
+            user: user_id,
+            device: device_id,
+            service,
+            lane: None,
+            apns_id,
+            mails,
+            from_seq,
+            to_seq,
+            newest: frozen.map(|notice| notice.newest),
+            badge,
+            times,
+            jwt: None,
+            composed,
+            payload: Vec::new(),
+            expiration_s,
+            ambiguous: 0,
+            not_before: Time(0),
+        });
+        device.flight = Some(flight_id);
+        self.stats.pushes_in_flight += 1;
+        self.stats.ledger.enter(Station::Offered, u64::from(mails));
+        self.word(now, flight_id, true);
+        self.launch(now, flight_id, fx);
+        true
+    }
+
+    /// Makes the flight's bytes from the rows as they are now.
+    fn word(&mut self, now: Now, flight_id: FlightId, first: bool) {
+        let Some(flight) = self.flights.get(flight_id) else { return };
+        let (Some(user), Some(device)) = (self.users.get(flight.user), self.devices.get(flight.device))
+        else {
+            return;
+        };
+        let told = |seq: u32| flight.newest.is_none() && is_after(seq, flight.from_seq);
+        let covered = user.pending.items().iter().rev().filter(|item| match flight.newest {
+            Some(newest) => item.hash == newest,
+            None => told(item.seq),
+        });
+        let items: Vec<u64> = covered.clone().map(|item| item.hash).take(flight.mails as usize).collect();
+        let localized = device.settings.localized;
+        let allowed = self.details_allowed(now.unix, device.active);
+        let text = match flight.mails {
+            0 => Text::BadgeOnly,
+            1 => match covered.clone().next().and_then(|item| item.details.as_deref()) {
+                Some(details) if device.settings.details && allowed => Text::Mail(details),
+                Some(_) | None => Text::Generic { localized },
+            },
+            mails => Text::Several { mails, localized },
+        };
+        let vip = user.pending.is_vip();
+        let vip_sound = device.settings.vip_sound.as_deref().filter(|_| vip);
+        let sound = vip_sound.or(device.settings.sound.as_deref()).filter(|_| flight.mails > 0);
+        let notice = Notice { text, badge: flight.badge, sound, vip, account: user.account, items: &items };
+        let mut payload = Vec::new();
+        let composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
+        if first && device.settings.details && !allowed && flight.mails == 1 {
+            self.stats.downgraded += 1;
+        }
+        if let Some(flight) = self.flights.get_mut(flight_id) {
+            flight.payload = payload;
+            flight.composed = composed;
+        }
+    }
+
+    /// Hands a worded flight to a lane; without room it waits to be sent again.
+    pub(super) fn launch(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+        let Some(flight) = self.flights.get(flight_id) else { return };
+        let Some(device) = self.devices.get(flight.device) else { return };
+        // The second look, at the finished bytes: time may have passed since they were worded.
+        if carries_details(&flight.payload) && !self.details_allowed(now.unix, device.active) {
+            self.stats.second_look += 1;
+            self.word(now, flight_id, false);
+        }
+        let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        let Some(device) = self.devices.get(flight.device) else { return };
+        let service_id = flight.service;
+        let service = &self.services[usize::from(service_id.0)];
+        let with_token =
+            matches!(self.config.push_services[usize::from(service_id.0)].auth, PushAuth::Team(_));
+        flight.jwt = if with_token { service.jwt.clone() } else { None };
+        let Some(lane_id) = self.choose_lane(now, service_id) else {
+            self.services[usize::from(service_id.0)].resend.push_back(flight_id);
+            return;
+        };
+        let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        let request = PushRequest {
+            token: &device.token,
+            topic: &device.topic,
+            jwt: flight.jwt.as_deref(),
+            apns_id: flight.apns_id,
+            push_type: flight.composed.push_type,
+            priority: flight.composed.priority,
+            expiration_s: flight.expiration_s,
+            collapse_id: Some(&flight.composed.collapse_id),
+            payload: &flight.payload,
+        };
+        let Some(super::conn::Kind::Lane { machine: Some(lane), .. }) =
+            self.conns.get_mut(lane_id).map(|conn| &mut conn.kind)
+        else {
+            return;
+        };
+        if lane.send(now.time, flight_id.to_bits(), &request).is_err() {
+            self.services[usize::from(service_id.0)].resend.push_back(flight_id);
+            return;
+        }
+        flight.lane = Some(lane_id);
+        self.stats.pushes_sent += 1;
+        if flight.mails > 0 && flight.ambiguous == 0 {
+            fx.push(Effect::Sent(flight.times));
+        }
+        self.touch_conn(lane_id, fx);
+    }
+}

@@ -1,0 +1,272 @@
+//! Commands of the owner: users and devices come, change and go.
+
+use super::command::{AssignUser, Command, DeviceSpec};
+use super::core::{ShardCore, TimerKey};
+use super::{Effects, Report, Trouble};
+use crate::ledger::{Station, Suppressed};
+use crate::limits::USER_DEVICES_MAX;
+use crate::names::{DeviceKey, UserKey};
+use crate::time::{Now, Time, UnixMillis};
+use crate::user::{Device, DeviceId, Known, Needs, Pending, User, UserId, item_hash};
+
+impl ShardCore {
+    pub(super) fn command(&mut self, now: Now, command: Command, fx: &mut Effects) {
+        match command {
+            Command::AssignUser(assign) => self.assign_user(now, *assign, fx),
+            Command::DropUser { user } => self.drop_user(now, user, fx),
+            Command::RegisterDevice { user, device } => self.register_device(now, user, *device, fx),
+            Command::RemoveDevice { user, device } => {
+                if let Some((user_id, device_id)) = self.find_device(user, device) {
+                    self.remove_device(now, user_id, device_id, Suppressed::Removed);
+                }
+            }
+            Command::TouchDevice { user, device, at } => {
+                if let Some((_, device_id)) = self.find_device(user, device)
+                    && let Some(device) = self.devices.get_mut(device_id)
+                {
+                    device.active = device.active.max(at);
+                }
+            }
+            Command::StopUser { user } => self.stop_user(now, user),
+            Command::Signal { user, signal } => {
+                if let Some(user_id) = self.by_key.get(&user).copied() {
+                    self.signal(now, user_id, signal, fx);
+                }
+            }
+            Command::SetTeamToken { team, jwt, issued } => self.set_team_token(now, team, &jwt, issued, fx),
+            Command::SetMailCredential { server, credential } => {
+                self.set_mail_credential(now, server, credential, fx)
+            }
+            Command::SetTiming(timing) => self.config.timing = timing,
+            Command::Drain => self.draining = true,
+        }
+    }
+
+    fn assign_user(&mut self, now: Now, assign: AssignUser, fx: &mut Effects) {
+        if let Some(user_id) = self.by_key.get(&assign.user).copied() {
+            return self.reassign_user(now, user_id, assign, fx);
+        }
+        let account = item_hash(&self.config.item_key, assign.address.as_str());
+        let watch = assign.watch.filter(|_| assign.server.is_some());
+        let subscription = watch.as_ref().and_then(|watch| watch.subscription.clone());
+        let mut needs = Needs::none();
+        if assign.server.is_some() {
+            needs.add(Needs::CATCH_UP);
+            needs.add(Needs::BADGE);
+            if subscription.is_none() {
+                needs.add(Needs::SUBSCRIBE);
+            }
+        }
+        let wheel = &mut self.wheel;
+        let user_id = self.users.insert_with(|id| User {
+            key: assign.user,
+            address: assign.address,
+            account,
+            server: assign.server,
+            cohort: None,
+            subscription,
+            streaming: false,
+            live: false,
+            vip: assign.vip,
+            stopped: assign.stopped,
+            needs,
+            calling: false,
+            call_failures: 0,
+            call_not_before: Time(0),
+            inbox_only: false,
+            catch_up_offset: 0,
+            inbox: None,
+            unread: assign.notices.unread,
+            known: Known::restore(&assign.notices, now.unix),
+            pending: Pending::default(),
+            devices: Vec::new(),
+            badge_since: None,
+            flights: 0,
+            told_at: None,
+            due: None,
+            timer: wheel.slot(TimerKey::User(id)),
+            queued: false,
+            parked: false,
+        });
+        self.by_key.insert(assign.user, user_id);
+        self.stats.users += 1;
+        self.stats.users_stopped += u64::from(assign.stopped);
+        for device in assign.devices {
+            self.add_device(now, user_id, device, fx);
+        }
+        if assign.server.is_none() {
+            // Nothing can be looked up: what an earlier life left behind goes out without details.
+            self.resolve_unsettled(now, user_id, fx);
+        }
+        let stored = watch.as_ref().filter(|watch| watch.subscription.is_some());
+        let route = stored.map(|watch| (&watch.anchor, &*watch.cookie));
+        self.join_cohort(now, user_id, &assign.grouping, route, fx);
+    }
+
+    /// The owner knows something new of a user: another address or server means another subscription.
+    fn reassign_user(&mut self, now: Now, user_id: UserId, assign: AssignUser, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let moved = user.address != assign.address || user.server != assign.server;
+        user.vip = assign.vip;
+        if moved {
+            self.leave_cohort(now, user_id, fx);
+            let Some(user) = self.users.get_mut(user_id) else { return };
+            user.account = item_hash(&self.config.item_key, assign.address.as_str());
+            user.address = assign.address;
+            user.server = assign.server;
+            user.call_not_before = Time(0);
+            user.inbox = None;
+            if assign.server.is_some() {
+                user.needs.add(Needs::SUBSCRIBE);
+                user.needs.add(Needs::CATCH_UP);
+            }
+            self.join_cohort(now, user_id, &assign.grouping, None, fx);
+        }
+        for device in assign.devices {
+            self.register_device(now, assign.user, device, fx);
+        }
+        if assign.stopped {
+            self.stop_user(now, assign.user);
+        }
+    }
+
+    fn drop_user(&mut self, now: Now, key: UserKey, fx: &mut Effects) {
+        let Some(user_id) = self.by_key.remove(&key) else { return };
+        let devices = self.users.get(user_id).map(|user| user.devices.clone()).unwrap_or_default();
+        for device in devices {
+            self.remove_device(now, user_id, device, Suppressed::Removed);
+        }
+        self.leave_cohort(now, user_id, fx);
+        if let Some(user) = self.users.remove(user_id) {
+            self.stats.users -= 1;
+            self.stats.users_stopped -= u64::from(user.stopped);
+            self.wheel.release(user.timer);
+        }
+    }
+
+    fn register_device(&mut self, now: Now, key: UserKey, spec: DeviceSpec, fx: &mut Effects) {
+        let Some(user_id) = self.by_key.get(&key).copied() else { return };
+        if let Some(user) = self.users.get_mut(user_id)
+            && std::mem::take(&mut user.stopped)
+        {
+            self.stats.users_stopped -= 1;
+        }
+        match self.find_device(key, spec.device) {
+            None => self.add_device(now, user_id, spec, fx),
+            Some((_, device_id)) => {
+                let service = spec.service;
+                if let Some(device) = self.devices.get_mut(device_id) {
+                    let same = device.token == spec.token && device.service == spec.service;
+                    device.service = spec.service;
+                    device.token = spec.token;
+                    device.topic = spec.topic;
+                    device.registered = device.registered.max(spec.registered);
+                    device.active = device.active.max(spec.active);
+                    device.settings = spec.settings;
+                    device.suspect = false;
+                    device.failures = 0;
+                    device.not_before = now.time;
+                    if !same {
+                        device.badge = None;
+                    }
+                }
+                self.use_service(now, service, fx);
+            }
+        }
+        self.look_due(now, user_id, fx);
+    }
+
+    fn add_device(&mut self, now: Now, user_id: UserId, spec: DeviceSpec, fx: &mut Effects) {
+        if usize::from(spec.service.0) >= self.services.len() {
+            return;
+        }
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.devices.len() >= USER_DEVICES_MAX {
+            return;
+        }
+        let service = spec.service;
+        let device = Device::new(user_id, spec, user.pending.seq());
+        if device.owed > 0 {
+            user.pending.mark_waiting(now.time);
+            self.stats.ledger.enter(Station::Folded, u64::from(device.owed));
+        }
+        user.devices.push(self.devices.insert(device));
+        self.stats.devices += 1;
+        self.use_service(now, service, fx);
+    }
+
+    /// Takes a device out. A push on its way is answered to nobody: its tellings count as accepted or not by what comes.
+    pub(super) fn remove_device(&mut self, now: Now, user_id: UserId, device_id: DeviceId, why: Suppressed) {
+        let Some(device) = self.devices.remove(device_id) else { return };
+        self.stats.devices -= 1;
+        self.stats.ledger.enter(Station::Suppressed(why), u64::from(device.owed));
+        if let Some(user) = self.users.get_mut(user_id) {
+            user.devices.retain(|id| *id != device_id);
+        }
+        if let Some(flight_id) = device.flight {
+            self.orphan_flight(flight_id, why);
+        }
+        self.tidy(now, user_id);
+    }
+
+    fn stop_user(&mut self, now: Now, key: UserKey) {
+        let Some(user_id) = self.by_key.get(&key).copied() else { return };
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if !std::mem::replace(&mut user.stopped, true) {
+            self.stats.users_stopped += 1;
+        }
+        user.due = None;
+        user.badge_since = None;
+        user.needs.remove(Needs::FETCH);
+        user.known.settle();
+        for device_id in user.devices.clone() {
+            let Some(device) = self.devices.get_mut(device_id) else { continue };
+            let owed = std::mem::take(&mut device.owed);
+            device.unsettled = None;
+            self.stats.ledger.enter(Station::Suppressed(Suppressed::Stopped), u64::from(owed));
+        }
+        self.tidy(now, user_id);
+    }
+
+    pub(super) fn find_device(&self, user: UserKey, device: DeviceKey) -> Option<(UserId, DeviceId)> {
+        let user_id = self.by_key.get(&user).copied()?;
+        let devices = &self.users.get(user_id)?.devices;
+        let found = devices.iter().find(|id| self.devices.get(**id).is_some_and(|row| row.key == device));
+        found.map(|device_id| (user_id, *device_id))
+    }
+
+    /// Tells the owner when a mailbox has come to be watched and caught up.
+    pub(super) fn look_live(&mut self, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get(user_id) else { return };
+        let live = user.streaming && !user.needs.has(Needs::CATCH_UP) && !user.needs.has(Needs::BADGE);
+        if live && !user.live {
+            fx.report(Report::Live { user: user.key });
+            self.set_live(user_id, true);
+        }
+    }
+
+    pub(super) fn set_live(&mut self, user_id: UserId, live: bool) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.live != live {
+            user.live = live;
+            if live {
+                self.stats.users_live += 1;
+            } else {
+                self.stats.users_live -= 1;
+            }
+        }
+    }
+
+    /// Tells the owner that a mailbox is not watched.
+    pub(super) fn set_unwatched(&mut self, user_id: UserId, trouble: &Trouble, fx: &mut Effects) {
+        self.set_live(user_id, false);
+        if let Some(user) = self.users.get(user_id) {
+            fx.report(Report::Unwatched { user: user.key, trouble: trouble.clone() });
+        }
+    }
+
+    /// Whether a device's app was used recently enough for details.
+    pub(super) fn details_allowed(&self, now: UnixMillis, active: UnixMillis) -> bool {
+        crate::notice::details_allowed(now, active, self.config.timing.detail_cutoff_s)
+    }
+}

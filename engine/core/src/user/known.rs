@@ -1,0 +1,177 @@
+//! Which mails a row has already dealt with, so that a catch-up neither loses one nor tells it twice.
+
+use crate::limits::{KNOWN_LOOK_BACK, TOLD_ITEMS_MAX};
+use crate::shard::NoticeRecord;
+use crate::time::UnixMillis;
+
+/// The mails seen: everything received up to a floor, and single ones after it, each either dealt with or waiting.
+///
+/// The floor trails the newest mail by [`KNOWN_LOOK_BACK`], because an event's time stamp and the mail's own time of
+/// receipt differ by seconds, and mails do not become visible in the order of their time stamps. It stays below the
+/// oldest mail that waits, so that what is stored never covers a mail that nobody was told of.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    floor: UnixMillis,
+    /// In the order of learning. Only what is after the floor is kept, so an idle row holds next to nothing.
+    recent: Vec<Seen>,
+    /// When the oldest mail that waits was received, also if `recent` could not hold it.
+    waiting_since: Option<UnixMillis>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    hash: u64,
+    received: UnixMillis,
+    waiting: bool,
+}
+
+impl Known {
+    /// As it was stored; `now` is the floor of a row that was never stored.
+    pub fn restore(record: &NoticeRecord, now: UnixMillis) -> Known {
+        if record.sync_point == UnixMillis(0) {
+            return Known { floor: now, ..Known::default() };
+        }
+        // The record names the mails but not their times; just after the floor is the earliest that they can have.
+        let floor = record.sync_point;
+        let received = UnixMillis(floor.0 + 1);
+        let first = record.told.len().saturating_sub(TOLD_ITEMS_MAX);
+        let seen = |hash: &u64| Seen { hash: *hash, received, waiting: false };
+        Known { floor, recent: record.told[first..].iter().map(seen).collect(), waiting_since: None }
+    }
+
+    /// Whether a mail seen in an event was seen before.
+    pub fn contains(&self, hash: u64) -> bool {
+        self.recent.iter().any(|seen| seen.hash == hash)
+    }
+
+    /// Whether a mail found by a look into the folder was seen before.
+    pub fn covers(&self, hash: u64, received: UnixMillis) -> bool {
+        received <= self.floor || self.contains(hash)
+    }
+
+    /// Mails received up to this were all seen: a catch-up need not look further back.
+    pub fn floor(&self) -> UnixMillis {
+        self.floor
+    }
+
+    /// Takes in a mail that waits to be told.
+    pub fn add(&mut self, hash: u64, received: UnixMillis) {
+        if !self.contains(hash) {
+            self.recent.push(Seen { hash, received, waiting: true });
+            self.waiting_since = Some(self.waiting_since.map_or(received, |since| since.min(received)));
+            if self.recent.len() > TOLD_ITEMS_MAX {
+                // A burst within the look-back: the oldest gives way, and the floor rises over it.
+                let oldest = self.recent.remove(0);
+                self.floor = self.floor.max(oldest.received);
+                self.prune();
+            }
+        }
+    }
+
+    /// All mails that waited have been dealt with.
+    pub fn settle(&mut self) {
+        self.waiting_since = None;
+        let mut newest = 0;
+        for seen in &mut self.recent {
+            seen.waiting = false;
+            newest = newest.max(seen.received.0);
+        }
+        self.floor = self.floor.max(UnixMillis(newest.saturating_sub(KNOWN_LOOK_BACK.as_millis())));
+        self.prune();
+    }
+
+    /// What is to be stored: never more than was dealt with.
+    pub fn record(&self, unread: Option<u32>) -> NoticeRecord {
+        let below = self.waiting_since.map(|since| UnixMillis(since.0.saturating_sub(1)));
+        let floor = below.map_or(self.floor, |below| self.floor.min(below));
+        let told = self.recent.iter().filter(|seen| !seen.waiting);
+        NoticeRecord {
+            sync_point: floor.max(UnixMillis(1)),
+            told: told.map(|seen| seen.hash).collect(),
+            unread,
+        }
+    }
+
+    fn prune(&mut self) {
+        let floor = self.floor;
+        self.recent.retain(|seen| seen.received > floor);
+        if self.recent.is_empty() {
+            self.recent = Vec::new();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: u64 = 1_000;
+
+    fn fresh() -> Known {
+        Known::restore(&NoticeRecord::default(), UnixMillis(500 * S))
+    }
+
+    #[test]
+    fn a_new_row_knows_what_came_before_it() {
+        let known = fresh();
+        assert!(known.covers(1, UnixMillis(500 * S)));
+        assert!(!known.covers(1, UnixMillis(501 * S)));
+    }
+
+    #[test]
+    fn a_mail_with_an_older_time_stamp_than_the_newest_is_still_news() {
+        let mut known = fresh();
+        known.add(1, UnixMillis(520 * S));
+        known.settle();
+        assert!(known.covers(1, UnixMillis(520 * S)));
+        assert!(!known.covers(2, UnixMillis(519 * S)));
+    }
+
+    #[test]
+    fn what_was_stored_is_told_to_nobody_again() {
+        let mut known = fresh();
+        for n in 0..10 {
+            known.add(n, UnixMillis((520 + n) * S));
+        }
+        known.settle();
+        let again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+        for n in 0..10 {
+            assert!(again.covers(n, UnixMillis((520 + n) * S)), "{n}");
+        }
+        assert!(!again.covers(99, UnixMillis(529 * S)));
+    }
+
+    #[test]
+    fn what_waits_is_not_stored_as_told() {
+        let mut known = fresh();
+        known.add(1, UnixMillis(600 * S));
+        known.settle();
+        known.add(2, UnixMillis(590 * S));
+        let again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+        assert!(again.covers(1, UnixMillis(600 * S)));
+        assert!(!again.covers(2, UnixMillis(590 * S)));
+        assert!(known.contains(2), "but the row itself has seen it");
+    }
+
+    #[test]
+    fn a_long_burst_stays_within_its_bound_and_covers_all_of_it() {
+        let mut known = fresh();
+        for n in 0..1_000 {
+            known.add(n, UnixMillis(600 * S));
+        }
+        known.settle();
+        assert!(known.recent.len() <= TOLD_ITEMS_MAX);
+        assert!((0..1_000).all(|n| known.covers(n, UnixMillis(600 * S))));
+    }
+
+    #[test]
+    fn an_idle_row_forgets_old_mails_but_covers_them() {
+        let mut known = fresh();
+        for n in 0..20 {
+            known.add(n, UnixMillis((600 + n * 300) * S));
+            known.settle();
+        }
+        assert_eq!(known.recent.len(), 1);
+        assert!(known.covers(3, UnixMillis(1_500 * S)));
+    }
+}

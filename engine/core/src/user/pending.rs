@@ -1,0 +1,126 @@
+//! The mails that some device of a user has not been told of, or is just being told of.
+
+use crate::limits::PENDING_ITEMS_MAX;
+use crate::names::ItemId;
+use crate::notice::MailDetails;
+use crate::time::{Time, UnixMillis};
+
+/// One mail whose id is still at hand.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Its id at the mail server.
+    pub id: ItemId,
+    /// Its name outside ([`super::item_hash`]).
+    pub hash: u64,
+    /// Its number among the mails folded into this row.
+    pub seq: u32,
+    /// When the server received it.
+    pub received: UnixMillis,
+    /// It changed after it came: only a look tells whether it was read.
+    pub touched: bool,
+    /// What a fetch brought.
+    pub details: Option<Box<MailDetails>>,
+    /// Fetches that brought nothing: after [`crate::limits::FETCH_TRIES_MAX`] it is told without details.
+    pub fetch_tries: u8,
+}
+
+/// The newest mails, oldest first, and when the oldest of all that wait came.
+#[derive(Clone, Debug, Default)]
+pub struct Pending {
+    items: Vec<Item>,
+    seq: u32,
+    since: Option<Time>,
+    vip: bool,
+}
+
+impl Pending {
+    /// Folds one mail in. The oldest kept id gives way.
+    pub fn fold(
+        &mut self,
+        now: Time,
+        id: ItemId,
+        hash: u64,
+        received: UnixMillis,
+        details: Option<MailDetails>,
+    ) {
+        self.seq = self.seq.wrapping_add(1);
+        if self.items.len() == PENDING_ITEMS_MAX {
+            self.items.remove(0);
+        }
+        let details = details.map(Box::new);
+        self.items.push(Item { id, hash, seq: self.seq, received, touched: false, details, fetch_tries: 0 });
+        self.since.get_or_insert(now);
+    }
+
+    /// Puts back a mail that a notice of an earlier life told of, without counting it as new.
+    pub fn recall(&mut self, id: ItemId, hash: u64, received: UnixMillis, details: MailDetails) {
+        if self.items.len() < PENDING_ITEMS_MAX && self.find(hash).is_none() {
+            let details = Some(Box::new(details));
+            let item = Item { id, hash, seq: 0, received, touched: false, details, fetch_tries: 0 };
+            self.items.insert(0, item);
+        }
+    }
+
+    /// The number of the newest mail.
+    pub fn seq(&self) -> u32 {
+        self.seq
+    }
+
+    /// When the oldest mail that waits came.
+    pub fn since(&self) -> Option<Time> {
+        self.since
+    }
+
+    /// Whether one of them is VIP mail.
+    pub fn is_vip(&self) -> bool {
+        self.vip
+    }
+
+    /// Marks the row as holding VIP mail.
+    pub fn set_vip(&mut self) {
+        self.vip = true;
+    }
+
+    /// Everything that waited has been handed on; ids stay for a retry until [`Pending::clear`].
+    pub fn mark_told(&mut self) {
+        self.since = None;
+    }
+
+    /// Something that was handed on came back.
+    pub fn mark_waiting(&mut self, since: Time) {
+        self.since = Some(self.since.map_or(since, |present| present.min(since)));
+    }
+
+    /// Nobody needs the ids any more.
+    pub fn clear(&mut self) {
+        self.items = Vec::new();
+        self.since = None;
+        self.vip = false;
+    }
+
+    /// The mails whose ids are at hand, oldest first.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// As [`Pending::items`].
+    pub fn items_mut(&mut self) -> &mut [Item] {
+        &mut self.items
+    }
+
+    /// The mail of this name.
+    pub fn find(&self, hash: u64) -> Option<&Item> {
+        self.items.iter().find(|item| item.hash == hash)
+    }
+
+    /// The mail of this name.
+    pub fn find_mut(&mut self, hash: u64) -> Option<&mut Item> {
+        self.items.iter_mut().find(|item| item.hash == hash)
+    }
+
+    /// Takes the mail of this name out.
+    pub fn remove(&mut self, hash: u64) -> Option<Item> {
+        let at = self.items.iter().position(|item| item.hash == hash)?;
+        Some(self.items.remove(at))
+    }
+}

@@ -1,0 +1,108 @@
+//! A user's row.
+
+use super::{DeviceId, Known, Pending};
+use crate::names::{SmtpAddress, SubscriptionId, UserKey};
+use crate::shard::{CohortId, MailServerId, VipRules};
+use crate::time::Time;
+use crate::wheel::TimerSlot;
+
+/// One mailbox owner.
+#[derive(Debug)]
+pub struct User {
+    /// His stable id.
+    pub key: UserKey,
+    /// His mailbox's address.
+    pub address: SmtpAddress,
+    /// His name in payloads ([`super::item_hash`] of the address).
+    pub account: u64,
+    /// Where his mailbox is.
+    pub server: Option<MailServerId>,
+    /// The streaming connection that he shares.
+    pub cohort: Option<CohortId>,
+    /// His live subscription.
+    pub subscription: Option<SubscriptionId>,
+    /// His subscription is on the cohort's open stream.
+    pub streaming: bool,
+    /// Told to the owner: watched, and caught up.
+    pub live: bool,
+    /// Which mails go first.
+    pub vip: VipRules,
+    /// Notifications are stopped.
+    pub stopped: bool,
+    /// Calls to the mail server that must still be made for him.
+    pub needs: Needs,
+    /// He stands in a call queue, or a call for him is in flight: one at a time.
+    pub calling: bool,
+    /// Refused calls in a row, for their back-off.
+    pub call_failures: u8,
+    /// No call for him before.
+    pub call_not_before: Time,
+    /// The extra folders are not all there: only the inbox is watched.
+    pub inbox_only: bool,
+    /// Where a catch-up that needs several pages goes on.
+    pub catch_up_offset: u32,
+    /// Hash of the inbox's folder id, to tell its counts from those of other folders.
+    pub inbox: Option<u64>,
+    /// Unread mails in the inbox.
+    pub unread: Option<u32>,
+    /// Mails dealt with.
+    pub known: Known,
+    /// Mails that wait.
+    pub pending: Pending,
+    /// His phones.
+    pub devices: Vec<DeviceId>,
+    /// When the badge of some device began to differ.
+    pub badge_since: Option<Time>,
+    /// Pushes on their way to his devices: a next round waits for all of them.
+    pub flights: u8,
+    /// When he was last told something.
+    pub told_at: Option<Time>,
+    /// When he is to be told next.
+    pub due: Option<Time>,
+    /// His one timer: `due`, or the end of a call's back-off.
+    pub timer: TimerSlot,
+    /// He stands in the ready ring: at most once.
+    pub queued: bool,
+    /// He waits for room in a lane: at most once.
+    pub parked: bool,
+}
+
+/// Calls that must be made for a user: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs(u8);
+
+impl Needs {
+    /// Subscribe.
+    pub const SUBSCRIBE: Needs = Needs(1);
+    /// Fetch details of waiting mails, now.
+    pub const FETCH: Needs = Needs(2);
+    /// Look for mails that no event told of.
+    pub const CATCH_UP: Needs = Needs(4);
+    /// Ask for the unread count.
+    pub const BADGE: Needs = Needs(8);
+
+    /// None.
+    pub const fn none() -> Needs {
+        Needs(0)
+    }
+
+    /// Whether all of `other` are in the set.
+    pub const fn has(self, other: Needs) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether the set is empty.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Adds.
+    pub fn add(&mut self, other: Needs) {
+        self.0 |= other.0;
+    }
+
+    /// Takes out.
+    pub fn remove(&mut self, other: Needs) {
+        self.0 &= !other.0;
+    }
+}
