@@ -133,6 +133,11 @@ impl EngineHandle {
         snapshot(self.shared.mailboxes.iter().map(|mailbox| &mailbox.published))
     }
 
+    /// Whether all shards run and take commands.
+    pub fn is_running(&self) -> bool {
+        self.shared.mailboxes.iter().all(|mailbox| !mailbox.ended() && !mailbox.is_shut_down())
+    }
+
     /// Closes all connections in good order, ends all shards, and waits for that, at most `timeout`. Call
     /// [`EngineHandle::drain`] first and wait for its reports, or pushes in flight are left unsettled. Keep receiving
     /// reports meanwhile: what finds no room after half a second is in the journal only.

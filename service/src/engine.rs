@@ -1,26 +1,20 @@
 //! The engine as the rest of the service sees it: commands in, numbers out. Tests put their own behind it.
 
-use carillon_core::names::UserKey;
 use carillon_core::shard::{Command, ShardStats};
+use carillon_engine::EngineHandle;
+pub use carillon_engine::Refused;
+use hdrhistogram::Histogram;
 
 /// Takes commands and tells its numbers.
 pub trait Engine: Send + Sync {
-    /// Hands a command over: to the shard of `user`, or to all shards where there is none.
-    fn command(&self, user: Option<UserKey>, command: Command) -> Result<(), Refused>;
+    /// Hands a command over: to the shard of the user whom it is about, or to all shards.
+    fn command(&self, command: Command) -> Result<(), Refused>;
 
     /// Counters and latencies, as last published by the shards.
     fn numbers(&self) -> Numbers;
-}
 
-/// Why a command was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The shard's queue is full: try again in a moment.
-    #[error("the engine is busy")]
-    Busy,
-    /// The engine has ended.
-    #[error("the engine has stopped")]
-    Stopped,
+    /// Whether it still takes commands.
+    fn is_running(&self) -> bool;
 }
 
 /// The engine's numbers.
@@ -64,3 +58,78 @@ pub const LATENCY_BOUNDS_US: [u64; 16] = [
     50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 2_500_000,
     10_000_000, 60_000_000,
 ];
+
+impl Engine for EngineHandle {
+    fn command(&self, command: Command) -> Result<(), Refused> {
+        match command {
+            Command::AssignUser(user) => self.assign(*user),
+            Command::DropUser { user } => self.drop_user(user),
+            Command::RegisterDevice { user, device } => self.register_device(user, *device),
+            Command::RemoveDevice { user, device } => self.remove_device(user, device),
+            Command::TouchDevice { user, device, at } => self.touch_device(user, device, at),
+            Command::StopUser { user } => self.stop_user(user),
+            Command::Signal { user, signal } => self.signal(user, signal),
+            Command::SetTeamToken { team, jwt, issued } => self.set_team_token(team, jwt, issued),
+            Command::SetMailCredential { server, credential } => self.set_mail_credential(server, credential),
+            Command::SetTiming(timing) => self.set_timing(timing),
+            Command::Drain => self.drain(),
+        }
+    }
+
+    fn numbers(&self) -> Numbers {
+        let stats = self.stats();
+        Numbers {
+            total: stats.total(),
+            mail_to_written: latency(&stats.mail_to_written),
+            due_to_written: latency(&stats.due_to_written),
+            mail_to_accepted: latency(&stats.mail_to_accepted),
+            shards: stats.shards,
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        EngineHandle::is_running(self)
+    }
+}
+
+fn latency(times: &Histogram<u64>) -> Latency {
+    let mut at_most = [0; LATENCY_BOUNDS_US.len()];
+    let mut seen = 0;
+    let mut bounds = 0;
+    for step in times.iter_recorded() {
+        while bounds < at_most.len() && step.value_iterated_to() > LATENCY_BOUNDS_US[bounds] {
+            at_most[bounds] = seen;
+            bounds += 1;
+        }
+        seen += step.count_since_last_iteration();
+    }
+    at_most[bounds..].fill(seen);
+    Latency {
+        count: times.len(),
+        sum_us: (times.mean() * times.len() as f64) as u64,
+        p50_us: times.value_at_quantile(0.5),
+        p90_us: times.value_at_quantile(0.9),
+        p99_us: times.value_at_quantile(0.99),
+        p999_us: times.value_at_quantile(0.999),
+        max_us: times.max(),
+        at_most,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_cumulative_and_end_with_the_count() {
+        let mut times = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap();
+        for us in [10, 60, 60, 900, 70_000, 90_000_000] {
+            times.record(us).unwrap();
+        }
+        let latency = latency(&times);
+        assert_eq!(latency.count, 6);
+        assert_eq!(latency.at_most, [1, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5]);
+        let none: Histogram<u64> = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap();
+        assert_eq!(super::latency(&none), Latency::default());
+    }
+}

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use carillon_core::names::UserKey;
 use carillon_core::shard::Command;
 use tokio::sync::{mpsc, oneshot};
 
@@ -116,26 +115,26 @@ impl Task {
                 if let Some(assign) = &row.assign {
                     self.directory.add_user(assign.key);
                     let command = Command::AssignUser(Box::new(bridge::assign_user(&self.config, assign)));
-                    self.command(row.user, command).await;
+                    self.command(command).await;
                 }
                 if let Some(device) = bridge::device_spec(&self.config, &row.device) {
                     let command = Command::RegisterDevice { user: row.user, device: Box::new(device) };
-                    self.command(row.user, command).await;
+                    self.command(command).await;
                 }
             }
             Wrote::Touched { user, device, at } => {
-                self.command(*user, Command::TouchDevice { user: *user, device: *device, at: *at }).await;
+                self.command(Command::TouchDevice { user: *user, device: *device, at: *at }).await;
             }
             Wrote::DeviceRemoved { user, device, last } => {
                 self.tell_removed(RemovedDevice { user: *user, device: *device, last: *last }).await;
             }
             Wrote::Stopped { user, already: _ } => {
-                self.command(*user, Command::StopUser { user: *user }).await;
+                self.command(Command::StopUser { user: *user }).await;
             }
             Wrote::UserRemoved { user, devices } => {
                 self.directory.add_devices(-i64::from(*devices));
                 self.directory.remove_user(*user);
-                self.command(*user, Command::DropUser { user: *user }).await;
+                self.command(Command::DropUser { user: *user }).await;
             }
             Wrote::NotFound => {}
         }
@@ -145,15 +144,15 @@ impl Task {
         self.directory.add_devices(-1);
         if last {
             self.directory.remove_user(user);
-            self.command(user, Command::DropUser { user }).await;
+            self.command(Command::DropUser { user }).await;
         } else {
-            self.command(user, Command::RemoveDevice { user, device }).await;
+            self.command(Command::RemoveDevice { user, device }).await;
         }
     }
 
-    async fn command(&self, user: UserKey, command: Command) {
+    async fn command(&self, command: Command) {
         loop {
-            match self.engine.command(Some(user), command.clone()) {
+            match self.engine.command(command.clone()) {
                 Ok(()) => return,
                 Err(Refused::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
                 // The service is ending. What is stored is told to the engine at the next start.

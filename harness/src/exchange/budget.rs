@@ -1,0 +1,181 @@
+//! Throttling: whose budget a call is charged to, what is in flight on it, and who was told to wait (reference §4).
+
+use carillon_core::time::{Span, Time};
+
+use super::account::AccountKey;
+use super::code::Code;
+use super::faults::{Busy, BusyScope, BusyShape};
+use super::mailbox::MailboxKey;
+use super::reply::{Failure, Fault};
+use super::state::Exchange;
+use super::stats::Operation;
+
+/// Whose budget: the account's own, or the copy of the impersonated mailbox's (reference §4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct BudgetKey {
+    pub account: AccountKey,
+    pub impersonated: Option<MailboxKey>,
+}
+
+/// What is in flight on a budget.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Load {
+    pub calls: u32,
+    pub syncs: u32,
+    pub streams: u32,
+}
+
+/// A budget that was told to wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub first: Time,
+    pub until: Time,
+}
+
+/// How a refusal is said.
+#[derive(Clone, Debug)]
+pub(super) enum Refusal {
+    Fault(Fault),
+    Message(Failure),
+}
+
+impl Exchange {
+    /// Refuses a call for which its budget has no room just now.
+    pub(super) fn throttle(
+        &mut self,
+        now: Time,
+        budget: BudgetKey,
+        operation: Operation,
+    ) -> Result<(), Refusal> {
+        self.check_back_off(now, budget, operation);
+        self.busy.retain(|busy| busy.until > now);
+        let busy = self.busy.iter().copied().find(|busy| match busy.scope {
+            BusyScope::All => true,
+            BusyScope::Mailbox(mailbox) => budget.impersonated == Some(mailbox),
+        });
+        if let Some(busy) = busy {
+            return Err(self.say_busy(now, budget, busy));
+        }
+        let load = self.loads.get(&budget).copied().unwrap_or_default();
+        if operation == Operation::GetStreamingEvents {
+            if load.streams >= self.config.limits.hanging_connections_max {
+                return Err(Refusal::Message(Failure::new(Code::ErrorExceededConnectionCount)));
+            }
+            return Ok(());
+        }
+        if load.calls >= self.config.limits.concurrency_max {
+            let mut fault = Fault::new(Code::ErrorExceededConnectionCount);
+            fault.values = vec![
+                ("Policy", "MaxConcurrency".to_owned()),
+                ("MaxConcurrencyLimit", self.config.limits.concurrency_max.to_string()),
+                ("ErrorMessage", fault.message.clone()),
+            ];
+            return Err(Refusal::Fault(fault));
+        }
+        if operation == Operation::SyncFolderItems && load.syncs >= self.config.limits.sync_calls_max {
+            let mut failure = Failure::new(Code::ErrorServerBusy);
+            failure.values = vec![
+                ("Policy", "ConcurrentSyncCalls".to_owned()),
+                ("BackOffMilliseconds", "5000".to_owned()),
+            ];
+            self.note_told(now, budget, now + Span::from_millis(5_000));
+            return Err(Refusal::Message(failure));
+        }
+        Ok(())
+    }
+
+    fn check_back_off(&mut self, now: Time, budget: BudgetKey, operation: Operation) {
+        let Some(told) = self.told.get(&budget).copied() else { return };
+        if now >= told.until {
+            self.told.remove(&budget);
+        } else if now > told.first + self.config.strict.back_off_grace {
+            let early_ms = told.until.since(now).as_millis();
+            self.violations
+                .add(format!("{} came {early_ms} ms before the end of the back-off", operation.as_str()));
+            // Extra calls lengthen it.
+            let penalty = self.config.strict.back_off_penalty;
+            for busy in self.busy.iter_mut().filter(|busy| busy.until > now) {
+                busy.until = busy.until + penalty;
+            }
+        }
+    }
+
+    fn note_told(&mut self, now: Time, budget: BudgetKey, until: Time) {
+        let told = self.told.entry(budget).or_insert(Told { first: now, until });
+        told.until = told.until.max(until);
+    }
+
+    fn say_busy(&mut self, now: Time, budget: BudgetKey, busy: Busy) -> Refusal {
+        let shape = match busy.shape {
+            BusyShape::Rotate => {
+                self.busy_turn += 1;
+                [BusyShape::Fault, BusyShape::Message, BusyShape::Inner][(self.busy_turn - 1) % 3]
+            }
+            fixed @ (BusyShape::Fault | BusyShape::Message | BusyShape::Inner) => fixed,
+        };
+        // Rounded up, so that whoever waits exactly so long does not come early.
+        let rest_ms = busy.rest(now).0.div_ceil(1_000);
+        let mut values = Vec::new();
+        if !busy.mute {
+            values.push(("BackOffMilliseconds", rest_ms.to_string()));
+            self.note_told(now, budget, busy.until);
+        }
+        let code = Code::ErrorServerBusy;
+        match shape {
+            BusyShape::Message => {
+                Refusal::Message(Failure { code, message: code.message().to_owned(), values })
+            }
+            BusyShape::Inner => {
+                let outer = Code::ErrorInternalServerError;
+                values.splice(
+                    0..0,
+                    [
+                        ("InnerErrorMessageText", code.message().to_owned()),
+                        ("InnerErrorResponseCode", code.as_str().to_owned()),
+                        ("InnerErrorDescriptiveLinkKey", "0".to_owned()),
+                    ],
+                );
+                Refusal::Message(Failure { code: outer, message: outer.message().to_owned(), values })
+            }
+            BusyShape::Fault | BusyShape::Rotate => Refusal::Fault(Fault { values, ..Fault::new(code) }),
+        }
+    }
+
+    /// Charges a call that stays in flight.
+    pub(super) fn charge(&mut self, budget: BudgetKey, operation: Operation) {
+        let load = self.loads.entry(budget).or_default();
+        match operation {
+            Operation::GetStreamingEvents => load.streams += 1,
+            Operation::SyncFolderItems => {
+                load.syncs += 1;
+                load.calls += 1;
+            }
+            Operation::Subscribe
+            | Operation::Unsubscribe
+            | Operation::GetItem
+            | Operation::GetFolder
+            | Operation::FindItem => load.calls += 1,
+        }
+        self.stats.concurrency_peak = self.stats.concurrency_peak.max(load.calls);
+    }
+
+    /// Gives back what [`Exchange::charge`] took.
+    pub(super) fn release(&mut self, budget: BudgetKey, operation: Operation) {
+        let Some(load) = self.loads.get_mut(&budget) else { return };
+        match operation {
+            Operation::GetStreamingEvents => load.streams -= 1,
+            Operation::SyncFolderItems => {
+                load.syncs -= 1;
+                load.calls -= 1;
+            }
+            Operation::Subscribe
+            | Operation::Unsubscribe
+            | Operation::GetItem
+            | Operation::GetFolder
+            | Operation::FindItem => load.calls -= 1,
+        }
+        if load.calls == 0 && load.streams == 0 {
+            self.loads.remove(&budget);
+        }
+    }
+}

@@ -1,0 +1,490 @@
+//! What the workload and the tests do with the server: mail comes, people read, things break.
+
+use carillon_core::time::{Now, Span, Time};
+
+use super::account::AccountKey;
+use super::code::Code;
+use super::event::{Event, EventKind};
+use super::faults::{Busy, BusyScope, BusyShape, Cut, Override, Silence, StandingOverride};
+use super::ids::StoreId;
+use super::mailbox::{Folder, FolderKey, Item, Mail, MailboxKey};
+use super::reply::Failure;
+use super::state::Exchange;
+use super::stats::{Operation, Stats};
+use super::stream::Ending;
+use crate::peer::{Close, PeerConn};
+
+/// A mail became visible to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OnWire {
+    /// [`Mail::tag`].
+    pub tag: u64,
+    /// When its bytes were handed over for sending.
+    pub at: Time,
+    /// How.
+    pub station: Station,
+}
+
+/// How a mail became visible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Station {
+    /// `NewMailEvent` on a stream.
+    Streamed,
+    /// A GetItem answer.
+    Fetched,
+    /// A FindItem answer.
+    Found,
+}
+
+/// A stream as a test sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamView {
+    /// Its number, in the order of opening.
+    pub key: u64,
+    /// Its connection.
+    pub conn: PeerConn,
+    /// Who opened it.
+    pub account: AccountKey,
+    /// Whom that account impersonated.
+    pub impersonated: Option<MailboxKey>,
+    /// `X-AnchorMailbox`, in lower case.
+    pub anchor: Option<String>,
+    /// The back end that holds it.
+    pub back_end: usize,
+    /// The mailboxes that it watches; none if some of its ids were bad.
+    pub mailboxes: Vec<MailboxKey>,
+    /// When it was opened.
+    pub opened: Time,
+    /// When its `ConnectionTimeout` is over.
+    pub closes: Time,
+}
+
+/// A subscription as a test sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionView {
+    /// Its id.
+    pub id: String,
+    /// Who made it.
+    pub owner: AccountKey,
+    /// What it watches.
+    pub mailbox: MailboxKey,
+    /// The back end on which it lives.
+    pub back_end: usize,
+    /// The stream that reads it.
+    pub stream: Option<u64>,
+    /// Events that wait.
+    pub queued: usize,
+}
+
+/// The workload.
+impl Exchange {
+    /// A mail arrives. Returns its item id. Watchers are told `CreatedEvent`, `NewMailEvent` and a `ModifiedEvent` of
+    /// the folder with the new unread count.
+    ///
+    /// # Panics
+    /// If the mail names a folder that the mailbox does not have: a mistake of the workload, as everywhere below.
+    pub fn deliver(&mut self, now: Now, mailbox: MailboxKey, mail: Mail) -> String {
+        self.now = now.time;
+        self.stats.mails += 1;
+        let (folder, tag) = (mail.folder, mail.tag);
+        let row = self.box_mut(mailbox);
+        let item = row.insert(mail, now.unix, folder, false);
+        let id = row.item_id(folder, item).text();
+        self.tell(now, mailbox, EventKind::Created { item, folder });
+        self.tell(now, mailbox, EventKind::NewMail { item, folder, tag });
+        self.tell_folder(now, mailbox, folder);
+        id
+    }
+
+    /// The owner marks a mail as read or unread elsewhere. False if there is none or nothing changes.
+    pub fn mark_read(&mut self, now: Now, mailbox: MailboxKey, item_id: &str, read: bool) -> bool {
+        let Some(item) = self.counter(mailbox, item_id) else { return false };
+        let Some(folder) = self.box_mut(mailbox).set_read(item, read) else { return false };
+        self.tell(now, mailbox, EventKind::ItemModified { item, folder });
+        self.tell_folder(now, mailbox, folder);
+        true
+    }
+
+    /// A mail is deleted for good. False if there is none. (Moving it to [`DELETED_ITEMS`](super::DELETED_ITEMS) is what
+    /// mail programs do first.)
+    pub fn delete(&mut self, now: Now, mailbox: MailboxKey, item_id: &str) -> bool {
+        let Some(item) = self.counter(mailbox, item_id) else { return false };
+        let Some(gone) = self.box_mut(mailbox).remove(item) else { return false };
+        self.tell(now, mailbox, EventKind::Deleted { item, folder: gone.folder });
+        self.tell_folder(now, mailbox, gone.folder);
+        true
+    }
+
+    /// A mail goes to another folder of its mailbox. Returns its new id; `None` if there is no such mail.
+    pub fn move_item(
+        &mut self,
+        now: Now,
+        mailbox: MailboxKey,
+        item_id: &str,
+        to: FolderKey,
+    ) -> Option<String> {
+        let old_item = self.counter(mailbox, item_id)?;
+        let row = self.box_mut(mailbox);
+        let gone = row.remove(old_item)?;
+        let old_folder = gone.folder;
+        let item = row.insert(gone.mail, gone.received, to, gone.read);
+        let id = row.item_id(to, item).text();
+        self.tell(now, mailbox, EventKind::Moved { item, folder: to, old_item, old_folder });
+        self.tell_folder(now, mailbox, old_folder);
+        self.tell_folder(now, mailbox, to);
+        Some(id)
+    }
+
+    /// A mail is copied to another folder. Returns the copy's id.
+    pub fn copy_item(
+        &mut self,
+        now: Now,
+        mailbox: MailboxKey,
+        item_id: &str,
+        to: FolderKey,
+    ) -> Option<String> {
+        let old_item = self.counter(mailbox, item_id)?;
+        let row = self.box_mut(mailbox);
+        let source = row.items.get(&old_item)?.clone();
+        let item = row.insert(source.mail, source.received, to, source.read);
+        let id = row.item_id(to, item).text();
+        self.tell(now, mailbox, EventKind::Copied { item, folder: to, old_item, old_folder: source.folder });
+        self.tell_folder(now, mailbox, to);
+        Some(id)
+    }
+
+    /// Adds a folder below the root.
+    pub fn add_folder(&mut self, mailbox: MailboxKey, name: &str) -> FolderKey {
+        let folders = &mut self.box_mut(mailbox).folders;
+        folders.push(Folder { name: name.into(), ..Folder::default() });
+        FolderKey((folders.len() - 1) as u16)
+    }
+
+    /// Deletes an own folder with what lies in it. Well-known ones cannot be deleted.
+    pub fn delete_folder(&mut self, mailbox: MailboxKey, folder: FolderKey) {
+        let row = self.box_mut(mailbox);
+        let counters: Vec<u64> = match row.folder(folder) {
+            Some(place) if place.distinguished.is_none() => place.order.iter().map(|(_, c)| *c).collect(),
+            Some(_) | None => return,
+        };
+        for counter in counters {
+            row.remove(counter);
+        }
+        row.folders[usize::from(folder.0)].deleted = true;
+    }
+
+    fn counter(&self, mailbox: MailboxKey, item_id: &str) -> Option<u64> {
+        let id = StoreId::parse(item_id)?;
+        self.box_of(mailbox).item(&id)?;
+        id.item
+    }
+
+    fn tell(&mut self, now: Now, mailbox: MailboxKey, kind: EventKind) {
+        self.raise(mailbox, Event { at: now.unix, kind });
+    }
+
+    fn tell_folder(&mut self, now: Now, mailbox: MailboxKey, folder: FolderKey) {
+        let unread = self.box_of(mailbox).folders[usize::from(folder.0)].unread;
+        self.tell(now, mailbox, EventKind::FolderModified { folder, unread });
+    }
+}
+
+/// What a test wants to know.
+impl Exchange {
+    /// The mailbox with this address, primary or not.
+    pub fn mailbox(&self, address: &str) -> Option<MailboxKey> {
+        self.addresses.get(&address.to_ascii_lowercase()).map(|(key, _)| *key)
+    }
+
+    /// The primary address of a mailbox.
+    pub fn address(&self, mailbox: MailboxKey) -> &str {
+        &self.box_of(mailbox).spec.address
+    }
+
+    /// Mailboxes of the organisation. Their keys count from zero.
+    pub fn mailbox_count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Unread items of a folder.
+    pub fn unread_count(&self, mailbox: MailboxKey, folder: FolderKey) -> u32 {
+        self.box_of(mailbox).folder(folder).map_or(0, |place| place.unread)
+    }
+
+    /// Items of a folder with their ids, oldest first.
+    pub fn items(&self, mailbox: MailboxKey, folder: FolderKey) -> Vec<(String, &Item)> {
+        let row = self.box_of(mailbox);
+        let Some(place) = row.folder(folder) else { return Vec::new() };
+        let items = place.order.iter().filter_map(|(_, counter)| row.items.get(counter));
+        items.map(|item| (row.item_id(folder, item.counter).text(), item)).collect()
+    }
+
+    /// The id of a folder.
+    pub fn folder_id(&self, mailbox: MailboxKey, folder: FolderKey) -> String {
+        self.box_of(mailbox).folder_id(folder).text()
+    }
+
+    /// Mailboxes that some open stream watches.
+    pub fn watched_count(&self) -> usize {
+        self.watched
+    }
+
+    /// Whether some open stream watches a mailbox.
+    pub fn is_watched(&self, mailbox: MailboxKey) -> bool {
+        self.box_of(mailbox).attached > 0
+    }
+
+    /// Open streams, oldest first.
+    pub fn streams(&self) -> Vec<StreamView> {
+        let view = |(key, stream): (&u64, &super::stream::Stream)| StreamView {
+            key: *key,
+            conn: stream.conn,
+            account: stream.account,
+            impersonated: stream.budget.impersonated,
+            anchor: stream.anchor.as_deref().map(str::to_owned),
+            back_end: stream.back_end,
+            mailboxes: stream
+                .subscriptions
+                .iter()
+                .filter_map(|one| self.subscriptions.get(one).filter(|one| one.stream == Some(*key)))
+                .map(|one| one.mailbox)
+                .collect(),
+            opened: stream.opened,
+            closes: stream.closes,
+        };
+        self.streams.iter().map(view).collect()
+    }
+
+    /// Numbers of the open streams, oldest first: what most faults ask for.
+    pub fn stream_keys(&self) -> Vec<u64> {
+        self.streams.keys().copied().collect()
+    }
+
+    /// The stream that watches a mailbox.
+    pub fn stream_of(&self, mailbox: MailboxKey) -> Option<u64> {
+        self.box_of(mailbox).subscriptions.iter().find_map(|key| self.subscriptions.get(key)?.stream)
+    }
+
+    /// Living subscriptions, oldest first.
+    pub fn subscriptions(&self) -> Vec<SubscriptionView> {
+        let view = |one: &super::subscription::Subscription| SubscriptionView {
+            id: one.id.to_string(),
+            owner: one.owner,
+            mailbox: one.mailbox,
+            back_end: one.back_end,
+            stream: one.stream,
+            queued: one.queue.len(),
+        };
+        self.subscriptions.values().map(view).collect()
+    }
+
+    /// Living subscriptions.
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// Open connections.
+    pub fn connection_count(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Counters.
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// What clients did that they must never do: the first 200.
+    pub fn violations(&self) -> &[String] {
+        &self.violations.list
+    }
+
+    /// How often clients did what they must never do.
+    pub fn violation_count(&self) -> u64 {
+        self.violations.total
+    }
+
+    /// Mails that became visible since the last call, if [`ExchangeConfig::record_on_wire`](super::ExchangeConfig) is on.
+    /// A mail may show several times; the first one counts.
+    pub fn take_on_wire(&mut self) -> Vec<OnWire> {
+        std::mem::take(&mut self.on_wire)
+    }
+}
+
+/// Faults that happen once.
+impl Exchange {
+    /// Cuts a connection now or after some more bytes of it.
+    pub fn cut(&mut self, conn: PeerConn, cut: Cut) {
+        if let Some(row) = self.conns.get_mut(&conn) {
+            row.cut = Some(cut);
+            self.wake(conn);
+        }
+    }
+
+    /// Cuts a stream's connection now or after some more bytes.
+    pub fn cut_stream(&mut self, stream: u64, cut: Cut) {
+        if let Some(conn) = self.streams.get(&stream).map(|stream| stream.conn) {
+            self.cut(conn, cut);
+        }
+    }
+
+    /// A stream stays open and says nothing any more.
+    pub fn go_silent(&mut self, stream: u64, silence: Silence) {
+        let Some(row) = self.streams.get_mut(&stream) else { return };
+        row.silence = Some(silence);
+        let conn = row.conn;
+        if silence == Silence::Blackhole {
+            row.notes.clear();
+            row.pending.clear();
+            let keys = row.subscriptions.clone();
+            for key in keys {
+                if let Some(subscription) =
+                    self.subscriptions.get_mut(&key).filter(|one| one.stream == Some(stream))
+                {
+                    self.stats.events_lost += subscription.queue.len() as u64;
+                    subscription.queue.clear();
+                    subscription.missed = false;
+                    subscription.pending = false;
+                }
+            }
+        }
+        self.hang(conn, silence);
+    }
+
+    /// A stream gets no heartbeats any more; its news still come.
+    pub fn stop_heartbeats(&mut self, stream: u64) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.heartbeats = false;
+        }
+    }
+
+    /// A stream ends with `ConnectionStatus` Closed before its time.
+    pub fn close_stream(&mut self, now: Now, stream: u64) {
+        self.end_stream(now.time, stream, Ending::Closed);
+    }
+
+    /// A stream's body ends without `Closed`.
+    pub fn end_stream_unclean(&mut self, now: Now, stream: u64) {
+        self.end_stream(now.time, stream, Ending::Silent);
+    }
+
+    /// A stream ends with an error for the whole connection. Its subscriptions live on.
+    pub fn fail_stream(&mut self, now: Now, stream: u64, code: Code) {
+        self.end_stream(now.time, stream, Ending::Error(Failure::new(code)));
+    }
+
+    /// Subscriptions of some mailboxes die. A stream that reads them is told their ids with `code` and `text` (the
+    /// code's own sentence if `None`), and goes on for the others; a stream that opens later is told the same.
+    pub fn fail_subscriptions(&mut self, now: Now, mailboxes: &[MailboxKey], code: Code, text: Option<&str>) {
+        let failure =
+            Failure { code, message: text.unwrap_or(code.message()).to_owned(), values: Vec::new() };
+        let mut told: std::collections::BTreeMap<u64, Vec<Box<str>>> = std::collections::BTreeMap::new();
+        for mailbox in mailboxes {
+            for key in self.box_of(*mailbox).subscriptions.clone() {
+                let Some(subscription) = self.subscriptions.get_mut(&key) else { continue };
+                match subscription.stream {
+                    Some(stream) => {
+                        told.entry(stream).or_default().push(subscription.id.clone());
+                        self.forget_subscription(now.time, key);
+                    }
+                    None => subscription.doomed = Some(code),
+                }
+            }
+        }
+        for (stream, ids) in told {
+            let ids: Vec<&str> = ids.iter().map(|id| &**id).collect();
+            self.stats.respond(Operation::GetStreamingEvents, code);
+            let envelope = self.error_envelope(&failure, &ids);
+            self.note(stream, envelope);
+        }
+    }
+
+    /// Bytes go into a stream's body as they are: what is not XML, another server's envelopes, events that this server
+    /// never sends.
+    pub fn inject(&mut self, stream: u64, bytes: Vec<u8>) {
+        self.note(stream, bytes);
+    }
+
+    /// An envelope of about so many bytes goes into a stream's body.
+    pub fn inject_oversized(&mut self, stream: u64, bytes: usize) {
+        let mut out = String::new();
+        let filler = "x".repeat(bytes);
+        self.face().push(&mut out, |out| out.push_str(&filler));
+        self.note(stream, out.into_bytes());
+    }
+
+    /// A back end restarts: its subscriptions are gone, its connections are reset, its affinity cookies are refused.
+    pub fn restart_back_end(&mut self, now: Now, back_end: usize) {
+        let streams: Vec<PeerConn> =
+            self.streams.values().filter(|one| one.back_end == back_end).map(|one| one.conn).collect();
+        for conn in streams {
+            self.cut(conn, Cut { after_bytes: 0, how: Close::Reset });
+        }
+        let gone: Vec<u64> = self
+            .subscriptions
+            .iter()
+            .filter(|(_, one)| one.back_end == back_end)
+            .map(|(key, _)| *key)
+            .collect();
+        for key in gone {
+            self.forget_subscription(now.time, key);
+        }
+        self.generations[back_end] += 1;
+    }
+
+    /// A mailbox moves to another back end: its subscriptions die as they do on a real server.
+    pub fn move_mailbox(&mut self, now: Now, mailbox: MailboxKey, back_end: usize) {
+        self.box_mut(mailbox).spec.back_end = back_end;
+        let text = "Mailbox was moved; no more events will occur for this EventSink. Event type = MailboxMoveStarted";
+        self.fail_subscriptions(now, &[mailbox], Code::ErrorInvalidSubscription, Some(text));
+    }
+
+    /// The server is busy for a while. `mute` leaves `BackOffMilliseconds` out.
+    pub fn set_busy(&mut self, now: Now, scope: BusyScope, length: Span, shape: BusyShape, mute: bool) {
+        self.busy.push(Busy { scope, until: now.time + length, shape, mute });
+    }
+
+    /// The next `count` requests get `answer`: of one operation, or of any kind.
+    pub fn answer_next(&mut self, count: u32, only: Option<Operation>, answer: Override) {
+        if count > 0 {
+            self.overrides.push_back(StandingOverride { left: count, only, answer });
+        }
+    }
+
+    /// Takes back all standing answers and all busy times.
+    pub fn clear_orders(&mut self) {
+        self.overrides.clear();
+        self.busy.clear();
+    }
+
+    /// Changes an account's password, as an administrator would: from now on the old one is wrong.
+    pub fn set_password(&mut self, account: AccountKey, password: &str) {
+        let row = &mut self.accounts[usize::from(account.0)];
+        row.spec.password = Some(password.to_owned());
+        row.failures = 0;
+        row.locked = false;
+    }
+
+    /// Whether wrong passwords have locked an account.
+    pub fn is_locked(&self, account: AccountKey) -> bool {
+        self.accounts[usize::from(account.0)].locked
+    }
+
+    /// Changes what an account may do: rights, tokens, whether EWS is enabled.
+    pub fn change_account(&mut self, account: AccountKey, change: impl FnOnce(&mut super::account::Account)) {
+        change(&mut self.accounts[usize::from(account.0)].spec);
+    }
+
+    /// GetItem answers `ErrorItemCorrupt` for an item.
+    pub fn corrupt_item(&mut self, mailbox: MailboxKey, item_id: &str) {
+        if let Some(counter) = self.counter(mailbox, item_id)
+            && let Some(item) = self.box_mut(mailbox).items.get_mut(&counter)
+        {
+            item.corrupt = true;
+        }
+    }
+
+    /// Changes the settings while the server runs: heartbeat, limits, time of a call.
+    pub fn reconfigure(&mut self, change: impl FnOnce(&mut super::config::ExchangeConfig)) {
+        change(&mut self.config);
+    }
+}

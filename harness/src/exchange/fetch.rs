@@ -1,0 +1,73 @@
+//! GetItem and GetFolder (reference §5.1, §5.2).
+
+use super::code::Code;
+use super::control::{OnWire, Station};
+use super::front::{Context, Done};
+use super::ids::StoreId;
+use super::property::{FolderProperty, ItemShape, Source, push_folder, push_item};
+use super::reply::Failure;
+use super::request::{FolderRef, ItemRef};
+use super::state::Exchange;
+use super::stats::Operation;
+
+impl Exchange {
+    /// One response message for each id, in order.
+    pub(super) fn get_items(&mut self, context: &Context, shape: &ItemShape, ids: &[ItemRef]) -> Done {
+        let mut messages = String::new();
+        for item in ids {
+            if item.change_key.as_deref() == Some("CQAAAA==") {
+                self.violations.add("GetItem with the ChangeKey of an event, which is a stub".to_owned());
+            }
+            let result = self.get_item(context, shape, &item.id).map_err(Failure::new);
+            self.push_result(&mut messages, Operation::GetItem, result, "<m:Items/>");
+        }
+        Done::Messages(messages)
+    }
+
+    fn get_item(&mut self, context: &Context, shape: &ItemShape, text: &str) -> Result<String, Code> {
+        if shape.misplaced {
+            return Err(Code::ErrorInvalidPropertyRequest);
+        }
+        let id = StoreId::parse(text).filter(|id| id.item.is_some()).ok_or(Code::ErrorInvalidIdMalformed)?;
+        let mailbox = self.box_by_guid(id.mailbox).ok_or(Code::ErrorItemNotFound)?;
+        if Some(mailbox.key) != context.mailbox {
+            return Err(Code::ErrorAccessDenied);
+        }
+        let item = mailbox.item(&id).ok_or(Code::ErrorItemNotFound)?;
+        if item.corrupt {
+            return Err(Code::ErrorItemCorrupt);
+        }
+        let mut payload = "<m:Items>".to_owned();
+        push_item(&mut payload, mailbox, item, shape, Source::GetItem);
+        payload.push_str("</m:Items>");
+        let tag = item.mail.tag;
+        if self.config.record_on_wire {
+            self.on_wire.push(OnWire { tag, at: context.now.time, station: Station::Fetched });
+        }
+        Ok(payload)
+    }
+
+    pub(super) fn get_folders(
+        &mut self,
+        context: &Context,
+        properties: &[FolderProperty],
+        folders: &[FolderRef],
+    ) -> Done {
+        let mut messages = String::new();
+        for folder in folders {
+            let result = self.find_folder(context, folder).map(|(mailbox, key)| {
+                let mut payload = "<m:Folders>".to_owned();
+                push_folder(&mut payload, self.box_of(mailbox), key, properties);
+                payload.push_str("</m:Folders>");
+                payload
+            });
+            self.push_result(
+                &mut messages,
+                Operation::GetFolder,
+                result.map_err(Failure::new),
+                "<m:Folders/>",
+            );
+        }
+        Done::Messages(messages)
+    }
+}

@@ -1,0 +1,172 @@
+//! The server as a value: all that it holds.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use carillon_core::rng::Rng;
+use carillon_core::time::Time;
+
+use super::account::{Account, AccountKey, AccountRow, Refused};
+use super::budget::{BudgetKey, Load, Told};
+use super::config::ExchangeConfig;
+use super::control::OnWire;
+use super::deadline::Deadlines;
+use super::faults::{Busy, Faults, StandingOverride};
+use super::mailbox::{Mailbox, MailboxKey, MailboxSpec};
+use super::reply;
+use super::server::Conn;
+use super::stats::Stats;
+use super::stream::Stream;
+use super::strict::Violations;
+use super::subscription::Subscription;
+use crate::peer::PeerConn;
+
+/// A simulated Exchange organisation. See the [module](super) for how it is used.
+pub struct Exchange {
+    /// How it behaves on the wire just now; may be changed at any time.
+    pub faults: Faults,
+    pub(super) config: ExchangeConfig,
+    /// Attributes of `ServerVersionInfo`.
+    pub(super) info: String,
+    pub(super) rng: Rng,
+    pub(super) accounts: Vec<AccountRow>,
+    pub(super) account_names: HashMap<String, AccountKey>,
+    pub(super) mailboxes: Vec<Mailbox>,
+    /// By address in lower case; true for the primary one.
+    pub(super) addresses: HashMap<String, (MailboxKey, bool)>,
+    pub(super) principals: HashMap<String, MailboxKey>,
+    pub(super) subscriptions: BTreeMap<u64, Subscription>,
+    pub(super) subscription_ids: HashMap<Box<str>, u64>,
+    pub(super) next_subscription: u64,
+    pub(super) streams: BTreeMap<u64, Stream>,
+    pub(super) next_stream: u64,
+    pub(super) conns: HashMap<PeerConn, Conn>,
+    pub(super) ready: VecDeque<PeerConn>,
+    pub(super) deadlines: Deadlines,
+    pub(super) loads: HashMap<BudgetKey, Load>,
+    pub(super) told: HashMap<BudgetKey, Told>,
+    pub(super) busy: Vec<Busy>,
+    pub(super) busy_turn: usize,
+    pub(super) overrides: VecDeque<StandingOverride>,
+    /// One number per back end, in the affinity cookie; a restart makes a new one.
+    pub(super) generations: Vec<u64>,
+    /// Cookies given out per anchor.
+    pub(super) cookies: HashMap<Box<str>, usize>,
+    pub(super) refused: HashMap<String, Refused>,
+    /// How often an id was reported as bad.
+    pub(super) reported: HashMap<String, u32>,
+    pub(super) stats: Stats,
+    pub(super) violations: Violations,
+    pub(super) on_wire: Vec<OnWire>,
+    /// Mailboxes that some stream watches.
+    pub(super) watched: usize,
+    pub(super) now: Time,
+}
+
+impl Exchange {
+    /// An organisation without accounts and mailboxes.
+    ///
+    /// # Panics
+    /// Without a back end.
+    pub fn new(config: ExchangeConfig) -> Exchange {
+        assert!(!config.back_ends.is_empty(), "an Exchange organisation has at least one back end");
+        let mut rng = Rng::new(config.seed);
+        let generations = config.back_ends.iter().map(|_| 1_941_000_000 + rng.below(1_000_000)).collect();
+        Exchange {
+            faults: Faults::default(),
+            info: reply::version_info(config.version_max),
+            config,
+            rng,
+            accounts: Vec::new(),
+            account_names: HashMap::new(),
+            mailboxes: Vec::new(),
+            addresses: HashMap::new(),
+            principals: HashMap::new(),
+            subscriptions: BTreeMap::new(),
+            subscription_ids: HashMap::new(),
+            next_subscription: 1,
+            streams: BTreeMap::new(),
+            next_stream: 1,
+            conns: HashMap::new(),
+            ready: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            loads: HashMap::new(),
+            told: HashMap::new(),
+            busy: Vec::new(),
+            busy_turn: 0,
+            overrides: VecDeque::new(),
+            generations,
+            cookies: HashMap::new(),
+            refused: HashMap::new(),
+            reported: HashMap::new(),
+            stats: Stats::default(),
+            violations: Violations::default(),
+            on_wire: Vec::new(),
+            watched: 0,
+            now: Time::default(),
+        }
+    }
+
+    /// Adds an account.
+    pub fn add_account(&mut self, account: Account) -> AccountKey {
+        let key = AccountKey(self.accounts.len() as u16);
+        for name in &account.names {
+            self.account_names.insert(name.to_ascii_lowercase(), key);
+        }
+        self.accounts.push(AccountRow { spec: account, failures: 0, locked: false });
+        key
+    }
+
+    /// Adds a mailbox with its well-known folders.
+    ///
+    /// # Panics
+    /// If one of its addresses is taken or its back end does not exist: a mistake of the workload.
+    pub fn add_mailbox(&mut self, spec: MailboxSpec) -> MailboxKey {
+        assert!(spec.back_end < self.config.back_ends.len(), "{}: no such back end", spec.address);
+        let key = MailboxKey(self.mailboxes.len() as u32);
+        let random =
+            (u128::from(self.rng.next_u64()) << 64) | (u128::from(self.rng.next_u64()) & !0xffff_ffff);
+        let guid = random | u128::from(key.0);
+        let addresses = std::iter::once((&spec.address, true)).chain(spec.proxies.iter().map(|p| (p, false)));
+        for (address, primary) in addresses {
+            let before = self.addresses.insert(address.to_ascii_lowercase(), (key, primary));
+            assert!(before.is_none(), "{address} belongs to another mailbox");
+        }
+        let principal = spec.principal_name.as_ref().unwrap_or(&spec.address).to_ascii_lowercase();
+        self.principals.insert(principal, key);
+        self.mailboxes.push(Mailbox::new(key, guid, spec));
+        key
+    }
+
+    pub(super) fn box_of(&self, key: MailboxKey) -> &Mailbox {
+        &self.mailboxes[key.0 as usize]
+    }
+
+    pub(super) fn box_mut(&mut self, key: MailboxKey) -> &mut Mailbox {
+        &mut self.mailboxes[key.0 as usize]
+    }
+
+    /// The mailbox with this GUID.
+    pub(super) fn box_by_guid(&self, guid: u128) -> Option<&Mailbox> {
+        self.mailboxes.get(guid as u32 as usize).filter(|mailbox| mailbox.guid == guid)
+    }
+
+    /// Notes a connection that has something to say.
+    pub(super) fn wake(&mut self, key: PeerConn) {
+        if let Some(conn) = self.conns.get_mut(&key)
+            && !conn.ready
+        {
+            conn.ready = true;
+            self.ready.push_back(key);
+        }
+    }
+}
+
+impl std::fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Exchange")
+            .field("mailboxes", &self.mailboxes.len())
+            .field("subscriptions", &self.subscriptions.len())
+            .field("streams", &self.streams.len())
+            .finish()
+    }
+}

@@ -1,0 +1,57 @@
+//! Streaming subscriptions: they live on one back end, belong to one account, and keep a queue while nobody reads.
+
+use std::collections::VecDeque;
+
+use carillon_core::time::Time;
+
+use super::account::AccountKey;
+use super::code::Code;
+use super::event::{Event, EventMask};
+use super::mailbox::{FolderKey, MailboxKey};
+
+#[derive(Debug)]
+pub(super) struct Subscription {
+    pub id: Box<str>,
+    pub owner: AccountKey,
+    pub mailbox: MailboxKey,
+    /// `None`: all folders.
+    pub folders: Option<Vec<FolderKey>>,
+    pub events: EventMask,
+    pub back_end: usize,
+    /// `X-AnchorMailbox` of the call that made it.
+    pub anchor: Option<Box<str>>,
+    pub stream: Option<u64>,
+    pub detached: Time,
+    pub queue: VecDeque<Event>,
+    /// The queue overflowed: the reader is told before anything else.
+    pub missed: bool,
+    /// It never yields anything (`Faults::primary_smtp_is_mute`).
+    pub mute: bool,
+    /// It stands in its stream's list of subscriptions with news.
+    pub pending: bool,
+    /// What the next stream that names it is told (a planned fault).
+    pub doomed: Option<Code>,
+}
+
+impl Subscription {
+    /// Whether `event` is for it.
+    pub(super) fn wants(&self, event: &Event) -> bool {
+        let watched = |folder: FolderKey| self.folders.as_ref().is_none_or(|list| list.contains(&folder));
+        let (folder, old) = event.kind.folders();
+        !self.mute && event.kind.is_in(self.events) && (watched(folder) || old.is_some_and(watched))
+    }
+
+    /// Takes an event in, or forgets everything when there is too much.
+    pub(super) fn push(&mut self, event: Event, events_max: usize) {
+        if self.queue.len() >= events_max {
+            self.queue.clear();
+            self.missed = true;
+        }
+        self.queue.push_back(event);
+    }
+
+    /// Whether its reader is to be told something.
+    pub(super) fn has_news(&self) -> bool {
+        self.missed || !self.queue.is_empty()
+    }
+}
