@@ -13,6 +13,7 @@ mod frame;
 mod pipe;
 mod server;
 mod wake;
+mod words;
 
 pub use client::{ClientConfig, ClientEvent, ClientPump, Failure, Flight, OpenError, Response};
 pub use frame::{FrameHead, code, kind};

@@ -437,3 +437,81 @@ fn a_peer_that_sends_and_never_reads_is_shut_out() {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn a_client_that_sends_and_never_reads_is_shut_out() {
+    let (_client, mut server) = pair(ServerConfig::default());
+    let ping = [0, 0, 8, kind::PING, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8].repeat(1_000);
+    for _ in 0..100 {
+        server.feed(&ping);
+    }
+    match server.poll() {
+        Some(ServerEvent::Closed { error: Some(text) }) => assert!(text.contains("without reading")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn thousands_of_late_answers_do_not_end_the_connection() {
+    let (mut client, mut server) = pair(ServerConfig::default());
+    for tag in 0..3_000 {
+        let stream = client.open(request("/"), Bytes::from_static(b"{}"), tag).unwrap();
+        let mut bytes = Vec::new();
+        while client.drain(&mut bytes, 999) {}
+        server.feed(&bytes);
+        next_request(&mut server);
+        server.respond(stream, &plain(200, b"late")).unwrap();
+        client.cancel(stream).unwrap();
+        carry(&mut client, &mut server, 999);
+        assert!(client.poll().is_none() && server.poll().is_none(), "after {tag}");
+    }
+    client.open(request("/"), Bytes::new(), 3_000).unwrap();
+    carry(&mut client, &mut server, 999);
+    let stream = next_request(&mut server).stream;
+    server.respond(stream, &plain(200, b"")).unwrap();
+    carry(&mut client, &mut server, 999);
+    assert_eq!(answered(&mut client).0, 3_000);
+}
+
+#[test]
+fn a_body_passes_through_a_stream_window_smaller_than_itself() {
+    let config =
+        ServerConfig { stream_window_bytes: 100, window: WindowPolicy::Immediate, ..ServerConfig::default() };
+    let (mut client, mut server) = pair(config);
+    for tag in 0..3 {
+        client.open(request("/"), Bytes::from(vec![tag as u8; 4_096]), tag).unwrap();
+    }
+    assert_eq!(client.send_window(), 65_535 - 3 * 4_096);
+    carry(&mut client, &mut server, 999);
+    for tag in 0..3 {
+        let request = next_request(&mut server);
+        assert_eq!(request.body, vec![tag as u8; 4_096]);
+        server.respond(request.stream, &plain(200, b"")).unwrap();
+    }
+    carry(&mut client, &mut server, 999);
+    assert_eq!((client.in_flight(), client.send_window()), (0, 65_535));
+}
+
+#[test]
+fn what_stands_on_the_wire_is_sound_under_small_output_buffers() {
+    // Frames of ours are put in only between frames of h2, however it is held back.
+    let config = ServerConfig { output_bytes_max: 64, ..ServerConfig::default() };
+    let (mut client, mut server) = pair(config);
+    for tag in 0..20 {
+        client.open(request("/"), Bytes::from_static(b"{}"), tag).unwrap();
+    }
+    carry(&mut client, &mut server, 40);
+    let body = vec![b'x'; 3_000];
+    for limit in 0..20 {
+        let stream = next_request(&mut server).stream;
+        server.respond(stream, &plain(400, &body)).unwrap();
+        server.set_streams_max(100 + limit);
+        server.ping();
+    }
+    carry(&mut client, &mut server, 7);
+    for _ in 0..20 {
+        assert_eq!(answered(&mut client).1.body, body);
+    }
+    assert_eq!(client.streams_max(), 119);
+    assert!(server.is_acknowledged());
+}

@@ -1,5 +1,9 @@
 //! The client's role.
 
+mod slot;
+mod types;
+mod wire;
+
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -8,116 +12,17 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use h2::client::{Builder, Connection, ResponseFuture, SendRequest};
-use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
+use h2::client::{Builder, Connection, SendRequest};
+use h2::{Ping, PingPong, Reason};
 use hashbrown::HashMap;
 
-use super::frame::{
-    CONNECTION_WINDOW_BYTES, FLAG_ACK, FLAG_END_STREAM, FrameHead, Piece, Scanner, code, kind, word,
-};
+pub use self::types::{ClientConfig, ClientEvent, Failure, Flight, OpenError, Response};
+
+use self::slot::{Slot, State};
+use self::wire::Wire;
 use super::pipe::Pipe;
 use super::wake::{Flag, ReadySet};
-
-/// What a client's pump is built with.
-#[derive(Clone, Debug)]
-pub struct ClientConfig {
-    /// Streams that may be open before the peer's SETTINGS have arrived.
-    pub initial_streams_max: usize,
-    /// Streams that may ever be open at once, whatever the peer allows. Worst-case memory is this times
-    /// (`answer_bytes_max` + one payload + 600 bytes), besides the pipe.
-    pub streams_max: usize,
-    /// Bytes of one response's body that are kept; the rest is refused.
-    pub answer_bytes_max: usize,
-    /// Bytes that may wait for [`ClientPump::drain`] before `h2` is held back.
-    pub output_bytes_max: usize,
-    /// Bytes from the peer that may wait because `h2` is held back; more closes the connection.
-    pub input_bytes_max: usize,
-}
-
-/// A request and where it stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flight<T> {
-    /// What the caller gave it.
-    pub tag: T,
-    /// Its stream.
-    pub stream: u32,
-    /// Whether all of its bytes have left through [`ClientPump::drain`]. A request that has not wholly left cannot have
-    /// been processed (RFC 9113 §8.1: it is complete only with END_STREAM).
-    pub left: bool,
-}
-
-/// A response.
-#[derive(Clone, Debug)]
-pub struct Response {
-    /// `:status`.
-    pub status: u16,
-    /// The other fields.
-    pub headers: http::HeaderMap,
-    /// The body, or its beginning.
-    pub body: Vec<u8>,
-    /// Whether the body is whole: not cut by its bound nor by a reset.
-    pub whole: bool,
-}
-
-/// Why a request will get no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// The peer's GOAWAY leaves this stream out (RFC 9113 §6.8): not processed.
-    NotProcessed,
-    /// RST_STREAM with this code; REFUSED_STREAM means not processed (RFC 9113 §8.7).
-    Reset(u32),
-    /// The connection failed.
-    Lost,
-}
-
-/// What happened on a client's connection.
-#[derive(Debug)]
-pub enum ClientEvent<T> {
-    /// A whole response (or its beginning: [`Response::whole`]).
-    Answered {
-        /// Whose.
-        flight: Flight<T>,
-        /// What.
-        response: Response,
-    },
-    /// No answer will come.
-    Failed {
-        /// Whose.
-        flight: Flight<T>,
-        /// Why.
-        failure: Failure,
-    },
-    /// The answer to [`ClientPump::ping`].
-    Pong,
-    /// The peer takes no more streams. Open ones up to `last_stream` may still be answered.
-    GoAway {
-        /// The lowest that the peer has named so far.
-        last_stream: u32,
-        /// Error code.
-        code: u32,
-        /// Debug data, cut at 248 bytes.
-        debug: Box<[u8]>,
-    },
-    /// The connection is over: drain what is left, then close. The last event; with the words of `h2` if it failed.
-    Closed {
-        /// What went wrong, without anything from a request.
-        error: Option<Box<str>>,
-    },
-}
-
-/// Why a request was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OpenError {
-    /// The connection is closed, or the peer went away.
-    Closed,
-    /// As many streams are open as are allowed.
-    Streams,
-    /// The connection's send window is too short for the body. Its HEADERS are held too, so that another connection can
-    /// take the request.
-    Window,
-    /// `h2` refuses the request as malformed.
-    Malformed,
-}
+use super::words::words;
 
 /// An HTTP/2 client connection that is fed, drained and polled.
 #[derive(Debug)]
@@ -424,197 +329,6 @@ impl<T: Copy> ClientPump<T> {
     }
 }
 
-/// One request without an answer.
-#[derive(Debug)]
-struct Slot<T> {
-    tag: T,
-    stream: u32,
-    sender: SendStream<Bytes>,
-    state: State,
-    /// Body bytes that `h2` has not put into frames yet.
-    unsent: usize,
-    left: bool,
-}
-
-#[derive(Debug)]
-enum State {
-    Waiting(ResponseFuture),
-    Reading { content: RecvStream, response: Response },
-    Settled,
-}
-
-impl<T> Slot<T> {
-    fn poll(&mut self, cx: &mut Context<'_>, bytes_max: usize) -> Poll<Result<Response, h2::Error>> {
-        loop {
-            match &mut self.state {
-                State::Waiting(future) => {
-                    let head = std::task::ready!(Pin::new(future).poll(cx))?;
-                    let (head, content) = head.into_parts();
-                    let response = Response {
-                        status: head.status.as_u16(),
-                        headers: head.headers,
-                        body: Vec::new(),
-                        whole: false,
-                    };
-                    self.state = State::Reading { content, response };
-                }
-                State::Reading { content, response } => {
-                    let part = match content.poll_data(cx) {
-                        Poll::Pending if content.is_end_stream() => None,
-                        Poll::Pending => return Poll::Pending,
-                        Poll::Ready(part) => part,
-                    };
-                    let go_on = match part {
-                        Some(Ok(part)) => {
-                            // Read at once and credited at once: the peer never waits for us.
-                            let _ = content.flow_control().release_capacity(part.len());
-                            let room = bytes_max - response.body.len();
-                            response.body.extend_from_slice(&part[..part.len().min(room)]);
-                            part.len() <= room
-                        }
-                        // A server that needs no more of the request ends it so after its answer (RFC 9113 §8.1).
-                        Some(Err(error)) if error.reason() == Some(Reason::NO_ERROR) => {
-                            response.whole = true;
-                            false
-                        }
-                        // The status has come: that much is known.
-                        Some(Err(_)) => false,
-                        None => {
-                            response.whole = true;
-                            false
-                        }
-                    };
-                    if !go_on {
-                        return Poll::Ready(self.answer());
-                    }
-                }
-                State::Settled => return Poll::Pending,
-            }
-        }
-    }
-
-    fn answer(&mut self) -> Result<Response, h2::Error> {
-        match std::mem::replace(&mut self.state, State::Settled) {
-            State::Reading { response, .. } => Ok(response),
-            State::Waiting(_) | State::Settled => Err(Reason::INTERNAL_ERROR.into()),
-        }
-    }
-}
-
-/// What the scanners saw pass by.
-#[derive(Debug)]
-struct Wire {
-    input: Scanner,
-    output: Scanner,
-    /// Output bytes that were drained since the beginning.
-    drained: u64,
-    /// How far into the waiting output the scanner has looked.
-    scanned_at: usize,
-    /// Where requests end: position since the beginning, stream. Only what is not yet drained.
-    ends: VecDeque<(u64, u32)>,
-    /// The connection's window for DATA (RFC 9113 §6.9), without what is not yet framed.
-    send_window: i64,
-    unsent: usize,
-    settings_seen: bool,
-    last_stream: Option<u32>,
-}
-
-impl Wire {
-    fn new() -> Wire {
-        Wire {
-            input: Scanner::of_server(),
-            output: Scanner::of_client(),
-            drained: 0,
-            scanned_at: 0,
-            ends: VecDeque::new(),
-            send_window: i64::from(CONNECTION_WINDOW_BYTES),
-            unsent: 0,
-            settings_seen: false,
-            last_stream: None,
-        }
-    }
-
-    /// Whether a rule was broken in them is for `h2` to say, which sees the same bytes.
-    fn see_input<T>(&mut self, mut data: &[u8]) -> Option<ClientEvent<T>> {
-        let mut event = None;
-        while let Some(piece) = self.input.next(&mut data) {
-            let Piece::End(head) = piece else { continue };
-            let payload = self.input.kept();
-            match head.kind {
-                kind::SETTINGS if head.flags & FLAG_ACK == 0 => self.settings_seen = true,
-                kind::WINDOW_UPDATE if head.stream == 0 => {
-                    self.send_window += i64::from(word(payload, 0).unwrap_or(0) & 0x7fff_ffff);
-                }
-                kind::GOAWAY => {
-                    // A peer may lower its last stream, never raise it.
-                    let named = word(payload, 0).unwrap_or(0) & 0x7fff_ffff;
-                    let last_stream = self.last_stream.map_or(named, |before| before.min(named));
-                    self.last_stream = Some(last_stream);
-                    let code = word(payload, 1).unwrap_or(code::PROTOCOL_ERROR);
-                    let debug = payload.get(8..).unwrap_or_default().into();
-                    event = Some(ClientEvent::GoAway { last_stream, code, debug });
-                }
-                _ => {}
-            }
-        }
-        event
-    }
-
-    fn see_output<T>(
-        &mut self,
-        output: &[u8],
-        slots: &mut [Option<Slot<T>>],
-        by_stream: &HashMap<u32, usize>,
-    ) {
-        let mut rest = &output[self.scanned_at..];
-        while let Some(piece) = self.output.next(&mut rest) {
-            match piece {
-                Piece::Head(head) => self.see_head(head, slots, by_stream),
-                Piece::End(head) => {
-                    let data = head.is(kind::DATA, FLAG_END_STREAM);
-                    if data || head.is(kind::HEADERS, FLAG_END_STREAM) {
-                        let position = self.drained + (output.len() - rest.len()) as u64;
-                        self.ends.push_back((position, head.stream));
-                    }
-                }
-                Piece::Preface(_) | Piece::Payload(_) => {}
-            }
-        }
-        self.scanned_at = output.len();
-    }
-
-    fn see_head<T>(
-        &mut self,
-        head: FrameHead,
-        slots: &mut [Option<Slot<T>>],
-        by_stream: &HashMap<u32, usize>,
-    ) {
-        if head.kind == kind::DATA {
-            self.send_window -= i64::from(head.length);
-            let slot = by_stream.get(&head.stream).and_then(|index| slots[*index].as_mut());
-            if let Some(slot) = slot {
-                let framed = (head.length as usize).min(slot.unsent);
-                slot.unsent -= framed;
-                self.unsent -= framed;
-            }
-        }
-    }
-
-    fn failure(&self, stream: u32, error: &h2::Error) -> Failure {
-        match error.reason() {
-            Some(reason) if error.is_reset() && error.is_remote() => Failure::Reset(reason.into()),
-            Some(_) | None => self.lost(stream),
-        }
-    }
-
-    fn lost(&self, stream: u32) -> Failure {
-        match self.last_stream {
-            Some(last_stream) if stream > last_stream => Failure::NotProcessed,
-            Some(_) | None => Failure::Lost,
-        }
-    }
-}
-
 fn builder(config: &ClientConfig) -> Builder {
     let mut builder = Builder::new();
     builder
@@ -631,11 +345,6 @@ fn builder(config: &ClientConfig) -> Builder {
     builder
 }
 
-/// What `h2` says of a connection's end: its own words and code, and the peer's debug data.
-pub(super) fn words(error: &h2::Error) -> Box<str> {
-    error.to_string().chars().take(ERROR_TEXT_CHARS_MAX).collect::<String>().into()
-}
-
 /// Requests given up whose late answers are swallowed; later ones are reset one by one.
 const RESET_STREAMS_MAX: usize = 1_024;
 
@@ -647,6 +356,3 @@ const CONNECTION_ANSWER_WINDOW_BYTES: u32 = 1 << 20;
 
 /// Decoded size of an answer's header fields.
 const ANSWER_HEADER_LIST_BYTES_MAX: u32 = 16 * 1024;
-
-/// Words about a failed connection, for a log line.
-const ERROR_TEXT_CHARS_MAX: usize = 300;

@@ -4,6 +4,12 @@
 //! and the wire: SETTINGS in mid-connection (and the limit of streams that follows from them), GOAWAY with any last
 //! stream and debug data, the connection's flow-control window under a policy of ours, unanswered PINGs, raw bytes.
 
+mod slot;
+mod types;
+mod wire;
+
+pub use self::types::{Answer, Request, RespondError, ServerConfig, ServerEvent, Violation, WindowPolicy};
+
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,139 +21,12 @@ use h2::server::{Builder, Connection, Handshake, SendResponse};
 use h2::{Reason, RecvStream};
 use hashbrown::HashMap;
 
-use super::client::words;
-use super::frame::{
-    CONNECTION_WINDOW_BYTES, FLAG_ACK, FrameHead, Piece, SETTING_MAX_CONCURRENT_STREAMS, Scanner, code,
-    frame, kind, word,
-};
+use self::slot::{Slot, State};
+use self::wire::{SettingsSent, Wire};
+use super::frame::{FLAG_ACK, Piece, SETTING_MAX_CONCURRENT_STREAMS, Scanner, code, frame, kind};
 use super::pipe::Pipe;
 use super::wake::{Flag, ReadySet};
-
-/// What a server's pump is built with.
-#[derive(Clone, Debug)]
-pub struct ServerConfig {
-    /// SETTINGS_MAX_CONCURRENT_STREAMS of the first SETTINGS; `None` leaves it out (no limit).
-    pub streams_max: Option<u32>,
-    /// SETTINGS_INITIAL_WINDOW_SIZE, in bytes.
-    pub stream_window_bytes: u32,
-    /// SETTINGS_HEADER_TABLE_SIZE, in bytes; `None` leaves it out (4,096).
-    pub header_table_bytes: Option<u32>,
-    /// SETTINGS_MAX_HEADER_LIST_SIZE, in bytes. Larger requests are answered with 431 by `h2`.
-    pub header_list_bytes_max: u32,
-    /// When the client gets credit back on the connection's window, which begins with 65,535 bytes.
-    pub window: WindowPolicy,
-    /// Bytes of one request's body that are kept; a larger one is told of when it passes this ([`Request::whole`]).
-    pub body_bytes_max: usize,
-    /// Bytes that may wait for [`ServerPump::drain`] before `h2` is held back.
-    pub output_bytes_max: usize,
-}
-
-impl Default for ServerConfig {
-    /// What has been seen of APNs with certificate authentication.
-    fn default() -> ServerConfig {
-        ServerConfig {
-            streams_max: Some(1_000),
-            stream_window_bytes: 65_535,
-            header_table_bytes: Some(4_096),
-            header_list_bytes_max: 8_000,
-            window: WindowPolicy::AtHalf,
-            body_bytes_max: 16 * 1024,
-            output_bytes_max: 256 * 1024,
-        }
-    }
-}
-
-/// When the client gets credit back on the connection's window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowPolicy {
-    /// With every DATA frame.
-    Immediate,
-    /// When half of the window is used up.
-    AtHalf,
-    /// When [`ServerPump::grant`] is called.
-    Manual,
-}
-
-/// A request whose body has come.
-#[derive(Debug)]
-pub struct Request {
-    /// Its stream.
-    pub stream: u32,
-    /// Method, URI (with scheme and authority), header fields.
-    pub head: http::request::Parts,
-    /// The body, at most [`ServerConfig::body_bytes_max`] bytes of it.
-    pub body: Vec<u8>,
-    /// False: the body is larger, and the rest of it is thrown away as it comes.
-    pub whole: bool,
-}
-
-/// What happened on a server's connection.
-#[derive(Debug)]
-pub enum ServerEvent {
-    /// A request to be answered.
-    Request(Box<Request>),
-    /// The client reset a stream that had no answer yet.
-    Cancelled {
-        /// Which.
-        stream: u32,
-        /// Its error code.
-        code: u32,
-    },
-    /// The client broke a rule that this pump looks after; what was done about it is in the variant's text.
-    Violation(Violation),
-    /// The client answered [`ServerPump::ping`].
-    Pong,
-    /// The client sent GOAWAY.
-    WentAway {
-        /// Its error code.
-        code: u32,
-    },
-    /// The connection is over: drain what is left, then close. The last event; with the words of `h2` if it failed.
-    Closed {
-        /// What went wrong.
-        error: Option<Box<str>>,
-    },
-}
-
-/// A rule that a client broke.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Violation {
-    /// More streams than SETTINGS_MAX_CONCURRENT_STREAMS; reset with REFUSED_STREAM.
-    TooManyStreams {
-        /// The stream that was too many.
-        stream: u32,
-        /// The limit.
-        limit: u32,
-    },
-    /// More DATA than the connection's window; GOAWAY with FLOW_CONTROL_ERROR was sent.
-    WindowOverrun,
-    /// A PRIORITY frame (Apple: do not send); otherwise ignored.
-    Priority,
-}
-
-/// An answer.
-#[derive(Clone, Copy, Debug)]
-pub struct Answer<'a> {
-    /// `:status`.
-    pub status: u16,
-    /// Other fields; names in lower case.
-    pub headers: &'a [(&'a str, &'a str)],
-    /// The body; empty: END_STREAM stands on HEADERS.
-    pub body: &'a [u8],
-    /// Bytes per DATA frame; 0: as few frames as possible.
-    pub data_bytes_max: usize,
-    /// END_STREAM stands on an empty DATA frame of its own.
-    pub empty_tail: bool,
-}
-
-/// Why an answer could not be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RespondError {
-    /// The stream is gone: answered, reset, or the connection is closed.
-    Gone,
-    /// Status or fields cannot stand in a response.
-    Malformed,
-}
+use super::words::words;
 
 /// An HTTP/2 server connection that is fed, drained and polled.
 #[derive(Debug)]
@@ -231,6 +110,9 @@ impl ServerPump {
         }
         self.connection_due.raise();
         self.run();
+        if self.pipe.lock().input.len() > self.config.output_bytes_max {
+            self.close(Some("the client sends without reading".into()));
+        }
     }
 
     /// Appends at most `bytes_max` bytes for the wire to `out`. True: there is more.
@@ -505,221 +387,6 @@ impl ServerPump {
         self.free.clear();
         self.by_stream.clear();
         self.events.push_back(ServerEvent::Closed { error });
-    }
-}
-
-#[derive(Debug)]
-struct Slot {
-    stream: u32,
-    content: RecvStream,
-    responder: SendResponse<Bytes>,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    /// The body is coming.
-    Reading(Box<Request>),
-    /// The request was handed out.
-    Handed,
-    /// Opened after our GOAWAY.
-    Ignoring,
-}
-
-impl Slot {
-    fn take_part(&mut self, part: &[u8], bytes_max: usize) -> Option<Box<Request>> {
-        let State::Reading(request) = &mut self.state else { return None };
-        let room = bytes_max - request.body.len();
-        request.body.extend_from_slice(&part[..part.len().min(room)]);
-        request.whole = part.len() <= room;
-        if request.whole { None } else { self.take_request() }
-    }
-
-    fn take_request(&mut self) -> Option<Box<Request>> {
-        match std::mem::replace(&mut self.state, State::Handed) {
-            State::Reading(request) => Some(request),
-            State::Handed => None,
-            State::Ignoring => {
-                self.state = State::Ignoring;
-                None
-            }
-        }
-    }
-}
-
-/// What is done on the frames between `h2` and the wire.
-#[derive(Debug)]
-struct Wire {
-    output: Scanner,
-    dropping_output: bool,
-    /// Appended to the first SETTINGS.
-    first_streams_max: Option<u32>,
-    settings_written: bool,
-    unacknowledged: VecDeque<SettingsSent>,
-    /// The limit that the client has acknowledged; none before.
-    acknowledged_streams_max: u32,
-    /// Frames of ours that wait for a frame's end.
-    inserts: VecDeque<(Vec<u8>, Option<SettingsSent>)>,
-    policy: WindowPolicy,
-    /// What the client may still send on the connection.
-    window: i64,
-    owed: u32,
-    last_stream: u32,
-    last_allowed: u32,
-    ping_sent: bool,
-    answers_pings: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct SettingsSent {
-    by_h2: bool,
-    streams_max: Option<u32>,
-}
-
-impl Wire {
-    fn new(config: &ServerConfig) -> Wire {
-        Wire {
-            output: Scanner::of_server(),
-            dropping_output: false,
-            first_streams_max: config.streams_max,
-            settings_written: false,
-            unacknowledged: VecDeque::new(),
-            acknowledged_streams_max: u32::MAX,
-            inserts: VecDeque::new(),
-            policy: config.window,
-            window: i64::from(CONNECTION_WINDOW_BYTES),
-            owed: 0,
-            last_stream: 0,
-            last_allowed: u32::MAX,
-            ping_sent: false,
-            answers_pings: true,
-        }
-    }
-
-    /// The limit that the client can be held to: the highest that it may still believe in.
-    fn streams_max(&self) -> u32 {
-        let sent = self.unacknowledged.iter().filter_map(|sent| sent.streams_max);
-        sent.chain([self.acknowledged_streams_max]).max().unwrap_or(u32::MAX)
-    }
-
-    /// True: `h2` is not to see this frame.
-    fn see_input_head(&mut self, head: FrameHead, events: &mut VecDeque<ServerEvent>) -> bool {
-        match head.kind {
-            kind::SETTINGS if head.flags & FLAG_ACK != 0 => {
-                let Some(sent) = self.unacknowledged.pop_front() else { return false };
-                if let Some(streams_max) = sent.streams_max {
-                    self.acknowledged_streams_max = streams_max;
-                }
-                !sent.by_h2
-            }
-            kind::HEADERS => {
-                self.last_stream = self.last_stream.max(head.stream);
-                false
-            }
-            kind::DATA => {
-                self.window -= i64::from(head.length);
-                if self.window < 0 {
-                    let payload = [self.last_stream, code::FLOW_CONTROL_ERROR].map(u32::to_be_bytes);
-                    self.inserts.push_back((frame(kind::GOAWAY, 0, 0, &payload.concat()), None));
-                    events.push_back(ServerEvent::Violation(Violation::WindowOverrun));
-                }
-                false
-            }
-            kind::PRIORITY => {
-                events.push_back(ServerEvent::Violation(Violation::Priority));
-                false
-            }
-            _ => false,
-        }
-    }
-
-    fn see_input_end(&mut self, head: FrameHead, payload: &[u8], events: &mut VecDeque<ServerEvent>) {
-        match head.kind {
-            kind::DATA => {
-                self.owed += head.length;
-                let credit = match self.policy {
-                    WindowPolicy::Immediate => self.owed,
-                    WindowPolicy::AtHalf if self.owed >= CONNECTION_WINDOW_BYTES / 2 => self.owed,
-                    WindowPolicy::AtHalf | WindowPolicy::Manual => 0,
-                };
-                if credit > 0 {
-                    self.grant(credit);
-                }
-            }
-            kind::PING if head.flags & FLAG_ACK != 0 && self.ping_sent => {
-                self.ping_sent = false;
-                events.push_back(ServerEvent::Pong);
-            }
-            kind::GOAWAY => {
-                let code = word(payload, 1).unwrap_or(code::PROTOCOL_ERROR);
-                events.push_back(ServerEvent::WentAway { code });
-            }
-            _ => {}
-        }
-    }
-
-    fn grant(&mut self, bytes: u32) {
-        self.owed = self.owed.saturating_sub(bytes);
-        self.window += i64::from(bytes);
-        let update = frame(kind::WINDOW_UPDATE, 0, 0, &bytes.to_be_bytes());
-        self.inserts.push_back((update, None));
-    }
-
-    /// Moves what `h2` wrote to the wire, with our changes.
-    fn write(&mut self, mut written: &[u8], wire: &mut BytesMut) {
-        while let Some(piece) = self.output.next(&mut written) {
-            match piece {
-                Piece::Preface(_) => {}
-                Piece::Head(head) => self.write_head(head, wire),
-                Piece::Payload(bytes) => {
-                    if !self.dropping_output {
-                        wire.extend_from_slice(bytes);
-                    }
-                }
-                Piece::End(head) => {
-                    if head.kind == kind::SETTINGS && head.flags & FLAG_ACK == 0 {
-                        if let Some(streams_max) = self.first_streams_max.take() {
-                            wire.extend_from_slice(&SETTING_MAX_CONCURRENT_STREAMS.to_be_bytes());
-                            wire.extend_from_slice(&streams_max.to_be_bytes());
-                        }
-                        self.settings_written = true;
-                    }
-                    self.write_inserts(wire);
-                }
-            }
-        }
-        if self.output.at_boundary() {
-            self.write_inserts(wire);
-        }
-    }
-
-    fn write_head(&mut self, mut head: FrameHead, wire: &mut BytesMut) {
-        self.dropping_output = match head.kind {
-            // The connection's window is ours.
-            kind::WINDOW_UPDATE => head.stream == 0,
-            kind::PING => head.flags & FLAG_ACK != 0 && !self.answers_pings,
-            _ => false,
-        };
-        if head.kind == kind::SETTINGS && head.flags & FLAG_ACK == 0 {
-            let streams_max = self.first_streams_max;
-            self.unacknowledged.push_back(SettingsSent { by_h2: true, streams_max });
-            if streams_max.is_some() {
-                head.length += 6;
-            }
-        }
-        if !self.dropping_output {
-            wire.extend_from_slice(&head.encode());
-        }
-    }
-
-    fn write_inserts(&mut self, wire: &mut BytesMut) {
-        if !self.settings_written {
-            return;
-        }
-        for (bytes, settings) in self.inserts.drain(..) {
-            wire.extend_from_slice(&bytes);
-            self.unacknowledged.extend(settings);
-        }
     }
 }
 
