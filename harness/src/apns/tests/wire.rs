@@ -1,0 +1,1 @@
+//! The service behind its face, spoken to by an HTTP/2 client.
