@@ -162,6 +162,11 @@ impl Wire {
         }
     }
 
+    /// Whether [`Wire::write`] has something to write.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.tls.wants_write()
+    }
+
     /// Takes bytes over for encryption. Only when [`Wire::write`] has said that all is written.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         use std::io::Write;

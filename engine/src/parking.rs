@@ -6,6 +6,9 @@
 //! which only sequentially consistent fences forbid. Waking is sticky on both sides (mio's `Waker`, [`Bell`]), so a
 //! ring between the second look and the sleep is not lost either.
 //!
+//! The announcement changes hands by acquiring and releasing swaps. The fences alone would do by the letter of the C++
+//! memory model; the swaps make it plain which announcement came last, to readers and to loom.
+//!
 //! The types of `sync` are the standard library's here and loom's in `tests/loom.rs`, which tries all interleavings of
 //! this very file.
 
@@ -27,7 +30,7 @@ impl Parking {
     /// Receiver: about to sleep. True: nothing is there, and whoever puts something in from now on will ring. False:
     /// there is something, do not sleep.
     pub(crate) fn lie_down(&self, is_empty: impl FnOnce() -> bool) -> bool {
-        self.asleep.store(true, Ordering::Relaxed);
+        self.asleep.swap(true, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if is_empty() {
             return true;
@@ -44,7 +47,7 @@ impl Parking {
     /// Sender, after putting something in. True: ring. Of many senders only one is told so for each sleep.
     pub(crate) fn must_ring(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::Relaxed)
+        self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use carillon_core::limits::CONNECT_TIMEOUT;
 use carillon_core::shard::ShardConfig;
+use carillon_core::time::Span;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 /// Everything that [`crate::Engine::start`] needs.
@@ -21,6 +23,8 @@ pub struct EngineConfig {
     pub journal_dir: Option<PathBuf>,
     /// Names this run in the journal. Must be higher at each start: a counter in the owner's store, or the time.
     pub epoch: u64,
+    /// How long a connect may take, from look-up to the end of the handshake.
+    pub connect_timeout: Span,
     /// Commands that may wait for one shard; when they are used up, callers get [`crate::Refused::Busy`].
     ///
     /// Worst case: 64 bytes each, and what they carry (a user with two devices: about 1 KiB).
@@ -41,6 +45,7 @@ impl EngineConfig {
             pin: false,
             journal_dir: None,
             epoch: 1,
+            connect_timeout: CONNECT_TIMEOUT,
             commands_waiting_max: 4_096,
             reports_waiting_max: 8_192,
         }

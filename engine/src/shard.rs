@@ -75,6 +75,7 @@ pub(crate) struct Shard<C> {
     backlog: VecDeque<Numbered>,
     sent: Vec<PushTimes>,
     accepted: Vec<PushTimes>,
+    rooms: Vec<ConnId>,
 }
 
 /// What a shard is put together from, besides its core.
@@ -109,6 +110,7 @@ impl<C: Core> Shard<C> {
             backlog: VecDeque::new(),
             sent: Vec::new(),
             accepted: Vec::new(),
+            rooms: Vec::new(),
         }
     }
 
@@ -167,10 +169,8 @@ impl<C: Core> Shard<C> {
 
     /// All that happened goes into the core.
     fn take_in(&mut self, now: Now) {
+        self.tell_rooms(now);
         let Shard { core, fx, parts: Parts { links, mailbox, .. }, .. } = self;
-        for conn in links.take_rooms() {
-            core.handle(now, Input::Room { conn }, fx);
-        }
         for _ in 0..COMMANDS_PER_TURN {
             let Some(command) = mailbox.take_command() else { break };
             links.stats.commands += 1;
@@ -190,17 +190,22 @@ impl<C: Core> Shard<C> {
         for rounds_left in (0..ROOM_ROUNDS).rev() {
             self.apply_effects();
             self.keep_reports();
-            let Shard { core, fx, parts: Parts { links, .. }, .. } = self;
+            let Shard { core, parts: Parts { links, .. }, .. } = self;
             links.flush(now.time, &mut |conn, out, bytes_max| core.drain(conn, out, bytes_max));
             if rounds_left == 0 || !links.has_rooms() {
                 break;
             }
-            for conn in links.take_rooms() {
-                core.handle(now, Input::Room { conn }, fx);
-            }
-            if fx.is_empty() {
+            self.tell_rooms(now);
+            if self.fx.is_empty() {
                 break;
             }
+        }
+    }
+
+    fn tell_rooms(&mut self, now: Now) {
+        self.parts.links.take_rooms(&mut self.rooms);
+        for conn in self.rooms.drain(..) {
+            self.core.handle(now, Input::Room { conn }, &mut self.fx);
         }
     }
 
@@ -284,7 +289,7 @@ impl<C: Core> Shard<C> {
     /// Closes everything in good order, within a bound.
     fn finish(&mut self) {
         let until = self.parts.clock.time() + SHUTDOWN;
-        self.parts.links.close_all(self.parts.clock.time());
+        self.parts.links.close_all();
         loop {
             let now = self.parts.clock.time();
             let links = &mut self.parts.links;

@@ -72,7 +72,8 @@ where
         let mailbox = Arc::new(Mailbox::new(waker, config.commands_waiting_max, targets.len()));
         let registry = poll.registry().try_clone().map_err(StartError::System)?;
         let targets = targets.iter().map(Target::for_shard).collect();
-        let links = Links::new(registry, targets, resolver.clone(), Arc::clone(&mailbox));
+        let links =
+            Links::new(registry, targets, resolver.clone(), Arc::clone(&mailbox), config.connect_timeout);
         let journal = match &config.journal_dir {
             Some(dir) => Some(
                 Journal::create(dir, config.epoch, number)

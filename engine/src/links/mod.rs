@@ -1,20 +1,22 @@
 //! All connections of a shard: who waits to connect, who is connected, who may be read, who is to be written.
 
+mod connecting;
+
 use std::collections::VecDeque;
 use std::mem;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use carillon_core::arena::{Arena, Id};
-use carillon_core::limits::{CONNECT_TIMEOUT, CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX, READ_BYTES_PER_TURN};
+use carillon_core::limits::{CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX, READ_BYTES_PER_TURN};
 use carillon_core::shard::{CloseReason, ConnId, EndpointId, Input};
 use carillon_core::time::{Span, Time};
+use mio::Registry;
 use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
 
-use crate::link::{Arrival, ReadEnd, Wire, connect, connected, io_reason};
-use crate::mailbox::{Addresses, Mailbox};
-use crate::resolve::{Lookup, Resolver};
+use crate::link::{Arrival, ReadEnd, Wire, io_reason};
+use crate::mailbox::Mailbox;
+use crate::resolve::Resolver;
 use crate::stats::ShellStats;
 use crate::tls::Target;
 
@@ -25,6 +27,7 @@ pub(crate) struct Links {
     targets: Vec<Target>,
     resolver: Resolver,
     mailbox: Arc<Mailbox>,
+    connect_timeout: Span,
     links: Arena<Link>,
     /// The link of each of the core's connections, by the connection's index.
     by_conn: Vec<Option<Id<Link>>>,
@@ -44,6 +47,8 @@ pub(crate) struct Links {
     lingering: VecDeque<(Time, Id<Link>)>,
     /// Connections whose bytes are all written, and whose core was not told yet.
     rooms: Vec<ConnId>,
+    /// An empty list whose memory is used again.
+    spare: Vec<Id<Link>>,
     read_buffer: Box<[u8]>,
     write_buffer: Vec<u8>,
     pub(crate) stats: ShellStats,
@@ -68,6 +73,8 @@ struct Link {
     doomed: Option<CloseReason>,
     /// The core is done with it: what waits is written, nothing more is read.
     closing: bool,
+    /// The core has forgotten it, and is told nothing more of it.
+    forgotten: bool,
     /// The peer sends no more.
     peer_done: bool,
 }
@@ -92,6 +99,7 @@ impl Links {
         targets: Vec<Target>,
         resolver: Resolver,
         mailbox: Arc<Mailbox>,
+        connect_timeout: Span,
     ) -> Links {
         Links {
             registry,
@@ -99,6 +107,7 @@ impl Links {
             targets,
             resolver,
             mailbox,
+            connect_timeout,
             links: Arena::new(),
             by_conn: Vec::new(),
             waiting: VecDeque::new(),
@@ -108,6 +117,7 @@ impl Links {
             unclosed: Vec::new(),
             lingering: VecDeque::new(),
             rooms: Vec::new(),
+            spare: Vec::new(),
             read_buffer: vec![0; READ_BYTES_PER_TURN].into(),
             write_buffer: Vec::new(),
             stats: ShellStats::default(),
@@ -118,13 +128,6 @@ impl Links {
     pub(crate) fn has_work(&self) -> bool {
         let may_connect = !self.waiting.is_empty() && self.connecting.len() < CONNECTS_IN_FLIGHT_MAX;
         may_connect || !self.ready.is_empty() || !self.unflushed.is_empty() || !self.rooms.is_empty()
-    }
-
-    /// When [`Links::expire`] is due.
-    pub(crate) fn next_deadline(&self) -> Option<Time> {
-        let connecting =
-            self.connecting.iter().filter_map(|id| self.links.get(*id)).map(Link::connect_deadline);
-        connecting.chain(self.lingering.front().map(|(deadline, _)| *deadline)).min()
     }
 
     pub(crate) fn none_left(&self) -> bool {
@@ -160,6 +163,7 @@ impl Links {
             owes_room: false,
             doomed: None,
             closing: false,
+            forgotten: false,
             peer_done: false,
         });
         let index = conn.index() as usize;
@@ -183,92 +187,15 @@ impl Links {
     /// The core is done with a connection: [`Links::flush`] writes what it still gave, then says good-bye.
     pub(crate) fn wants_close(&mut self, conn: ConnId) {
         if let Some(id) = self.find(conn) {
-            self.by_conn[conn.index() as usize] = None;
+            self.forget(id);
             self.unclosed.push(id);
-        }
-    }
-
-    /// Lets waiting connects begin, as far as the limit allows.
-    pub(crate) fn start_connects(&mut self, now: Time, feed: &mut impl FnMut(Input<'_>)) {
-        while self.connecting.len() < CONNECTS_IN_FLIGHT_MAX
-            && let Some(id) = self.waiting.pop_front()
-        {
-            let Some(link) = self.links.get_mut(id) else { continue };
-            link.deadline = now + CONNECT_TIMEOUT;
-            self.connecting.push(id);
-            let target = &self.targets[usize::from(link.endpoint.0)];
-            if let Ok(address) = target.host.parse::<IpAddr>() {
-                let address = SocketAddr::new(address, target.port);
-                self.connect_next(id, now, vec![address], CloseReason::Refused, feed);
-                continue;
-            }
-            link.stage = Stage::Resolving;
-            let endpoint = link.endpoint;
-            // Whoever connects to the same endpoint shares the answer.
-            let asked = &mut self.lookups[usize::from(endpoint.0)];
-            if !mem::replace(asked, true) {
-                let (host, port) = (target.host.clone(), target.port);
-                let lookup = Lookup { endpoint, host, port, asker: Arc::clone(&self.mailbox) };
-                if let Err(text) = self.resolver.ask(lookup) {
-                    *asked = false;
-                    self.fail(id, CloseReason::NameNotFound(text), feed);
-                }
-            }
-        }
-    }
-
-    /// The resolver has answered.
-    pub(crate) fn resolved(
-        &mut self,
-        now: Time,
-        endpoint: EndpointId,
-        addresses: Addresses,
-        feed: &mut impl FnMut(Input<'_>),
-    ) {
-        self.lookups[usize::from(endpoint.0)] = false;
-        for id in self.connecting.clone() {
-            let Some(link) = self.links.get(id) else { continue };
-            if link.endpoint != endpoint || !matches!(link.stage, Stage::Resolving) {
-                continue;
-            }
-            match &addresses {
-                Ok(addresses) => {
-                    let addresses = addresses.iter().rev().copied().collect();
-                    self.connect_next(id, now, addresses, CloseReason::Refused, feed);
-                }
-                Err(words) => self.fail(id, CloseReason::NameNotFound(words.clone()), feed),
-            }
-        }
-    }
-
-    /// Gives up what took too long.
-    pub(crate) fn expire(&mut self, now: Time, feed: &mut impl FnMut(Input<'_>)) {
-        let late = |links: &Arena<Link>, id| links.get(id).is_some_and(|link| link.connect_deadline() <= now);
-        let expired: Vec<_> = self.connecting.iter().copied().filter(|id| late(&self.links, *id)).collect();
-        for id in expired {
-            let Some(link) = self.links.get_mut(id) else { continue };
-            match mem::replace(&mut link.stage, Stage::Resolving) {
-                Stage::Connecting { mut socket, others, .. } if now < link.deadline => {
-                    let _ = self.registry.deregister(&mut socket);
-                    self.connect_next(id, now, others, CloseReason::ConnectTimeout, feed);
-                }
-                stage => {
-                    link.stage = stage;
-                    self.fail(id, CloseReason::ConnectTimeout, feed);
-                }
-            }
-        }
-        while let Some((deadline, id)) = self.lingering.front().copied()
-            && deadline <= now
-        {
-            self.lingering.pop_front();
-            self.remove(id);
         }
     }
 
     /// Goes on with every link that had an event or was not read to the end.
     pub(crate) fn progress(&mut self, now: Time, feed: &mut impl FnMut(Input<'_>)) {
-        for id in mem::take(&mut self.ready) {
+        let mut batch = mem::replace(&mut self.ready, mem::take(&mut self.spare));
+        for id in batch.drain(..) {
             let Some(link) = self.links.get_mut(id) else { continue };
             link.in_ready = false;
             match &mut link.stage {
@@ -278,34 +205,34 @@ impl Links {
                 Stage::Wired(_) => self.read(id, feed),
             }
         }
+        self.spare = batch;
     }
 
     /// Writes what waits. `drain` is [`carillon_core::shard::ShardCore::drain`].
     pub(crate) fn flush(&mut self, now: Time, drain: &mut impl FnMut(ConnId, &mut Vec<u8>, usize) -> bool) {
-        for id in mem::take(&mut self.unflushed) {
+        let mut batch = mem::replace(&mut self.unflushed, mem::take(&mut self.spare));
+        for id in batch.drain(..) {
             self.flush_link(id, drain);
         }
-        for id in mem::take(&mut self.unclosed) {
+        self.spare = batch;
+        while let Some(id) = self.unclosed.pop() {
             self.close(id, now);
             self.flush_link(id, drain);
         }
     }
 
-    /// Connections whose bytes are all written since they were last asked for.
-    pub(crate) fn take_rooms(&mut self) -> Vec<ConnId> {
-        mem::take(&mut self.rooms)
+    /// Moves the connections whose bytes were all written into `rooms`, which is empty.
+    pub(crate) fn take_rooms(&mut self, rooms: &mut Vec<ConnId>) {
+        mem::swap(&mut self.rooms, rooms);
     }
 
     pub(crate) fn has_rooms(&self) -> bool {
         !self.rooms.is_empty()
     }
 
-    /// Closes all links; the core is not asked any more.
-    pub(crate) fn close_all(&mut self, now: Time) {
-        let all: Vec<_> = self.links.iter().map(|(id, _)| id).collect();
-        for id in all {
-            self.close(id, now);
-        }
+    /// Closes all links at the next [`Links::flush`]; the core is not asked any more.
+    pub(crate) fn close_all(&mut self) {
+        self.unclosed.extend(self.links.iter().map(|(id, _)| id));
     }
 
     /// Brings the gauges up to date.
@@ -318,63 +245,6 @@ impl Links {
         let id = (*self.by_conn.get(conn.index() as usize)?)?;
         // Another connection may have the place by now.
         (self.links.get(id)?.conn == conn).then_some(id)
-    }
-
-    /// Connects to the last of `addresses`, or to one before it if that fails at once.
-    fn connect_next(
-        &mut self,
-        id: Id<Link>,
-        now: Time,
-        mut addresses: Vec<SocketAddr>,
-        mut failure: CloseReason,
-        feed: &mut impl FnMut(Input<'_>),
-    ) {
-        while let Some(address) = addresses.pop() {
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            let token = Token(id.to_bits() as usize);
-            let connecting = connect(address).and_then(|mut socket| {
-                self.registry.register(&mut socket, token, interest)?;
-                Ok(socket)
-            });
-            match connecting {
-                Ok(socket) => {
-                    let Some(link) = self.links.get_mut(id) else { return };
-                    // Each address has its share of the time that is left.
-                    let share = link.deadline.since(now).0 / (addresses.len() as u64 + 1);
-                    let deadline = now + Span(share);
-                    link.stage = Stage::Connecting { socket, deadline, others: addresses };
-                    return;
-                }
-                Err(error) => failure = io_reason(&error),
-            }
-        }
-        self.fail(id, failure, feed);
-    }
-
-    fn check_connect(&mut self, id: Id<Link>, now: Time, feed: &mut impl FnMut(Input<'_>)) {
-        let Some(link) = self.links.get_mut(id) else { return };
-        let Stage::Connecting { socket, .. } = &link.stage else { return };
-        let established = connected(socket);
-        if matches!(established, Ok(false)) {
-            return;
-        }
-        let Stage::Connecting { mut socket, others, .. } = mem::replace(&mut link.stage, Stage::Resolving)
-        else {
-            return;
-        };
-        match established {
-            Ok(_) => match Wire::new(socket, &self.targets[usize::from(link.endpoint.0)]) {
-                Ok(wire) => {
-                    link.stage = Stage::Wired(Box::new(wire));
-                    list(&mut self.unflushed, &mut link.in_unflushed, id);
-                }
-                Err(reason) => self.fail(id, reason, feed),
-            },
-            Err(error) => {
-                let _ = self.registry.deregister(&mut socket);
-                self.connect_next(id, now, others, io_reason(&error), feed);
-            }
-        }
     }
 
     fn read(&mut self, id: Id<Link>, feed: &mut impl FnMut(Input<'_>)) {
@@ -395,8 +265,10 @@ impl Links {
             self.connecting.retain(|other| *other != id);
             self.stats.links_open += 1;
         }
-        // The handshake's next message, or an answer to a key update.
-        list(&mut self.unflushed, &mut link.in_unflushed, id);
+        // The handshake's next message, or an answer to a key update; with the handshake's end, what the core has.
+        if wire.wants_write() || link.undrained {
+            list(&mut self.unflushed, &mut link.in_unflushed, id);
+        }
         match end {
             ReadEnd::WouldBlock => {
                 link.readable = false;
@@ -405,13 +277,18 @@ impl Links {
                 }
             }
             ReadEnd::Budget => list(&mut self.ready, &mut link.in_ready, id),
-            ReadEnd::Closed(CloseReason::Eof) => {
+            ReadEnd::Closed(CloseReason::Eof) if link.doomed.is_none() => {
                 link.peer_done = true;
-                feed(Input::Closed { conn, reason: CloseReason::Eof });
-                self.by_conn[conn.index() as usize] = None;
+                link.undrained = false;
+                self.forget(id);
                 self.unclosed.push(id);
+                feed(Input::Closed { conn, reason: CloseReason::Eof });
             }
-            ReadEnd::Closed(reason) => self.ended(id, reason, feed),
+            ReadEnd::Closed(reason) => {
+                // After a failed write, reading ends with a bare end of file: the write knew better.
+                let reason = link.doomed.take().unwrap_or(reason);
+                self.ended(id, reason, feed);
+            }
         }
     }
 
@@ -468,7 +345,7 @@ impl Links {
             if link.peer_done {
                 self.remove(id);
             }
-        } else if mem::take(&mut link.owes_room) {
+        } else if mem::take(&mut link.owes_room) && !link.forgotten {
             self.rooms.push(link.conn);
         }
     }
@@ -481,18 +358,20 @@ impl Links {
                 if !mem::replace(&mut link.closing, true) {
                     wire.put_close_notify();
                     self.lingering.push_back((now + LINGER, id));
-                    link.readable = true;
+                    // What is still unread was announced already.
                     list(&mut self.ready, &mut link.in_ready, id);
-                    list(&mut self.unflushed, &mut link.in_unflushed, id);
                 }
             }
             Stage::Waiting | Stage::Resolving | Stage::Connecting { .. } | Stage::Wired(_) => self.remove(id),
         }
     }
 
-    /// A connect failed.
-    fn fail(&mut self, id: Id<Link>, reason: CloseReason, feed: &mut impl FnMut(Input<'_>)) {
-        self.ended(id, reason, feed);
+    /// The core knows it no more: its name may go to another link at once.
+    fn forget(&mut self, id: Id<Link>) {
+        if let Some(link) = self.links.get_mut(id) {
+            link.forgotten = true;
+            self.by_conn[link.conn.index() as usize] = None;
+        }
     }
 
     /// The connection is over, and there is nobody to say good-bye to.
