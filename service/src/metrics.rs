@@ -318,7 +318,7 @@ fn encode(sample: &Sample, mut encoder: DescriptorEncoder) -> Result<(), fmt::Er
                     buckets.push((*bound_us as f64 / 1e6, at_most.saturating_sub(below)));
                     below = below.max(at_most);
                 }
-                buckets.push((f64::MAX, latency.count.saturating_sub(below)));
+                buckets.push((f64::INFINITY, latency.count.saturating_sub(below)));
                 at.encode_histogram::<NoLabelSet>(
                     latency.sum_us as f64 / 1e6,
                     latency.count.max(below),

@@ -10,9 +10,6 @@ use super::error::ApiError;
 use super::rate::RateBound;
 use crate::auth::Role;
 
-/// Wrong tokens per second, all callers together: enough for mistakes, not for guessing.
-const STRANGERS_PER_S: u32 = 10;
-
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -35,11 +32,11 @@ pub(super) struct RateBounds {
 }
 
 impl RateBounds {
-    pub(super) fn new(requests_per_s: u32) -> RateBounds {
+    pub(super) fn new(requests_per_s: u32, strangers_per_s: u32) -> RateBounds {
         RateBounds {
             gateway: RateBound::new(requests_per_s),
             admin: RateBound::new(requests_per_s),
-            strangers: RateBound::new(STRANGERS_PER_S),
+            strangers: RateBound::new(strangers_per_s),
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::Request;
 use axum::http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
@@ -17,15 +16,8 @@ const DRAIN_BYTES_MAX: usize = 1024 * 1024;
 /// How long throwing away may take.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// Reads the whole body of a request that must be of `media_type`, in `time`.
-pub(super) async fn read(
-    request: Request,
-    media_type: &'static str,
-    bytes_max: usize,
-    time: Duration,
-) -> Result<Vec<u8>, ApiError> {
-    expect_type(request.headers(), &[media_type])?;
-    let mut body = request.into_body();
+/// Reads the whole body of a request, in `time`.
+pub(super) async fn read(mut body: Body, bytes_max: usize, time: Duration) -> Result<Vec<u8>, ApiError> {
     let mut bytes = Vec::new();
     let by = Instant::now() + time;
     while let Some(data) = next(&mut body, by).await? {

@@ -5,10 +5,12 @@ use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use carillon_core::time::UnixMillis;
 
-use super::error::{ApiError, Complaint};
+use super::error::ApiError;
 use super::paths::AtDevice;
 use super::types::{ActiveRequest, ErrorAnswer, RegisterAnswer, RegisterRequest};
 use super::{ApiState, body, registration, strict};
+
+const JSON: &str = "application/json";
 
 /// Register a device, or renew its registration.
 ///
@@ -105,19 +107,23 @@ pub(super) fn found(found: bool, what: &'static str) -> Result<StatusCode, ApiEr
 }
 
 async fn read_json(state: &ApiState, request: Request) -> Result<Vec<u8>, ApiError> {
-    let bytes_max = state.app.config().api.body_bytes_max;
-    let body = body::read(request, "application/json", bytes_max, state.bounds.body_time).await?;
-    if body.is_empty() {
-        return Err(Complaint::whole("the body is empty; a JSON object is expected").into());
-    }
-    Ok(body)
+    body::expect_type(request.headers(), &[JSON])?;
+    read_body(state, request).await
 }
 
 async fn read_optional_json(state: &ApiState, request: Request) -> Result<ActiveRequest, ApiError> {
-    if axum::body::HttpBody::is_end_stream(request.body()) {
+    let typed = body::expect_type(request.headers(), &[JSON]);
+    let json = read_body(state, request).await?;
+    if json.is_empty() {
         return Ok(ActiveRequest::default());
     }
-    Ok(strict::parse(&read_json(state, request).await?)?)
+    typed?;
+    Ok(strict::parse(&json)?)
+}
+
+async fn read_body(state: &ApiState, request: Request) -> Result<Vec<u8>, ApiError> {
+    let bytes_max = state.app.config().api.body_bytes_max;
+    body::read(request.into_body(), bytes_max, state.bounds.body_time).await
 }
 
 /// The present by the wall clock, in milliseconds since 1970.

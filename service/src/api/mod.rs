@@ -44,6 +44,8 @@ pub struct Bounds {
     pub head_time: Duration,
     /// For the body of a request (an import has this long for each piece instead).
     pub body_time: Duration,
+    /// Requests with a wrong token or none per second, all callers together: enough for mistakes, not for guessing.
+    pub strangers_per_s: u32,
 }
 
 impl Default for Bounds {
@@ -53,6 +55,7 @@ impl Default for Bounds {
             handshake_time: Duration::from_secs(10),
             head_time: Duration::from_secs(30),
             body_time: Duration::from_secs(15),
+            strangers_per_s: 10,
         }
     }
 }
@@ -76,7 +79,7 @@ impl ApiState {
     pub fn new(app: Arc<App>, bounds: Bounds) -> ApiState {
         ApiState(Arc::new(Shared {
             bounds,
-            rates: access::RateBounds::new(app.config().api.requests_per_s),
+            rates: access::RateBounds::new(app.config().api.requests_per_s, bounds.strangers_per_s),
             metrics: Metrics::new(app.clone()),
             importing: Mutex::new(()),
             ready: Mutex::new(None),

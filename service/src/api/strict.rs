@@ -7,8 +7,9 @@ use super::error::Complaint;
 /// The longest piece of the caller's own text that a complaint repeats (a member's name), in bytes.
 const ECHO_BYTES_MAX: usize = 64;
 
-/// Parses a whole JSON document.
+/// Parses a whole JSON document that must be an object.
 pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Complaint> {
+    expect_object(json)?;
     let mut deserializer = serde_json::Deserializer::from_slice(json);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -30,12 +31,21 @@ pub fn parse_bulk<T: DeserializeOwned>(
     scratch: &mut Vec<u8>,
     buffers: &mut simd_json::Buffers,
 ) -> Result<T, Complaint> {
+    expect_object(json)?;
     scratch.clear();
     scratch.extend_from_slice(json);
     match simd_json::serde::from_slice_with_buffers(scratch, buffers) {
         Ok(value) => Ok(value),
         Err(_) => parse(json),
     }
+}
+
+/// serde would take an array for the members of a struct in their order.
+fn expect_object(json: &[u8]) -> Result<(), Complaint> {
+    if json.trim_ascii_start().starts_with(b"{") {
+        return Ok(());
+    }
+    Err(Complaint::whole("the body is not a JSON object"))
 }
 
 fn not_json(error: &serde_json::Error) -> Complaint {
@@ -63,12 +73,21 @@ fn explain(path: &str, text: &str) -> Complaint {
         return Complaint::field(join(parent, name), "is given twice");
     }
     let message = match expected {
-        Some(expected) => format!("is not what belongs here: expected {expected}"),
+        Some(expected) => format!("is not what belongs here: expected {}", in_words(expected)),
         None => "is not what belongs here".to_owned(),
     };
     match parent {
         "" => Complaint::whole(format!("the body {message}")),
         field => Complaint::field(short(field), message),
+    }
+}
+
+/// Rust's names of types, for people who write JSON.
+fn in_words(expected: &str) -> &str {
+    match expected {
+        "u64" => "a whole number, not negative",
+        struct_name if struct_name.starts_with("struct ") => "an object",
+        other => other,
     }
 }
 
@@ -108,14 +127,15 @@ mod tests {
             (r#"{"address":"a@b","token":"aa","settings":{"x":1}}"#, "settings.x", "vip_sound"),
             (r#"{"address":"a@b","token":"aa","vip":{"senders":["a@b",3]}}"#, "vip.senders[1]", "a string"),
             (r#"{"address":"a@b","address":"c@d","token":"aa"}"#, "address", "is given twice"),
-            (r#"{"address":"a@b","token":"aa","active_at_ms":-1}"#, "active_at_ms", "expected u64"),
-            (r#"{"address":"a@b","token":"aa","active_at_ms":1e99}"#, "active_at_ms", "expected u64"),
-            ("[]", "address", "is missing"),
-            ("7", "", "expected struct"),
+            (r#"{"address":"a@b","token":"aa","active_at_ms":-1}"#, "active_at_ms", "a whole number"),
+            (r#"{"address":"a@b","token":"aa","active_at_ms":1e99}"#, "active_at_ms", "a whole number"),
+            (r#"{"address":"a@b","token":"aa","settings":7}"#, "settings", "an object"),
+            ("[]", "", "not a JSON object"),
+            ("7", "", "not a JSON object"),
             ("{", "", "not JSON"),
-            ("", "", "not JSON"),
+            ("", "", "not a JSON object"),
             (r#"{"address":"a@b","token":"aa"} x"#, "", "line 1, column"),
-            ("\u{feff}{}", "", "not JSON"),
+            ("\u{feff}{}", "", "not a JSON object"),
         ] {
             let (at, message) = complaint(json);
             assert_eq!(at, field, "{json}: {message}");

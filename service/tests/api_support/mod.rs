@@ -1,0 +1,444 @@
+//! The API on a real socket, over a store in memory and an engine that only notes what it is told.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use carillon::api::Bounds;
+use carillon::api::server::{Bound, Server};
+use carillon::app::App;
+use carillon::config::{
+    Api, ClientCertificate, Config, EngineConfig, Exchange, Log, LogFormat, Push, PushCredential, Secret,
+    StoreConfig,
+};
+use carillon::directory::Directory;
+use carillon::engine::{Engine, Numbers, Refused};
+use carillon::store::{
+    Answer, DeviceRow, Keep, Position, RegisteredRow, Store, StoreError, TokenRow, UserRow, Write, Wrote,
+};
+use carillon_core::names::{DeviceKey, Topic, UserKey};
+use carillon_core::shard::{Command, MailCredential, NoticeRecord, ShardStats, Timing};
+use serde_json::Value;
+
+pub(crate) const GATEWAY: &str = "gateway-token-of-the-test";
+pub(crate) const ADMIN: &str = "admin-token-of-the-test";
+pub(crate) const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097878e577c991de8f0";
+
+/// The API, running.
+pub(crate) struct Running {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Arc<MemStore>,
+    pub(crate) engine: Arc<NotingEngine>,
+    pub(crate) config: Arc<Config>,
+    pub(crate) agent: ureq::Agent,
+    runtime: Option<tokio::runtime::Runtime>,
+    server: Option<Server>,
+    _dir: tempfile::TempDir,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: BTreeMap<String, String>,
+    pub(crate) text: String,
+}
+
+pub(crate) fn start() -> Running {
+    start_with(|_, _| {})
+}
+
+pub(crate) fn start_with(tweak: impl FnOnce(&mut Config, &mut Bounds)) -> Running {
+    let dir = tempfile::tempdir().unwrap();
+    let certified =
+        rcgen::generate_simple_self_signed(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    let (cert_file, key_file) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+    std::fs::write(&cert_file, certified.cert.pem()).unwrap();
+    std::fs::write(&key_file, certified.signing_key.serialize_pem()).unwrap();
+
+    let mut config = config(dir.path().join("carillon.toml"), cert_file, key_file);
+    // Tests present many wrong tokens.
+    let mut bounds = Bounds { strangers_per_s: 1_000_000, ..Bounds::default() };
+    tweak(&mut config, &mut bounds);
+
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let _entered = runtime.enter();
+    let bound = Bound::new(&config.api).unwrap();
+    config.api.listen = bound.address();
+    let config = Arc::new(config);
+    let (store, engine) = (Arc::new(MemStore::default()), Arc::new(NotingEngine::default()));
+    let directory = Arc::new(Directory::new(config.exchange.len(), config.push.len()));
+    let app = App::start(config.clone(), store.clone(), engine.clone(), directory);
+    let server = bound.serve(app, bounds).unwrap();
+
+    let roots = [ureq::tls::Certificate::from_der(certified.cert.der()).to_owned()];
+    let tls = ureq::tls::TlsConfig::builder()
+        .root_certs(ureq::tls::RootCerts::new_with_certs(&roots))
+        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .build();
+    let agent = ureq::Agent::config_builder()
+        .tls_config(tls)
+        .http_status_as_error(false)
+        .allow_non_standard_methods(true)
+        .timeout_global(Some(Duration::from_secs(20)))
+        .build()
+        .new_agent();
+    drop(_entered);
+    Running {
+        address: server.address(),
+        store,
+        engine,
+        config,
+        agent,
+        runtime: Some(runtime),
+        server: Some(server),
+        _dir: dir,
+    }
+}
+
+impl Running {
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.address)
+    }
+
+    /// A request with a JSON body, or none.
+    pub(crate) fn call(&self, method: &str, path: &str, token: Option<&str>, body: Option<&str>) -> Reply {
+        self.call_as(method, path, token, body.map(|body| ("application/json", body.as_bytes())))
+    }
+
+    pub(crate) fn call_as(
+        &self,
+        method: &str,
+        path: &str,
+        token: Option<&str>,
+        body: Option<(&str, &[u8])>,
+    ) -> Reply {
+        let mut request = ureq::http::Request::builder().method(method).uri(self.url(path));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let result = match body {
+            Some((media_type, bytes)) => {
+                let request = request.header("Content-Type", media_type).body(bytes).unwrap();
+                self.agent.run(request)
+            }
+            None => {
+                let request = request.body(()).unwrap();
+                self.agent.run(request)
+            }
+        };
+        let mut response = result.unwrap();
+        let headers = response
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str().to_owned(), value.to_str().unwrap().to_owned()))
+            .collect();
+        Reply {
+            status: response.status().as_u16(),
+            headers,
+            text: response.body_mut().read_to_string().unwrap(),
+        }
+    }
+
+    /// Registers a device with defaults.
+    pub(crate) fn register(&self, user: &str, device: &str) -> Reply {
+        let body = format!(r#"{{"address":"{user}@example.com","token":"{TOKEN}"}}"#);
+        self.call("PUT", &format!("/v1/users/{user}/devices/{device}"), Some(GATEWAY), Some(&body))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let (Some(runtime), Some(server)) = (self.runtime.take(), self.server.take()) {
+            runtime.block_on(server.stop(Duration::from_secs(1)));
+            runtime.shutdown_timeout(Duration::from_secs(1));
+        }
+    }
+}
+
+impl Reply {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {:?}", self.text))
+    }
+
+    /// Checks that this is an error in the one form that errors have, and gives its field.
+    #[track_caller]
+    pub(crate) fn error(&self, status: u16, code: &str) -> Option<String> {
+        assert_eq!(self.status, status, "{self:?}");
+        assert_eq!(
+            self.headers.get("content-type").map(String::as_str),
+            Some("application/json"),
+            "{self:?}"
+        );
+        let json = self.json();
+        assert_eq!(json.as_object().unwrap().len(), 1, "{json}");
+        let error = json["error"].as_object().unwrap();
+        assert_eq!(error.keys().collect::<Vec<_>>(), ["code", "field", "message"], "{json}");
+        assert_eq!(error["code"], code, "{json}");
+        assert!(error["message"].as_str().unwrap().len() > 5, "{json}");
+        for secret in [GATEWAY, ADMIN, TOKEN] {
+            assert!(!self.text.contains(secret), "{self:?}");
+        }
+        error["field"].as_str().map(str::to_owned)
+    }
+}
+
+fn config(file: PathBuf, cert_file: PathBuf, key_file: PathBuf) -> Config {
+    let secret = |text: &str| Some(Secret::new(text.to_owned()));
+    Config {
+        file: file.clone(),
+        api: Api {
+            listen: "127.0.0.1:0".parse().unwrap(),
+            cert_file: cert_file.clone(),
+            key_file: key_file.clone(),
+            gateway_token: secret(GATEWAY),
+            admin_token: secret(ADMIN),
+            body_bytes_max: 16 * 1024,
+            requests_per_s: 100_000,
+            metrics_open: false,
+        },
+        store: StoreConfig { path: file.with_file_name("carillon.db") },
+        engine: EngineConfig { shards: 1, pin: false },
+        timing: Timing::default(),
+        log: Log { level: "info".to_owned(), format: LogFormat::Text },
+        exchange: vec![exchange("main")],
+        push: vec![Push {
+            name: "apns".into(),
+            host: "127.0.0.1".into(),
+            port: 1,
+            ca_file: None,
+            topics: vec![Topic::parse("com.example.mail").unwrap()],
+            auth: PushCredential::Certificate(ClientCertificate { cert_file, key_file }),
+            lanes: 1,
+            lane_window_max: 100,
+        }],
+        teams: Vec::new(),
+    }
+}
+
+pub(crate) fn exchange(name: &str) -> Exchange {
+    Exchange {
+        name: name.into(),
+        host: "127.0.0.1".into(),
+        port: 1,
+        path: "/EWS/Exchange.asmx".into(),
+        credential: MailCredential::Basic { user: "svc".into(), password: "s3cret".into() },
+        client: None,
+        impersonate: true,
+        ca_file: None,
+        folders: Vec::new(),
+        cohort_users_max: 200,
+        stream_minutes: 29,
+        stream_idle_s: 120,
+        calls_max: 8,
+        call_timeout_s: 100,
+        subscribes_per_s: 20,
+    }
+}
+
+/// An engine that notes its commands.
+#[derive(Default)]
+pub(crate) struct NotingEngine {
+    commands: Mutex<Vec<&'static str>>,
+    /// Refuses that many commands before it takes one.
+    pub(crate) busy: std::sync::atomic::AtomicU32,
+}
+
+impl NotingEngine {
+    pub(crate) fn commands(&self) -> Vec<&'static str> {
+        self.commands.lock().unwrap().clone()
+    }
+}
+
+impl Engine for NotingEngine {
+    fn command(&self, _user: Option<UserKey>, command: Command) -> Result<(), Refused> {
+        let less = |n: u32| n.checked_sub(1);
+        if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
+            return Err(Refused::Busy);
+        }
+        self.commands.lock().unwrap().push(match command {
+            Command::AssignUser(_) => "assign",
+            Command::DropUser { .. } => "drop",
+            Command::RegisterDevice { .. } => "register",
+            Command::RemoveDevice { .. } => "remove",
+            Command::TouchDevice { .. } => "touch",
+            Command::StopUser { .. } => "stop",
+            Command::Signal { .. }
+            | Command::SetTeamToken { .. }
+            | Command::SetMailCredential { .. }
+            | Command::SetTiming(_)
+            | Command::Drain => "other",
+        });
+        Ok(())
+    }
+
+    fn numbers(&self) -> Numbers {
+        let mut stats = ShardStats { streams: 3, ..ShardStats::default() };
+        stats.ledger.signalled = 7;
+        Numbers { shards: vec![stats], total: stats, ..Numbers::default() }
+    }
+}
+
+/// A store in memory, as far as the API needs one.
+#[derive(Default)]
+pub(crate) struct MemStore {
+    users: Mutex<BTreeMap<String, UserRow>>,
+    /// Everything fails while this is set.
+    pub(crate) broken: AtomicBool,
+}
+
+impl MemStore {
+    pub(crate) fn user_row(&self, id: &str) -> Option<UserRow> {
+        self.users.lock().unwrap().get(id).cloned()
+    }
+
+    pub(crate) fn users(&self) -> usize {
+        self.users.lock().unwrap().len()
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::Relaxed) {
+            return Err(StoreError::Full("/secret/path/carillon.db: no room on the disk".to_owned()));
+        }
+        Ok(())
+    }
+
+    fn write_one(users: &mut BTreeMap<String, UserRow>, write: &Write) -> Wrote {
+        match write {
+            Write::Register(new) => {
+                let key = UserKey(users.len() as u64 + 1);
+                let new_user = !users.contains_key(new.user.as_str());
+                let user = users.entry(new.user.as_str().to_owned()).or_insert_with(|| UserRow {
+                    key,
+                    id: new.user.clone(),
+                    address: new.address.clone(),
+                    exchange: new.exchange.clone(),
+                    grouping: new.grouping.clone(),
+                    stopped: false,
+                    vip: Default::default(),
+                    watch: None,
+                    notices: NoticeRecord::default(),
+                    devices: Vec::new(),
+                });
+                user.address = new.address.clone();
+                user.stopped = false;
+                if let Some(vip) = &new.vip {
+                    user.vip = vip.clone();
+                }
+                let before = user.devices.len();
+                user.devices.retain(|device| device.id != new.device);
+                let new_device = user.devices.len() == before;
+                let device = DeviceRow {
+                    key: DeviceKey(before as u64 + 1),
+                    id: new.device.clone(),
+                    push: new.push.clone(),
+                    token: new.token.clone(),
+                    topic: new.topic.clone(),
+                    registered: new.registered,
+                    active: new.active,
+                    settings: new.settings.clone(),
+                    badge: None,
+                    unsettled: None,
+                };
+                user.devices.push(device.clone());
+                Wrote::Registered(Box::new(RegisteredRow {
+                    device,
+                    new_device,
+                    new_user,
+                    user: user.key,
+                    assign: new_user.then(|| Box::new(user.clone())),
+                    removed: Vec::new(),
+                }))
+            }
+            Write::Touch { user, device, at } => {
+                let Some(user) = users.get_mut(user.as_str()) else { return Wrote::NotFound };
+                let key = user.key;
+                match user.devices.iter_mut().find(|row| row.id == *device) {
+                    Some(row) => {
+                        row.active = row.active.max(*at);
+                        Wrote::Touched { user: key, device: row.key, at: row.active }
+                    }
+                    None => Wrote::NotFound,
+                }
+            }
+            Write::RemoveDevice { user: id, device } => {
+                let Some(user) = users.get_mut(id.as_str()) else { return Wrote::NotFound };
+                let Some(at) = user.devices.iter().position(|row| row.id == *device) else {
+                    return Wrote::NotFound;
+                };
+                let (user_key, device) = (user.key, user.devices.remove(at).key);
+                let last = user.devices.is_empty();
+                if last {
+                    users.remove(id.as_str());
+                }
+                Wrote::DeviceRemoved { user: user_key, device, last }
+            }
+            Write::StopUser { user } => match users.get_mut(user.as_str()) {
+                Some(user) => {
+                    Wrote::Stopped { user: user.key, already: std::mem::replace(&mut user.stopped, true) }
+                }
+                None => Wrote::NotFound,
+            },
+            Write::RemoveUser { user } => match users.remove(user.as_str()) {
+                Some(user) => Wrote::UserRemoved { user: user.key, devices: user.devices.len() as u32 },
+                None => Wrote::NotFound,
+            },
+        }
+    }
+}
+
+impl Store for MemStore {
+    fn write<'a>(&'a self, batch: &'a [Write]) -> Answer<'a, Vec<Wrote>> {
+        Box::pin(async move {
+            self.check()?;
+            let mut users = self.users.lock().unwrap();
+            Ok(batch.iter().map(|write| Self::write_one(&mut users, write)).collect())
+        })
+    }
+
+    fn save<'a>(&'a self, _batch: &'a Keep) -> Answer<'a, ()> {
+        Box::pin(async { self.check() })
+    }
+
+    fn user<'a>(&'a self, id: &'a carillon::ids::UserId) -> Answer<'a, Option<UserRow>> {
+        Box::pin(async {
+            self.check()?;
+            Ok(self.user_row(id.as_str()))
+        })
+    }
+
+    fn page(&self, _after: UserKey, _limit: u32) -> Answer<'_, Vec<UserRow>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn positions(&self) -> Answer<'_, Vec<Position>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn forget_positions(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn team_token<'a>(&'a self, _team_id: &'a str, _key_id: &'a str) -> Answer<'a, Option<TokenRow>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn put_team_token<'a>(&'a self, _token: &'a TokenRow) -> Answer<'a, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn probe(&self) -> Answer<'_, ()> {
+        Box::pin(async { self.check() })
+    }
+
+    fn sync(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+}
