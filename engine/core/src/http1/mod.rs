@@ -12,6 +12,8 @@ mod error;
 mod head;
 mod reader;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use call::drain;
 pub use call::{CallConn, Response};

@@ -2,6 +2,8 @@
 
 mod escape;
 mod framer;
+#[cfg(test)]
+mod tests;
 
 pub use escape::push_escaped;
 pub use framer::{FrameError, Framer};
