@@ -4,6 +4,9 @@ use super::code::ResponseCode;
 use super::error::EwsError;
 use super::xml::{Tag, Walk, XmlError};
 
+/// A response message: the verdict on it, and what it brought.
+pub(super) type Message<T> = (Result<(), EwsError>, T);
+
 /// Reads an answer: for each response message the verdict on it, and what `payload` put together from the children that
 /// are not part of the verdict. `payload` goes through each child that it is given to its end ([`Walk`]).
 ///
@@ -12,7 +15,7 @@ use super::xml::{Tag, Walk, XmlError};
 pub(super) fn read<'a, T: Default>(
     bytes: &'a [u8],
     mut payload: impl FnMut(&mut Walk<'a>, &Tag<'a>, &mut T) -> Result<(), XmlError>,
-) -> Result<Vec<(Result<(), EwsError>, T)>, EwsError> {
+) -> Result<Vec<Message<T>>, EwsError> {
     let mut walk = Walk::new(bytes);
     enter_body(&mut walk)?;
     let Some(root) = walk.child()? else { return Err(XmlError::Unexpected("body").into()) };

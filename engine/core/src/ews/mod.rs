@@ -15,6 +15,8 @@ pub mod request;
 pub mod response;
 mod route;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod xml;
 
 pub use action::{Action, BACK_OFF_DEFAULT_MS, CONNECTIONS_WAIT_MS, MOVE_RETRY_MS, RETRY_MS, STORE_RETRY_MS};

@@ -328,7 +328,11 @@ fn is_protected_class(class: &str) -> bool {
 /// Bounded at [`DETAIL_TEXT_BYTES_MAX`], without blanks around it.
 fn cut(text: Cow<'_, str>) -> Box<str> {
     let text = text.trim();
-    text[..text.floor_char_boundary(DETAIL_TEXT_BYTES_MAX)].into()
+    let mut end = text.len().min(DETAIL_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].into()
 }
 
 /// A count; too large a one is the largest, a negative one is none.
