@@ -8,3 +8,4 @@ pub mod audit;
 pub mod exchange;
 pub mod peer;
 pub mod phone;
+pub mod world;

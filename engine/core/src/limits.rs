@@ -93,6 +93,9 @@ pub const PENDING_ITEMS_MAX: usize = 4;
 /// Mails already dealt with that a user's row remembers, so that a catch-up tells none twice.
 pub const TOLD_ITEMS_MAX: usize = 64;
 
+/// Of these, the newest that are remembered whatever their time stamps: events can come twice.
+pub const SEEN_ITEMS_MIN: usize = 8;
+
 /// How far a catch-up looks behind the newest mail dealt with: time stamps of events and of mails differ by seconds.
 pub const KNOWN_LOOK_BACK: Span = Span::from_secs(60);
 

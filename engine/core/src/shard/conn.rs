@@ -16,6 +16,8 @@ pub(super) struct Conn {
     pub(super) kind: Kind,
     /// The machine's next deadline, in the shard's wheel.
     pub(super) timer: TimerSlot,
+    /// The shell has said that it stands.
+    pub(super) open: bool,
     /// A [`super::Effect::Flush`] is on its way to the shell.
     pub(super) flush_asked: bool,
     /// The last drain left bytes behind.

@@ -13,6 +13,7 @@ impl ShardCore {
         let conn = self.conns.insert_with(|id| Conn {
             kind,
             timer: wheel.slot(TimerKey::Conn(id)),
+            open: false,
             flush_asked: false,
             more: false,
         });
@@ -28,7 +29,7 @@ impl ShardCore {
             Some(at) => self.wheel.arm(&conn.timer, at),
             None => self.wheel.cancel(&conn.timer),
         }
-        if !std::mem::replace(&mut conn.flush_asked, true) {
+        if conn.open && !std::mem::replace(&mut conn.flush_asked, true) {
             fx.push(Effect::Flush { conn: conn_id });
         }
     }
@@ -53,7 +54,8 @@ impl ShardCore {
     }
 
     pub(super) fn conn_opened(&mut self, now: Now, conn_id: ConnId, fx: &mut Effects) {
-        let Some(conn) = self.conns.get(conn_id) else { return };
+        let Some(conn) = self.conns.get_mut(conn_id) else { return };
+        conn.open = true;
         match &conn.kind {
             Kind::Stream { cohort, .. } => {
                 let cohort = *cohort;

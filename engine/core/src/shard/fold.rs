@@ -192,17 +192,18 @@ impl ShardCore {
             }
         }
         let interval = Span::from_millis(timing.min_interval_ms.into());
-        let rested = user.told_at.map_or(Time(0), |at| at + interval);
+        let rested = |at: Option<Time>| at.map_or(Time(0), |at| at + interval);
         let longest = Span::from_millis(timing.max_delay_ms.into());
         let alert = alert_from.map(|from| {
             let since = user.pending.since().unwrap_or(now.time);
             let vip = user.pending.is_vip();
             let settle = Span::from_millis(if vip { timing.vip_settle_ms } else { timing.settle_ms }.into());
-            let rested = if vip { Time(0) } else { rested };
+            let rested = if vip { Time(0) } else { rested(user.told_at) };
             (since + settle).max(rested).min(since + longest).max(from)
         });
         user.badge_since = badge_from.map(|_| user.badge_since.unwrap_or(now.time));
         let badge = badge_from.zip(user.badge_since).map(|(from, since)| {
+            let rested = rested(user.told_at.max(user.badge_told_at));
             (since + Span::from_millis(timing.settle_ms.into())).max(rested).min(since + longest).max(from)
         });
         user.due = match (alert, badge) {

@@ -38,9 +38,13 @@ impl ShardCore {
             return self.park(now, user_id, &devices, fx);
         }
         self.put_down(user_id, fx);
-        let signalled = self.users.get(user_id).and_then(|user| user.pending.since()).unwrap_or(now.time);
+        let waiting_since = self.users.get(user_id).and_then(|user| user.pending.since());
+        let signalled = waiting_since.unwrap_or(now.time);
         if let Some(user) = self.users.get_mut(user_id) {
-            user.told_at = Some(now.time);
+            match waiting_since {
+                Some(_) => user.told_at = Some(now.time),
+                None => user.badge_told_at = Some(now.time),
+            }
             user.badge_since = None;
             user.pending.mark_told();
         }
@@ -51,8 +55,8 @@ impl ShardCore {
             }
         }
         if !left.is_empty() {
-            if let Some(user) = self.users.get_mut(user_id) {
-                user.pending.mark_waiting(signalled);
+            if let (Some(user), Some(since)) = (self.users.get_mut(user_id), waiting_since) {
+                user.pending.mark_waiting(since);
             }
             self.park(now, user_id, &left, fx);
         }

@@ -83,6 +83,7 @@ impl ShardCore {
             badge_since: None,
             flights: 0,
             told_at: None,
+            badge_told_at: None,
             due: None,
             timer: wheel.slot(TimerKey::User(id)),
             queued: false,

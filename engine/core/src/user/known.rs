@@ -1,6 +1,6 @@
 //! Which mails a row has already dealt with, so that a catch-up neither loses one nor tells it twice.
 
-use crate::limits::{KNOWN_LOOK_BACK, TOLD_ITEMS_MAX};
+use crate::limits::{KNOWN_LOOK_BACK, SEEN_ITEMS_MIN, TOLD_ITEMS_MAX};
 use crate::shard::NoticeRecord;
 use crate::time::UnixMillis;
 
@@ -26,10 +26,14 @@ struct Seen {
 }
 
 impl Known {
-    /// As it was stored; `now` is the floor of a row that was never stored.
+    /// As it was stored. A row that was never stored begins with the present second, which is as exactly as mail
+    /// servers tell the time.
     pub fn restore(record: &NoticeRecord, now: UnixMillis) -> Known {
         if record.sync_point == UnixMillis(0) {
-            return Known { floor: now, ..Known::default() };
+            return Known {
+                floor: UnixMillis((now.as_secs() * 1_000).saturating_sub(1)),
+                ..Known::default()
+            };
         }
         // The record names the mails but not their times; just after the floor is the earliest that they can have.
         let floor = record.sync_point;
@@ -92,12 +96,15 @@ impl Known {
         }
     }
 
+    /// The last few stay in any case: an event may come twice, whatever its time stamp.
     fn prune(&mut self) {
         let floor = self.floor;
-        self.recent.retain(|seen| seen.received > floor);
-        if self.recent.is_empty() {
-            self.recent = Vec::new();
-        }
+        let last_few = self.recent.len().saturating_sub(SEEN_ITEMS_MIN);
+        let mut at = 0;
+        self.recent.retain(|seen| {
+            at += 1;
+            at > last_few || seen.received > floor
+        });
     }
 }
 
@@ -114,8 +121,8 @@ mod tests {
     #[test]
     fn a_new_row_knows_what_came_before_it() {
         let known = fresh();
-        assert!(known.covers(1, UnixMillis(500 * S)));
-        assert!(!known.covers(1, UnixMillis(501 * S)));
+        assert!(known.covers(1, UnixMillis(499 * S)));
+        assert!(!known.covers(1, UnixMillis(500 * S)));
     }
 
     #[test]
@@ -165,13 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn an_event_with_an_old_time_stamp_is_recognised_when_it_comes_again() {
+        let mut known = fresh();
+        known.add(1, UnixMillis(100 * S));
+        known.settle();
+        assert!(known.contains(1));
+    }
+
+    #[test]
     fn an_idle_row_forgets_old_mails_but_covers_them() {
         let mut known = fresh();
         for n in 0..20 {
             known.add(n, UnixMillis((600 + n * 300) * S));
             known.settle();
         }
-        assert_eq!(known.recent.len(), 1);
+        assert!(known.recent.len() <= SEEN_ITEMS_MIN);
         assert!(known.covers(3, UnixMillis(1_500 * S)));
     }
 }

@@ -55,8 +55,10 @@ pub struct User {
     pub badge_since: Option<Time>,
     /// Pushes on their way to his devices: a next round waits for all of them.
     pub flights: u8,
-    /// When he was last told something.
+    /// When he was last told of mail.
     pub told_at: Option<Time>,
+    /// When he was last told a badge alone.
+    pub badge_told_at: Option<Time>,
     /// When he is to be told next.
     pub due: Option<Time>,
     /// His one timer: `due`, or the end of a call's back-off.

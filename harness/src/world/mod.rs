@@ -1,0 +1,247 @@
+//! The deterministic world: shards, peers and the network between them, stepped in virtual time.
+//!
+//! Nothing here sleeps. The clock jumps to whatever happens next: bytes that arrive, a deadline of a shard or a peer, a
+//! line of the script. Everything that could differ between two runs is drawn from the seed, so equal seeds give equal
+//! traces, to the byte.
+
+mod net;
+mod site;
+mod store;
+pub mod town;
+
+use std::collections::BinaryHeap;
+use std::hash::Hasher;
+
+use carillon_core::ledger::Ledger;
+use carillon_core::rng::Rng;
+use carillon_core::shard::{Command, Input, Report, ShardConfig};
+use carillon_core::time::{Now, Span, Time, UnixMillis};
+use siphasher::sip::SipHasher24;
+
+use crate::apns::Apns;
+use crate::exchange::Exchange;
+use crate::peer::Peer;
+
+pub use net::{Net, PeerAt};
+pub use store::Store;
+
+use net::{Event, Link, What};
+use site::Site;
+
+/// Shards, peers, a network and a script.
+pub struct World {
+    now: Now,
+    /// The simulated Exchange organisations.
+    pub exchanges: Vec<Exchange>,
+    /// The simulated push services.
+    pub apns: Vec<Apns>,
+    /// How the network behaves just now.
+    pub net: Net,
+    /// What survives a crash.
+    pub store: Store,
+    /// Reports of all shards, oldest first, until somebody takes them.
+    pub reports: Vec<(usize, Report)>,
+    sites: Vec<Site>,
+    routes: Vec<PeerAt>,
+    certificate: Option<Vec<u8>>,
+    links: Vec<Link>,
+    queue: BinaryHeap<Event>,
+    order: u64,
+    rng: Rng,
+    trace: SipHasher24,
+    steps: u64,
+}
+
+/// What a world is made of.
+pub struct WorldConfig {
+    /// Everything that can differ follows from it.
+    pub seed: u64,
+    /// The wall clock at the start.
+    pub start: UnixMillis,
+    /// Shards.
+    pub shards: usize,
+    /// What each shard is built with; its number and seed are filled in.
+    pub shard: ShardConfig,
+    /// Where each of the shard's endpoints leads.
+    pub routes: Vec<PeerAt>,
+    /// The client certificate that shards show to every peer.
+    pub certificate: Option<Vec<u8>>,
+}
+
+impl World {
+    /// A world at rest.
+    pub fn new(config: WorldConfig, exchanges: Vec<Exchange>, apns: Vec<Apns>) -> World {
+        let now = Now { time: Time(0), unix: config.start };
+        let mut rng = Rng::new(config.seed);
+        let mut sites = Vec::new();
+        for number in 0..config.shards {
+            let shard = ShardConfig { shard: number as u16, seed: rng.next_u64(), ..config.shard.clone() };
+            sites.push(Site::new(now, shard));
+        }
+        World {
+            now,
+            exchanges,
+            apns,
+            net: Net::default(),
+            store: Store::default(),
+            reports: Vec::new(),
+            sites,
+            routes: config.routes,
+            certificate: config.certificate,
+            links: Vec::new(),
+            queue: BinaryHeap::new(),
+            order: 0,
+            rng,
+            trace: SipHasher24::new(),
+            steps: 0,
+        }
+    }
+
+    /// The present.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// A hash over everything that crossed the network and every report. Equal for equal seeds.
+    pub fn trace(&self) -> u64 {
+        self.trace.finish()
+    }
+
+    /// How many things have happened.
+    pub fn steps(&self) -> u64 {
+        self.steps
+    }
+
+    /// The sums of all shards in this life.
+    pub fn ledger(&self) -> Ledger {
+        let mut sum = Ledger::default();
+        for site in &self.sites {
+            sum.add(&site.core.stats().ledger);
+        }
+        sum
+    }
+
+    /// One shard's numbers.
+    pub fn stats(&self, shard: usize) -> &carillon_core::shard::ShardStats {
+        self.sites[shard].core.stats()
+    }
+
+    /// Gives a shard a command, now.
+    pub fn command(&mut self, shard: usize, command: Command) {
+        self.store.note_command(shard, &command);
+        self.input(shard, Input::Command(command));
+        self.collect();
+    }
+
+    /// The shard's process dies: its connections break, what it had not written down is gone. It starts again at once,
+    /// from the store.
+    pub fn crash(&mut self, shard: usize) {
+        for index in 0..self.links.len() {
+            let link = &mut self.links[index];
+            if link.shard == shard && !link.dead {
+                link.dead = true;
+                let (peer, conn) = (link.peer, link.peer_conn());
+                if link.accepted {
+                    let now = self.now;
+                    self.peer(peer).closed(now, conn);
+                }
+            }
+        }
+        let config = ShardConfig { seed: self.rng.next_u64(), ..self.sites[shard].core.config().clone() };
+        self.sites[shard] = Site::new(self.now, config);
+        for command in self.store.commands(shard) {
+            self.input(shard, Input::Command(command));
+        }
+        self.collect();
+    }
+
+    /// After touching a peer directly: what it has to say goes on its way.
+    pub fn collect(&mut self) {
+        for index in 0..self.exchanges.len() {
+            self.collect_from(PeerAt::Exchange(index));
+        }
+        for index in 0..self.apns.len() {
+            self.collect_from(PeerAt::Apns(index));
+        }
+    }
+
+    /// Lets the next thing happen, if it does so before `until`. False if not: then it is `until`.
+    pub fn step(&mut self, until: Time) -> bool {
+        let queued = self.queue.peek().map_or(Time::NEVER, |event| event.at);
+        let (site_at, site) = self.next_site();
+        let (peer_at, peer) = self.next_peer();
+        let next = queued.min(site_at).min(peer_at);
+        if next > until {
+            self.set_time(until);
+            return false;
+        }
+        self.set_time(next.max(self.now.time));
+        self.steps += 1;
+        if queued == next {
+            let event = self.queue.pop().expect("peeked above");
+            self.happen(event.what);
+        } else if site_at == next {
+            self.turn(site);
+        } else {
+            let now = self.now;
+            self.peer(peer).tick(now);
+            self.collect_from(peer);
+        }
+        true
+    }
+
+    /// Runs for so long.
+    pub fn run_for(&mut self, span: Span) {
+        let until = self.now.time + span;
+        while self.step(until) {}
+    }
+
+    /// Runs until `done` says so. False if it did not within `limit`.
+    pub fn run_until(&mut self, limit: Span, mut done: impl FnMut(&World) -> bool) -> bool {
+        let until = self.now.time + limit;
+        while !done(self) {
+            if !self.step(until) {
+                return done(self);
+            }
+        }
+        true
+    }
+
+    fn set_time(&mut self, time: Time) {
+        let passed = time.since(self.now.time);
+        let unix_us = self.now.unix.0 * 1_000 + self.now.time.0 % 1_000;
+        self.now = Now { time, unix: UnixMillis((unix_us + passed.0) / 1_000) };
+    }
+
+    fn next_site(&self) -> (Time, usize) {
+        let deadlines = self.sites.iter().enumerate().map(|(index, site)| (site.next_turn(), index));
+        deadlines.min().unwrap_or((Time::NEVER, 0))
+    }
+
+    fn next_peer(&self) -> (Time, PeerAt) {
+        let exchanges =
+            self.exchanges.iter().enumerate().map(|(i, peer)| (peer.next_deadline(), PeerAt::Exchange(i)));
+        let apns = self.apns.iter().enumerate().map(|(i, peer)| (peer.next_deadline(), PeerAt::Apns(i)));
+        let all = exchanges.chain(apns).filter_map(|(at, peer)| Some((at?, peer)));
+        all.min_by_key(|(at, _)| *at).unwrap_or((Time::NEVER, PeerAt::Exchange(0)))
+    }
+
+    fn peer(&mut self, at: PeerAt) -> &mut dyn Peer {
+        match at {
+            PeerAt::Exchange(index) => &mut self.exchanges[index],
+            PeerAt::Apns(index) => &mut self.apns[index],
+        }
+    }
+
+    fn push(&mut self, at: Time, what: What) {
+        self.order += 1;
+        self.queue.push(Event { at, order: self.order, what });
+    }
+
+    fn record(&mut self, kind: u8, link: usize, bytes: &[u8]) {
+        self.trace.write_u64(self.now.time.0);
+        self.trace.write_u8(kind);
+        self.trace.write_usize(link);
+        self.trace.write(bytes);
+    }
+}

@@ -1,0 +1,112 @@
+//! The store as a model: what a shard is given back after a crash.
+
+use std::collections::BTreeMap;
+
+use carillon_core::names::{DeviceKey, UserKey};
+use carillon_core::shard::{AssignUser, Command, DeviceSpec, Report};
+
+/// Everything durable, as the engine's owner keeps it.
+#[derive(Debug, Default)]
+pub struct Store {
+    users: BTreeMap<UserKey, Row>,
+    tokens: BTreeMap<usize, Vec<Command>>,
+}
+
+#[derive(Debug)]
+struct Row {
+    shard: usize,
+    assign: AssignUser,
+    devices: BTreeMap<DeviceKey, DeviceSpec>,
+}
+
+impl Store {
+    pub(super) fn note_command(&mut self, shard: usize, command: &Command) {
+        match command {
+            Command::AssignUser(assign) => {
+                let mut assign = (**assign).clone();
+                let devices = assign.devices.drain(..).map(|device| (device.device, device)).collect();
+                self.users.insert(assign.user, Row { shard, assign, devices });
+            }
+            Command::DropUser { user } => {
+                self.users.remove(user);
+            }
+            Command::RegisterDevice { user, device } => {
+                if let Some(row) = self.users.get_mut(user) {
+                    row.assign.stopped = false;
+                    row.devices.insert(device.device, (**device).clone());
+                }
+            }
+            Command::RemoveDevice { user, device } => {
+                if let Some(row) = self.users.get_mut(user) {
+                    row.devices.remove(device);
+                }
+            }
+            Command::TouchDevice { user, device, at } => {
+                if let Some(device) = self.users.get_mut(user).and_then(|row| row.devices.get_mut(device)) {
+                    device.active = *at;
+                }
+            }
+            Command::StopUser { user } => {
+                if let Some(row) = self.users.get_mut(user) {
+                    row.assign.stopped = true;
+                    for device in row.devices.values_mut() {
+                        device.unsettled = None;
+                    }
+                }
+            }
+            Command::SetTeamToken { .. } => {
+                self.tokens.insert(shard, vec![command.clone()]);
+            }
+            Command::Signal { .. }
+            | Command::SetMailCredential { .. }
+            | Command::SetTiming(_)
+            | Command::Drain => {}
+        }
+    }
+
+    pub(super) fn note_report(&mut self, _shard: usize, report: &Report) {
+        match report {
+            Report::Watched { user, watch } => {
+                if let Some(row) = self.users.get_mut(user) {
+                    row.assign.watch = Some(watch.clone());
+                }
+            }
+            Report::Noticed { user, notices } => {
+                if let Some(row) = self.users.get_mut(user) {
+                    row.assign.notices = notices.clone();
+                }
+            }
+            Report::Device { user, device, badge, unsettled } => {
+                if let Some(row) = self.users.get_mut(user).and_then(|row| row.devices.get_mut(device)) {
+                    row.badge = *badge;
+                    row.unsettled = *unsettled;
+                }
+            }
+            Report::DeviceGone { user, device, .. } => {
+                if let Some(row) = self.users.get_mut(user) {
+                    row.devices.remove(device);
+                }
+            }
+            Report::Live { .. }
+            | Report::Unwatched { .. }
+            | Report::TeamTokenStale { .. }
+            | Report::MailCredentialRefused { .. }
+            | Report::MailServerWell { .. }
+            | Report::MailServerTrouble { .. }
+            | Report::PushServiceTrouble { .. }
+            | Report::PushServiceWell { .. }
+            | Report::Drained => {}
+        }
+    }
+
+    /// What a shard that starts again is told.
+    pub(super) fn commands(&self, shard: usize) -> Vec<Command> {
+        let tokens = self.tokens.get(&shard).cloned().unwrap_or_default();
+        let rows = self.users.values().filter(|row| row.shard == shard);
+        let users = rows.map(|row| {
+            let devices = row.devices.values().cloned().collect();
+            Command::AssignUser(Box::new(AssignUser { devices, ..row.assign.clone() }))
+        });
+        tokens.into_iter().chain(users).collect()
+    }
+}
