@@ -207,6 +207,18 @@ fn the_tokens_are_kept_apart() {
 }
 
 #[test]
+fn a_body_that_nobody_read_ends_the_connection_and_the_answer_says_so() {
+    let api = start();
+    let closes = |token, body| {
+        let reply = api.call("PUT", DEVICE, token, body);
+        reply.headers.get("connection").is_some_and(|value| value == "close")
+    };
+    assert!(closes(None, Some("{}")), "401 without a look at the body");
+    assert!(!closes(None, None));
+    assert!(!closes(Some(GATEWAY), Some("{}")), "400 after reading it");
+}
+
+#[test]
 fn an_unset_token_opens_nothing() {
     let api = start_with(|config, _| config.api.admin_token = None);
     for token in ["", ADMIN, "None"] {
@@ -258,7 +270,7 @@ fn unknown_paths_and_methods_get_the_same_form_of_error() {
 }
 
 #[test]
-fn a_store_that_fails_is_said_without_its_secrets() {
+fn a_store_that_fails_and_an_engine_that_ended_are_said_without_secrets() {
     let api = start();
     api.register("jane", "phone-1");
     assert_eq!(api.call("GET", "/readyz", None, None).json(), json!({"ready": true, "not_ready": []}));
@@ -272,9 +284,13 @@ fn a_store_that_fails_is_said_without_its_secrets() {
     let line = format!(r#"{{"user":"u","device":"d","address":"a@example.com","token":"{TOKEN}"}}"#);
     api.call_as("POST", "/v1/devices/import", Some(ADMIN), Some(("application/x-ndjson", line.as_bytes())))
         .error(503, "unavailable");
+    api.engine.stopped.store(true, Ordering::Relaxed);
     std::thread::sleep(Duration::from_millis(1_100));
     let ready = api.call("GET", "/readyz", None, None);
-    assert_eq!((ready.status, ready.json()), (503, json!({"ready": false, "not_ready": ["store"]})));
+    assert_eq!(
+        (ready.status, ready.json()),
+        (503, json!({"ready": false, "not_ready": ["store", "engine"]}))
+    );
     assert_eq!(api.call("GET", "/healthz", None, None).json(), json!({"alive": true}));
 }
 

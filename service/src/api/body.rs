@@ -1,9 +1,14 @@
 //! Reading request bodies: of the right type, not too large, not too slow.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, header};
+use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::time::{Instant, timeout_at};
 
@@ -31,7 +36,7 @@ pub(super) async fn read(mut body: Body, bytes_max: usize, time: Duration) -> Re
 }
 
 /// The next piece of a body; `None` at its end.
-pub(super) async fn next(body: &mut Body, by: Instant) -> Result<Option<axum::body::Bytes>, ApiError> {
+pub(super) async fn next(body: &mut Body, by: Instant) -> Result<Option<Bytes>, ApiError> {
     loop {
         match timeout_at(by, body.frame()).await {
             Err(_) => return Err(ApiError::Slow),
@@ -67,5 +72,48 @@ async fn drain(mut body: Body) {
             Ok(Some(data)) => drained += data.len(),
             Ok(None) | Err(_) => return,
         }
+    }
+}
+
+/// Whether a request's body was read to its end. Where it was not, the connection cannot be used again, and the answer
+/// must say so: or the caller sends his next request into a connection that is about to close.
+#[derive(Clone, Debug)]
+pub(super) struct ReadToEnd(Arc<AtomicBool>);
+
+impl ReadToEnd {
+    /// Watches over `body`.
+    pub(super) fn watch(body: Body) -> (Body, ReadToEnd) {
+        let seen = ReadToEnd(Arc::new(AtomicBool::new(body.is_end_stream())));
+        (Body::new(Watched { body, seen: seen.clone() }), seen)
+    }
+
+    /// Whether the end was seen.
+    pub(super) fn is_done(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+struct Watched {
+    body: Body,
+    seen: ReadToEnd,
+}
+
+impl HttpBody for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(polled, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.seen.0.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
     }
 }

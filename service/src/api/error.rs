@@ -199,10 +199,6 @@ impl IntoResponse for ApiError {
         if let Some(retry_s) = self.retry_s() {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(retry_s));
         }
-        if matches!(self, ApiError::TooLarge { .. } | ApiError::Slow) {
-            // What is left of the body is not worth reading.
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
         response
     }
 }

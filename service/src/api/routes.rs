@@ -8,6 +8,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, delete, get, post, put};
 
 use super::access::{Access, guard};
+use super::body::ReadToEnd;
 use super::error::ApiError;
 use super::{ApiState, devices, import, status, users};
 
@@ -67,11 +68,19 @@ pub(super) fn router(state: ApiState) -> Router {
 async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known_method(request.method());
+    let (request, body_read) = {
+        let (head, body) = request.into_parts();
+        let (body, body_read) = ReadToEnd::watch(body);
+        (Request::from_parts(head, body), body_read)
+    };
     let mut response = next.run(request).await;
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     state.metrics.count_request(method, route, response.status().as_u16());
     tracing::debug!(method, route, status = response.status().as_u16(), "request answered");
     let headers = response.headers_mut();
+    if !body_read.is_done() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response

@@ -140,7 +140,7 @@ async fn look(state: &ApiState) -> ReadyView {
     if !matches!(store, Ok(Ok(()))) {
         not_ready.push("store".to_owned());
     }
-    if state.app.engine().numbers().shards.is_empty() {
+    if !state.app.engine().is_running() {
         not_ready.push("engine".to_owned());
     }
     ReadyView { ready: not_ready.is_empty(), not_ready }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -244,7 +244,9 @@ pub(crate) fn exchange(name: &str) -> Exchange {
 pub(crate) struct NotingEngine {
     commands: Mutex<Vec<&'static str>>,
     /// Refuses that many commands before it takes one.
-    pub(crate) busy: std::sync::atomic::AtomicU32,
+    pub(crate) busy: AtomicU32,
+    /// Says that it has ended.
+    pub(crate) stopped: AtomicBool,
 }
 
 impl NotingEngine {
@@ -254,7 +256,7 @@ impl NotingEngine {
 }
 
 impl Engine for NotingEngine {
-    fn command(&self, _user: Option<UserKey>, command: Command) -> Result<(), Refused> {
+    fn command(&self, command: Command) -> Result<(), Refused> {
         let less = |n: u32| n.checked_sub(1);
         if self.busy.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok() {
             return Err(Refused::Busy);
@@ -273,6 +275,10 @@ impl Engine for NotingEngine {
             | Command::Drain => "other",
         });
         Ok(())
+    }
+
+    fn is_running(&self) -> bool {
+        !self.stopped.load(Ordering::Relaxed)
     }
 
     fn numbers(&self) -> Numbers {
