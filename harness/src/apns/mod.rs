@@ -22,7 +22,7 @@ mod tests;
 pub use answer::{Reason, Refusal};
 pub use auth::{Accounts, Certificate, Environment, KeyScope, TeamKey, TokenRules};
 pub use jwt::ProviderKey;
-pub use knobs::{Knobs, Latency, Rate, Share};
+pub use knobs::{Knobs, Latency, Rate, Share, WindowPolicy};
 pub use payload::{AlertKind, Payload, PayloadFault};
 pub use peer::{Apns, Goaway};
 pub use registry::{DeviceIx, TokenSpec};
