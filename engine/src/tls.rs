@@ -95,20 +95,18 @@ impl Target {
 pub(crate) fn close_reason(error: &rustls::Error) -> CloseReason {
     match error {
         rustls::Error::InvalidCertificate(why) => {
-            let advice = match why {
-                CertificateError::UnknownIssuer => {
-                    ": if its authority is your own, give that authority's certificate as ca_file"
+            // rustls names the fault; what it cannot know is what is usually behind it.
+            let usually = match why {
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    ": it was signed by an authority that is not trusted here"
                 }
-                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                    ": renew it on the server, or check this machine's clock"
-                }
-                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                    ": check this machine's clock and the server's"
-                }
-                // rustls' words name the fault; there is no more general advice.
+                CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. } => ", or the clock of this machine is wrong",
                 _ => "",
             };
-            CloseReason::Untrusted(format!("{error}{advice}").into())
+            CloseReason::Untrusted(format!("{error}{usually}").into())
         }
         rustls::Error::NoCertificatesPresented => CloseReason::Untrusted(error.to_string().into()),
         _ => CloseReason::Tls(error.to_string().into()),

@@ -49,9 +49,17 @@ impl Mailbox {
     }
 }
 
+/// All interleavings with at most three forced switches. One is enough for the mistake below; without a bound the
+/// first test passes, too, and takes half a minute.
+fn model(threads: impl Fn() + Sync + Send + 'static) {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(threads);
+}
+
 #[test]
 fn no_wake_up_is_lost_with_one_sender_and_many_sleeps() {
-    loom::model(|| {
+    model(|| {
         let mailbox = Arc::new(Mailbox::new());
         let sender = Arc::clone(&mailbox);
         let sender = thread::spawn(move || {
@@ -65,10 +73,7 @@ fn no_wake_up_is_lost_with_one_sender_and_many_sleeps() {
 
 #[test]
 fn no_wake_up_is_lost_with_two_senders() {
-    let mut model = loom::model::Builder::new();
-    // All interleavings with at most two forced switches: the mistake below needs one.
-    model.preemption_bound = Some(2);
-    model.check(|| {
+    model(|| {
         let mailbox = Arc::new(Mailbox::new());
         let senders =
             [Arc::clone(&mailbox), Arc::clone(&mailbox)].map(|sender| thread::spawn(move || sender.put()));
@@ -80,7 +85,7 @@ fn no_wake_up_is_lost_with_two_senders() {
 #[test]
 #[should_panic(expected = "deadlock")]
 fn the_model_finds_a_receiver_that_looks_before_it_lies_down() {
-    loom::model(|| {
+    model(|| {
         // Leaked: loom cannot drop its things while it tells of a deadlock.
         let mailbox: &Mailbox = Box::leak(Box::new(Mailbox::new()));
         let sender = thread::spawn(|| mailbox.put());

@@ -68,6 +68,27 @@ fn segments_take_turns_only_when_the_other_one_is_stored() {
     assert!(kept().first() > Some(&second), "now it is");
 }
 
+#[test]
+fn a_failed_write_leaves_nothing_that_hides_later_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::create(dir.path(), 1, 0).unwrap();
+    journal.add(1, &gone(1));
+    journal.commit(0).unwrap();
+
+    // Neither writing nor cutting works: a handle for reading only.
+    let path = segments(dir.path()).unwrap().remove(0);
+    let good = std::mem::replace(&mut journal.segments[0].file, File::open(&path).unwrap());
+    journal.add(2, &gone(2));
+    journal.commit(0).unwrap_err();
+    // What a write that failed half way leaves behind.
+    OpenOptions::new().append(true).open(&path).unwrap().write_all(&[9; 11]).unwrap();
+
+    journal.segments[0].file = good;
+    journal.add(3, &gone(3));
+    journal.commit(0).unwrap();
+    assert_eq!(read(dir.path()).unwrap().iter().map(|entry| entry.seq).collect::<Vec<_>>(), [1, 3]);
+}
+
 fn long(number: u64) -> Report {
     let anchor = SmtpAddress::parse("anchor@example.com").unwrap();
     let watch = WatchRecord { subscription: None, anchor, cookie: "c".repeat(10_000).into() };

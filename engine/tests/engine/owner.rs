@@ -4,9 +4,12 @@ use std::io::Read;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
-use crate::rig::{Order, PATIENCE, identity, rig, serve};
+use crate::rig::{Order, PATIENCE, Seen, handshake, identity, rig, serve};
 use carillon_core::names::{DeviceKey, UserKey};
-use carillon_core::shard::{Protocol, Report, UnsettledNotice};
+use carillon_core::shard::{
+    Effect, Endpoint, EndpointId, Protocol, PushTimes, Report, ShardConfig, Timing, UnsettledNotice,
+};
+use carillon_core::time::Time;
 use carillon_engine::{Engine, EngineConfig, Refused, StartError, TlsSettings, journal};
 
 fn durable(number: u64) -> Report {
@@ -107,16 +110,16 @@ fn a_shutdown_says_good_bye_and_is_over_in_time_although_a_peer_hangs() {
         stream.read_to_end(&mut rest).map(|_| rest)
     });
     let hanging = serve(identity.server_config(&[]), Protocol::Http1, move |mut stream| {
-        crate::rig::handshake(&mut stream).unwrap();
+        handshake(&mut stream).unwrap();
         gate.recv().unwrap();
     });
     let tls = identity.trusted();
     let mut rig = rig(vec![(polite.endpoint.clone(), tls.clone()), (hanging.endpoint.clone(), tls)], |_| {});
     let mut reports = rig.reports.take().unwrap();
     rig.connect();
-    rig.order([Order::Open(carillon_core::shard::EndpointId(1))]);
-    let crate::rig::Seen::Opening(conn) = rig.see_news() else { panic!() };
-    assert_eq!(rig.see_news(), crate::rig::Seen::Opened(conn));
+    rig.order([Order::Open(EndpointId(1))]);
+    let Seen::Opening(conn) = rig.see_news() else { panic!() };
+    assert_eq!(rig.see_news(), Seen::Opened(conn));
     rig.order([Order::Report(durable(1))]);
     rig.turn();
 
@@ -129,6 +132,20 @@ fn a_shutdown_says_good_bye_and_is_over_in_time_although_a_peer_hangs() {
     assert!(reports.is_finished() && reports.recv(PATIENCE).is_empty());
     done.send(()).unwrap();
     hanging.join();
+}
+
+#[test]
+fn latencies_are_counted_from_the_mail_and_from_when_it_was_due() {
+    let rig = rig(Vec::new(), |_| {});
+    // On the shard's clock, which began with the engine.
+    let times = PushTimes { signalled: Time(0), due: Time::NEVER };
+    rig.order([Order::Effect(Effect::Sent(times)), Order::Effect(Effect::Accepted(times))]);
+    rig.turn();
+    let stats = rig.engine.stats();
+    assert_eq!((stats.mail_to_written.len(), stats.mail_to_accepted.len()), (1, 1));
+    assert!(stats.mail_to_written.max() > 0);
+    assert_eq!((stats.due_to_written.len(), stats.due_to_written.max()), (1, 0), "never before it was due");
+    assert_eq!(stats.total().users, 0);
 }
 
 #[test]
@@ -167,11 +184,7 @@ fn settings_that_cannot_be_are_told_before_anything_runs() {
 
     let mut trusts_nobody = config(1);
     let host = "mail.example.com".into();
-    trusts_nobody.shard.endpoints.push(carillon_core::shard::Endpoint {
-        host,
-        port: 1,
-        protocol: Protocol::Http1,
-    });
+    trusts_nobody.shard.endpoints.push(Endpoint { host, port: 1, protocol: Protocol::Http1 });
     trusts_nobody.endpoints_tls.push(TlsSettings { web_roots: false, ..TlsSettings::default() });
     let error = Engine::start(trusts_nobody).unwrap_err().to_string();
     assert!(error.contains("mail.example.com") && error.contains("authority"), "{error}");
@@ -183,13 +196,13 @@ fn settings_that_cannot_be_are_told_before_anything_runs() {
 }
 
 fn config(shards: usize) -> EngineConfig {
-    let shard = carillon_core::shard::ShardConfig {
+    let shard = ShardConfig {
         shard: 0,
         seed: 1,
         endpoints: Vec::new(),
         mail_servers: Vec::new(),
         push_services: Vec::new(),
-        timing: carillon_core::shard::Timing::default(),
+        timing: Timing::default(),
         item_key: [0; 16],
     };
     EngineConfig { shards, ..EngineConfig::new(shard, Vec::new()) }

@@ -30,6 +30,7 @@ pub(crate) enum Order {
     Send(ConnId, Vec<u8>),
     Close(ConnId),
     Report(Report),
+    Effect(Effect),
     /// Blocks the shard's thread until the other end of the channel says something.
     Block(Receiver<()>),
 }
@@ -42,6 +43,8 @@ pub(crate) enum Seen {
     Bytes(ConnId, Vec<u8>),
     Room(ConnId),
     Closed(ConnId, CloseReason),
+    /// The shard's thread waits.
+    Blocked,
     /// Orders were carried out.
     Command,
 }
@@ -119,7 +122,11 @@ impl Script {
                     fx.push(Effect::Close { conn });
                 }
                 Order::Report(report) => fx.report(report),
-                Order::Block(until) => until.recv().unwrap(),
+                Order::Effect(effect) => fx.push(effect),
+                Order::Block(until) => {
+                    let _ = self.seen.send(Seen::Blocked);
+                    until.recv().unwrap();
+                }
             }
         }
     }
@@ -313,6 +320,8 @@ pub(crate) fn serve<T: Send + 'static>(
         // A test that fails on the other side must not leave this one waiting.
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        // What is written leaves at once: a reset right after it must not overtake it.
+        socket.set_nodelay(true).unwrap();
         serve(StreamOwned::new(ServerConnection::new(Arc::new(config)).unwrap(), socket))
     });
     Server { endpoint, thread }
