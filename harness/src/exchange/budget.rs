@@ -154,7 +154,8 @@ impl Exchange {
             | Operation::Unsubscribe
             | Operation::GetItem
             | Operation::GetFolder
-            | Operation::FindItem => load.calls += 1,
+            | Operation::FindItem
+            | Operation::ConvertId => load.calls += 1,
         }
         self.stats.concurrency_peak = self.stats.concurrency_peak.max(load.calls);
     }
@@ -172,7 +173,8 @@ impl Exchange {
             | Operation::Unsubscribe
             | Operation::GetItem
             | Operation::GetFolder
-            | Operation::FindItem => load.calls -= 1,
+            | Operation::FindItem
+            | Operation::ConvertId => load.calls -= 1,
         }
         if load.calls == 0 && load.streams == 0 {
             self.loads.remove(&budget);

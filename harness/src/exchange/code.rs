@@ -47,6 +47,7 @@ codes! {
     ErrorInvalidExchangeImpersonationHeaderData =
         "ExchangeImpersonation SOAP header must be present for this type of OAuth token.",
     ErrorInvalidIdMalformed = "Id is malformed.",
+    ErrorInvalidIdMalformedEwsLegacyIdFormat = "Id is malformed.",
     ErrorInvalidLicense = "The license is not valid.",
     ErrorInvalidPropertyRequest = "The property can not be used with this type of request.",
     ErrorInvalidRequest = "The request is invalid.",

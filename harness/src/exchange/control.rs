@@ -5,7 +5,7 @@ use carillon_core::time::{Now, Span, Time};
 use super::account::AccountKey;
 use super::code::Code;
 use super::event::{Event, EventKind};
-use super::faults::{Busy, BusyScope, BusyShape, Cut, Override, Silence, StandingOverride};
+use super::faults::{BadIdMix, Busy, BusyScope, BusyShape, Cut, Override, Silence, StandingOverride};
 use super::ids::StoreId;
 use super::mailbox::{Folder, FolderKey, Item, Mail, MailboxKey};
 use super::reply::Failure;
@@ -84,7 +84,6 @@ impl Exchange {
     /// # Panics
     /// If the mail names a folder that the mailbox does not have: a mistake of the workload, as everywhere below.
     pub fn deliver(&mut self, now: Now, mailbox: MailboxKey, mail: Mail) -> String {
-        self.now = now.time;
         self.stats.mails += 1;
         let (folder, tag) = (mail.folder, mail.tag);
         let row = self.box_mut(mailbox);
@@ -373,7 +372,10 @@ impl Exchange {
     }
 
     /// Subscriptions of some mailboxes die. A stream that reads them is told their ids with `code` and `text` (the
-    /// code's own sentence if `None`), and goes on for the others; a stream that opens later is told the same.
+    /// code's own sentence if `None`), and then tells nothing more of the others or ends ([`Faults::bad_id_mix`]); a
+    /// stream that opens later with such an id is told the same.
+    ///
+    /// [`Faults::bad_id_mix`]: super::Faults::bad_id_mix
     pub fn fail_subscriptions(&mut self, now: Now, mailboxes: &[MailboxKey], code: Code, text: Option<&str>) {
         let failure =
             Failure { code, message: text.unwrap_or(code.message()).to_owned(), values: Vec::new() };
@@ -395,7 +397,55 @@ impl Exchange {
             self.stats.respond(Operation::GetStreamingEvents, code);
             let envelope = self.error_envelope(&failure, &ids);
             self.note(stream, envelope);
+            match self.faults.bad_id_mix {
+                BadIdMix::End => self.end_stream(now.time, stream, Ending::Silent),
+                BadIdMix::Silence => {
+                    let Some(row) = self.streams.get_mut(&stream) else { continue };
+                    row.pending.clear();
+                    for key in std::mem::take(&mut row.subscriptions) {
+                        if self.subscriptions.get(&key).is_some_and(|one| one.stream == Some(stream)) {
+                            self.detach(now.time, key);
+                        }
+                    }
+                }
+            }
         }
+    }
+
+    /// The next stream that names the subscription of a mailbox is told that events were missed, as after an overflow.
+    /// A stream that reads it is told at once.
+    pub fn miss_events(&mut self, mailbox: MailboxKey) {
+        for key in self.box_of(mailbox).subscriptions.clone() {
+            let Some(subscription) = self.subscriptions.get_mut(&key) else { continue };
+            subscription.queue.clear();
+            subscription.missed = true;
+            let stream = subscription.stream.and_then(|stream| self.streams.get_mut(&stream));
+            if let Some(stream) = stream
+                && !std::mem::replace(&mut subscription.pending, true)
+            {
+                stream.pending.push_back(key);
+                let conn = stream.conn;
+                self.wake(conn);
+            }
+        }
+    }
+
+    /// A mailbox gets another primary address; the old one stays as a proxy address. Its subscriptions live on.
+    ///
+    /// # Panics
+    /// If the address belongs to another mailbox.
+    pub fn rename_mailbox(&mut self, mailbox: MailboxKey, address: &str) {
+        let old = std::mem::replace(&mut self.box_mut(mailbox).spec.address, address.to_owned());
+        self.addresses.insert(old.to_ascii_lowercase(), (mailbox, false));
+        let before = self.addresses.insert(address.to_ascii_lowercase(), (mailbox, true));
+        assert!(before.is_none_or(|(key, _)| key == mailbox), "{address} belongs to another mailbox");
+    }
+
+    /// A mailbox is no more: its addresses are unknown from now on, its subscriptions die.
+    pub fn remove_mailbox(&mut self, now: Now, mailbox: MailboxKey) {
+        self.addresses.retain(|_, (key, _)| *key != mailbox);
+        self.principals.retain(|_, key| *key != mailbox);
+        self.fail_subscriptions(now, &[mailbox], Code::ErrorNonExistentMailbox, None);
     }
 
     /// Bytes go into a stream's body as they are: what is not XML, another server's envelopes, events that this server

@@ -78,13 +78,18 @@ impl EventKind {
 
 impl Event {
     /// Appends the event's element. `ChangeKey` is a stub, as on the wire.
-    pub(super) fn push(&self, out: &mut String, mailbox: &Mailbox) {
+    pub(super) fn push(&self, out: &mut String, mailbox: &Mailbox, legacy_ids: bool) {
         let name = TYPES[self.kind.type_index()];
         let item = |out: &mut String, name: &str, folder: FolderKey, counter: u64| {
             out.push_str("<t:");
             out.push_str(name);
             out.push_str(" Id=\"");
-            mailbox.item_id(folder, counter).push(out);
+            let id = mailbox.item_id(folder, counter);
+            if legacy_ids {
+                id.push_legacy(out);
+            } else {
+                id.push(out);
+            }
             out.push_str("\" ChangeKey=\"CQAAAA==\"/>");
         };
         let folder = |out: &mut String, name: &str, folder: FolderKey| {

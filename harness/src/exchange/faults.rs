@@ -28,6 +28,8 @@ pub struct Faults {
     pub transfer: Transfer,
     /// Subscriptions made with `PrimarySmtpAddress` impersonation never yield an event (seen with exchangelib).
     pub primary_smtp_is_mute: bool,
+    /// Events carry item ids in the old format, which GetItem refuses (Exchange Online, incident EX698071).
+    pub legacy_ids: bool,
 }
 
 /// How the envelopes of a stream become HTTP chunks.
@@ -182,6 +184,7 @@ impl Default for Faults {
             bad_id_mix: BadIdMix::Silence,
             transfer: Transfer::Chunked,
             primary_smtp_is_mute: false,
+            legacy_ids: false,
         }
     }
 }

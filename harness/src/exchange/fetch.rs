@@ -1,4 +1,4 @@
-//! GetItem and GetFolder (reference §5.1, §5.2).
+//! GetItem, GetFolder and ConvertId (reference §5.1, §5.2).
 
 use super::code::Code;
 use super::control::{OnWire, Station};
@@ -9,6 +9,7 @@ use super::reply::Failure;
 use super::request::{FolderRef, ItemRef};
 use super::state::Exchange;
 use super::stats::Operation;
+use super::xml::push_escaped;
 
 impl Exchange {
     /// One response message for each id, in order.
@@ -28,6 +29,9 @@ impl Exchange {
         if shape.misplaced {
             return Err(Code::ErrorInvalidPropertyRequest);
         }
+        if StoreId::parse_legacy(text).is_some() {
+            return Err(Code::ErrorInvalidIdMalformedEwsLegacyIdFormat);
+        }
         let id = StoreId::parse(text).filter(|id| id.item.is_some()).ok_or(Code::ErrorInvalidIdMalformed)?;
         let mailbox = self.box_by_guid(id.mailbox).ok_or(Code::ErrorItemNotFound)?;
         if Some(mailbox.key) != context.mailbox {
@@ -45,6 +49,26 @@ impl Exchange {
             self.on_wire.push(OnWire { tag, at: context.now.time, station: Station::Fetched });
         }
         Ok(payload)
+    }
+
+    /// Old ids to present ones.
+    pub(super) fn convert_ids(&mut self, context: &Context, ids: &[String]) -> Done {
+        let owner = context.mailbox.map(|key| self.box_of(key).spec.address.clone()).unwrap_or_default();
+        let mut messages = String::new();
+        for text in ids {
+            let result = StoreId::parse_legacy(text).ok_or(Code::ErrorInvalidIdMalformed).map(|id| {
+                let mut payload = format!(
+                    "<m:AlternateId xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
+                     xsi:type=\"t:AlternateIdType\" Format=\"EwsId\" Id=\"{}\" Mailbox=\"",
+                    id.text()
+                );
+                push_escaped(&mut payload, &owner);
+                payload.push_str("\"/>");
+                payload
+            });
+            self.push_result(&mut messages, Operation::ConvertId, result.map_err(Failure::new), "");
+        }
+        Done::Messages(messages)
     }
 
     pub(super) fn get_folders(

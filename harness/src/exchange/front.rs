@@ -136,7 +136,11 @@ impl Exchange {
         let (back_end, anchor) = self.route(request, caller, operation, &mut headers);
         let done = self.admit(now, conn, request, caller, &call, back_end, anchor);
         let (done, charge) = match done {
-            Ok((done, budget)) => (done, Some((budget, operation))),
+            Ok((done, budget)) => {
+                // A stream pays for itself, for as long as it is open.
+                let ordinary = operation != Operation::GetStreamingEvents;
+                (done, ordinary.then_some((budget, operation)))
+            }
             Err(fault) => (Done::Fault(fault), None),
         };
         let mut reply = match done {
@@ -219,7 +223,16 @@ impl Exchange {
             }
             Err(Refusal::Message(failure)) => {
                 // A batch has one message for each of its items.
-                let count = if let Body::GetItem { ids, .. } = &call.body { ids.len() } else { 1 };
+                let count = match &call.body {
+                    Body::GetItem { ids, .. } => ids.len(),
+                    Body::ConvertId { ids } => ids.len(),
+                    Body::GetFolder { folders, .. } => folders.len(),
+                    Body::FindItem(find) => find.folders.len(),
+                    Body::Subscribe(_)
+                    | Body::Unsubscribe { .. }
+                    | Body::GetStreamingEvents { .. }
+                    | Body::SyncFolderItems(_) => 1,
+                };
                 let mut messages = String::new();
                 for _ in 0..count {
                     self.stats.respond(operation, failure.code);
@@ -238,7 +251,9 @@ impl Exchange {
         }
         let (needed, shape) = match &call.body {
             Body::Subscribe(_) | Body::GetStreamingEvents { .. } => (Version::Exchange2010_SP1, None),
-            Body::Unsubscribe { .. } | Body::GetFolder { .. } => (Version::Exchange2007, None),
+            Body::Unsubscribe { .. } | Body::GetFolder { .. } | Body::ConvertId { .. } => {
+                (Version::Exchange2007, None)
+            }
             Body::GetItem { shape, .. } => (Version::Exchange2007, Some(shape)),
             Body::FindItem(find) => (Version::Exchange2007, Some(&find.shape)),
             Body::SyncFolderItems(sync) => (Version::Exchange2007, Some(&sync.shape)),
@@ -353,6 +368,9 @@ impl Exchange {
         }
         let name = operation.as_str();
         let affinity = operation.needs_affinity();
+        let compresses = request
+            .header("accept-encoding")
+            .is_some_and(|v| v.split(',').any(|one| !one.trim().eq_ignore_ascii_case("identity")));
         match anchor {
             None => self.violations.add(format!("{name} without X-AnchorMailbox")),
             Some(anchor) => {
@@ -373,7 +391,7 @@ impl Exchange {
         if !affinity && request.cookie("X-BackEndOverrideCookie").is_some() {
             self.violations.add(format!("{name} with an affinity cookie, which only a group's calls carry"));
         }
-        if operation == Operation::GetStreamingEvents && request.header("accept-encoding").is_some() {
+        if operation == Operation::GetStreamingEvents && compresses {
             self.violations.add(format!("{name} with Accept-Encoding: a stream must not be compressed"));
         }
         if request.header("user-agent").is_none() {

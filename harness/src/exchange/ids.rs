@@ -55,8 +55,19 @@ fn parse_guid(text: &[u8]) -> Option<u128> {
 impl StoreId {
     /// Appends the base64 text: 152 characters for an item, 120 for a folder.
     pub(super) fn push(self, out: &mut String) {
+        self.push_as(out, 0);
+    }
+
+    /// Appends the id in the format before `EwsId`, which Exchange Online sent in events of 2023 and GetItem refused:
+    /// its first byte is 1.
+    pub(super) fn push_legacy(self, out: &mut String) {
+        self.push_as(out, 1);
+    }
+
+    fn push_as(self, out: &mut String, first: u8) {
         let mut bytes = [0_u8; HEAD_BYTES + ITEM_ENTRY_BYTES];
         let entry = if self.item.is_some() { ITEM_ENTRY_BYTES } else { FOLDER_ENTRY_BYTES };
+        bytes[0] = first;
         bytes[1] = 3;
         bytes[2] = 36;
         bytes[4..40].copy_from_slice(&guid_text(self.mailbox));
@@ -82,6 +93,15 @@ impl StoreId {
 
     /// Reads one of our own ids; `None` for everything else.
     pub(super) fn parse(text: &str) -> Option<StoreId> {
+        Self::parse_as(text, 0)
+    }
+
+    /// Reads one of our own ids in the old format.
+    pub(super) fn parse_legacy(text: &str) -> Option<StoreId> {
+        Self::parse_as(text, 1)
+    }
+
+    fn parse_as(text: &str, first: u8) -> Option<StoreId> {
         if text.len() != 152 && text.len() != 120 {
             return None;
         }
@@ -99,7 +119,9 @@ impl StoreId {
             _ => return None,
         };
         let id = StoreId { mailbox: guid, folder: FolderKey(u16::try_from(counter(38)?).ok()?), item };
-        (id.text() == text).then_some(id)
+        let mut again = String::with_capacity(text.len());
+        id.push_as(&mut again, first);
+        (again == text).then_some(id)
     }
 }
 

@@ -36,6 +36,7 @@ impl Exchange {
             Body::GetItem { shape, ids } => self.get_items(context, shape, ids),
             Body::GetFolder { properties, folders } => self.get_folders(context, properties, folders),
             Body::FindItem(request) => self.find_items(context, request),
+            Body::ConvertId { ids } => self.convert_ids(context, ids),
             Body::SyncFolderItems(request) => {
                 let result = self.sync_items(context, request);
                 self.single(Operation::SyncFolderItems, result)

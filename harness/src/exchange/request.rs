@@ -29,12 +29,27 @@ pub(super) enum Impersonation {
 #[derive(Debug)]
 pub(super) enum Body {
     Subscribe(Subscribe),
-    Unsubscribe { id: String },
-    GetStreamingEvents { ids: Vec<String>, minutes: u64 },
-    GetItem { shape: ItemShape, ids: Vec<ItemRef> },
-    GetFolder { properties: Vec<FolderProperty>, folders: Vec<FolderRef> },
+    Unsubscribe {
+        id: String,
+    },
+    GetStreamingEvents {
+        ids: Vec<String>,
+        minutes: u64,
+    },
+    GetItem {
+        shape: ItemShape,
+        ids: Vec<ItemRef>,
+    },
+    GetFolder {
+        properties: Vec<FolderProperty>,
+        folders: Vec<FolderRef>,
+    },
     FindItem(FindItem),
     SyncFolderItems(SyncFolderItems),
+    /// Ids of the old format (`EwsLegacyId` to `EwsId` only).
+    ConvertId {
+        ids: Vec<String>,
+    },
 }
 
 #[derive(Debug)]
@@ -144,6 +159,7 @@ impl Body {
             Body::GetFolder { .. } => Operation::GetFolder,
             Body::FindItem(_) => Operation::FindItem,
             Body::SyncFolderItems(_) => Operation::SyncFolderItems,
+            Body::ConvertId { .. } => Operation::ConvertId,
         }
     }
 }
@@ -220,6 +236,7 @@ fn parse_body(operation: Operation, request: &Element) -> Result<Body, Invalid> 
         }
         Operation::FindItem => parse_find(request).map(Body::FindItem),
         Operation::SyncFolderItems => parse_sync(request).map(Body::SyncFolderItems),
+        Operation::ConvertId => parse_convert(request),
     }
 }
 
@@ -470,6 +487,28 @@ fn parse_sync(request: &Element) -> Result<SyncFolderItems, Invalid> {
     }
     parts.end()?;
     Ok(SyncFolderItems { shape, folder, state: state.filter(|s| !s.is_empty()), ignore, changes_max })
+}
+
+fn parse_convert(request: &Element) -> Result<Body, Invalid> {
+    let to = request.only(&["DestinationFormat"])?.need("DestinationFormat")?;
+    if to != "EwsId" {
+        return Err(Invalid(format!("This server converts to 'EwsId' only, not to '{to}'.")));
+    }
+    let mut parts = request.children();
+    let list = parts.need(Ns::Messages, "SourceIds")?;
+    parts.end()?;
+    let mut inner = list.children();
+    let mut ids = Vec::new();
+    while let Some(id) = inner.maybe(Ns::Types, "AlternateId") {
+        let from = id.only(&["Format", "Id", "Mailbox", "IsArchive"])?.need("Format")?;
+        id.need("Mailbox")?;
+        if from != "EwsLegacyId" {
+            return Err(Invalid(format!("This server converts from 'EwsLegacyId' only, not from '{from}'.")));
+        }
+        ids.push(id.need("Id")?.to_owned());
+    }
+    inner.end()?;
+    if ids.is_empty() { Err(inner.unexpected("AlternateId")) } else { Ok(Body::ConvertId { ids }) }
 }
 
 pub(super) fn parse_bool(text: &str) -> Result<bool, Invalid> {

@@ -1,6 +1,6 @@
 //! Connections: bytes in, requests answered one after the other, bytes out. The [`Peer`] face.
 
-use carillon_core::time::{Now, Time};
+use carillon_core::time::{Now, Span, Time};
 
 use super::budget::BudgetKey;
 use super::deadline::Due;
@@ -9,11 +9,15 @@ use super::front::{Answer, HttpReply};
 use super::state::Exchange;
 use super::stats::Operation;
 use super::stream::Ending;
+use super::subscription::Subscription;
 use super::wire::{HttpRequest, Intake, LAST_CHUNK, push_chunk, reason};
 use crate::peer::{Close, Hello, Output, Peer, PeerConn};
 
 /// Bytes that a client may send ahead of the answer.
 const AHEAD_BYTES_MAX: usize = 1024 * 1024 + 32 * 1024;
+
+/// Bytes that are gone may stay at the front of the output up to this many.
+const SENT_BYTES_MAX: usize = 32 * 1024;
 
 #[derive(Debug)]
 pub(super) struct Conn {
@@ -23,8 +27,10 @@ pub(super) struct Conn {
     /// Bytes of `out` that are gone already.
     pub sent: usize,
     pub phase: Phase,
-    /// It stands in the ready list.
+    /// It has something to say and was not drained since.
     pub ready: bool,
+    /// It stands in the ready list.
+    pub queued: bool,
     /// Close when all is out.
     pub close: Option<Close>,
     pub cut: Option<Cut>,
@@ -49,7 +55,6 @@ pub(super) enum Phase {
 
 impl Peer for Exchange {
     fn accepted(&mut self, now: Now, conn: PeerConn, hello: Hello) {
-        self.now = now.time;
         self.stats.connections += 1;
         if hello.alpn.as_deref().is_some_and(|alpn| alpn != b"http/1.1") {
             self.violations.add("a connection asks for another protocol than http/1.1".to_owned());
@@ -61,6 +66,7 @@ impl Peer for Exchange {
             sent: 0,
             phase: Phase::Idle,
             ready: false,
+            queued: false,
             close: None,
             cut: None,
             silent: false,
@@ -73,7 +79,6 @@ impl Peer for Exchange {
     }
 
     fn received(&mut self, now: Now, conn: PeerConn, bytes: &[u8]) {
-        self.now = now.time;
         let Some(row) = self.conns.get_mut(&conn) else { return };
         if row.close.is_some() {
             return;
@@ -94,12 +99,10 @@ impl Peer for Exchange {
     }
 
     fn closed(&mut self, now: Now, conn: PeerConn) {
-        self.now = now.time;
         self.forget(now.time, conn);
     }
 
     fn drain(&mut self, now: Now, conn: PeerConn, out: &mut Vec<u8>, bytes_max: usize) -> Output {
-        self.now = now.time;
         let Some(row) = self.conns.get_mut(&conn) else { return Output::default() };
         row.ready = false;
         let cut_now = row.cut.filter(|cut| cut.after_bytes == 0);
@@ -121,20 +124,17 @@ impl Peer for Exchange {
     }
 
     fn tick(&mut self, now: Now) {
-        self.now = now.time;
         while let Some((_, due)) = self.deadlines.pop(now.time) {
             match due {
                 Due::Heartbeat(key) => self.heartbeat(now.time, key),
-                Due::StreamEnd(key) => self.stream_is_over(now.time, key),
+                Due::StreamEnd(key) => self.stream_is_over(now, key),
                 Due::Reply(conn) => {
                     self.release_reply(now, conn);
                     self.serve_waiting(now, conn);
                 }
                 Due::Detached(key) => {
                     let ttl = self.config.detached_ttl;
-                    let over = |one: &super::subscription::Subscription| {
-                        one.stream.is_none() && one.detached + ttl <= now.time
-                    };
+                    let over = |one: &Subscription| one.stream.is_none() && one.detached + ttl <= now.time;
                     if self.subscriptions.get(&key).is_some_and(over) {
                         self.forget_subscription(now.time, key);
                     }
@@ -150,7 +150,9 @@ impl Peer for Exchange {
 
     fn poll_ready(&mut self) -> Option<PeerConn> {
         while let Some(conn) = self.ready.pop_front() {
-            if self.conns.contains_key(&conn) {
+            let Some(row) = self.conns.get_mut(&conn) else { continue };
+            row.queued = false;
+            if row.ready {
                 return Some(conn);
             }
         }
@@ -187,6 +189,9 @@ impl Exchange {
         if row.sent == row.out.len() {
             row.out.clear();
             row.sent = 0;
+        } else if row.sent >= SENT_BYTES_MAX {
+            row.out.drain(..row.sent);
+            row.sent = 0;
         }
         let left = row.sent < row.out.len();
         left || stream.is_some_and(|key| self.stream_has_news(key))
@@ -219,7 +224,7 @@ impl Exchange {
         match self.answer(now, conn, request) {
             Answer::Reply { mut reply, charge } => {
                 reply.close |= request.close;
-                match charge.filter(|_| self.config.call_time > carillon_core::time::Span::ZERO) {
+                match charge.filter(|_| self.config.call_time > Span::ZERO) {
                     Some((budget, operation)) => {
                         self.charge(budget, operation);
                         self.deadlines.push(now.time + self.config.call_time, Due::Reply(conn));
@@ -331,16 +336,14 @@ impl Exchange {
         }
     }
 
-    fn stream_is_over(&mut self, now: Time, key: u64) {
+    fn stream_is_over(&mut self, now: Now, key: u64) {
         let Some(stream) = self.streams.get(&key) else { return };
         let conn = stream.conn;
         let stalled = stream.silence.is_some();
-        self.end_stream(now, key, if stalled { Ending::Gone } else { Ending::Closed });
-        if stalled {
-            return;
+        self.end_stream(now.time, key, if stalled { Ending::Gone } else { Ending::Closed });
+        if !stalled {
+            self.serve_waiting(now, conn);
         }
-        let unix = carillon_core::time::UnixMillis::default();
-        self.serve_waiting(Now { time: now, unix }, conn);
     }
 
     /// A connection is gone.

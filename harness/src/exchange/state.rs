@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use carillon_core::rng::Rng;
-use carillon_core::time::Time;
 
 use super::account::{Account, AccountKey, AccountRow, Refused};
 use super::budget::{BudgetKey, Load, Told};
@@ -59,7 +58,6 @@ pub struct Exchange {
     pub(super) on_wire: Vec<OnWire>,
     /// Mailboxes that some stream watches.
     pub(super) watched: usize,
-    pub(super) now: Time,
 }
 
 impl Exchange {
@@ -102,7 +100,6 @@ impl Exchange {
             violations: Violations::default(),
             on_wire: Vec::new(),
             watched: 0,
-            now: Time::default(),
         }
     }
 
@@ -156,7 +153,9 @@ impl Exchange {
             && !conn.ready
         {
             conn.ready = true;
-            self.ready.push_back(key);
+            if !std::mem::replace(&mut conn.queued, true) {
+                self.ready.push_back(key);
+            }
         }
     }
 }

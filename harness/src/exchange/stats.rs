@@ -15,6 +15,7 @@ pub enum Operation {
     GetFolder,
     FindItem,
     SyncFolderItems,
+    ConvertId,
 }
 
 /// Counters since the start.
@@ -61,6 +62,7 @@ impl Operation {
             Operation::GetFolder => "GetFolder",
             Operation::FindItem => "FindItem",
             Operation::SyncFolderItems => "SyncFolderItems",
+            Operation::ConvertId => "ConvertId",
         }
     }
 
@@ -74,6 +76,7 @@ impl Operation {
             Operation::GetFolder,
             Operation::FindItem,
             Operation::SyncFolderItems,
+            Operation::ConvertId,
         ]
         .into_iter()
         .find(|operation| operation.as_str() == local)
@@ -83,9 +86,11 @@ impl Operation {
     pub(super) const fn needs_affinity(self) -> bool {
         match self {
             Operation::Subscribe | Operation::Unsubscribe | Operation::GetStreamingEvents => true,
-            Operation::GetItem | Operation::GetFolder | Operation::FindItem | Operation::SyncFolderItems => {
-                false
-            }
+            Operation::GetItem
+            | Operation::GetFolder
+            | Operation::FindItem
+            | Operation::SyncFolderItems
+            | Operation::ConvertId => false,
         }
     }
 }

@@ -252,7 +252,7 @@ impl Exchange {
             notifications.push_str(&subscription.id);
             notifications.push_str("</t:SubscriptionId>");
             for event in subscription.queue.drain(..count) {
-                event.push(&mut notifications, mailbox);
+                event.push(&mut notifications, mailbox, self.faults.legacy_ids);
                 self.stats.events += 1;
                 if let EventKind::NewMail { tag, .. } = event.kind
                     && self.config.record_on_wire
