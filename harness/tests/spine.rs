@@ -1,33 +1,382 @@
 //! A mail in Exchange rings a phone: the engine's core between the strict peers, in virtual time.
 
-use carillon_core::time::Span;
-use carillon_harness::apns::AlertKind;
+use carillon_core::notice::carries_details;
+use carillon_core::shard::{Command, MailCredential, MailServerId, Report, Timing};
+use carillon_core::time::{Span, UnixMillis};
+use carillon_harness::apns::{AlertKind, Knobs, Latency, Share};
+use carillon_harness::audit::AuditReport;
+use carillon_harness::exchange::{BusyScope, BusyShape, ExchangeConfig, Importance, Operation, Silence};
 use carillon_harness::world::town::{Town, TownConfig};
 
 fn live(config: TownConfig) -> Town {
     let mut town = Town::new(config);
-    assert!(
-        town.run_until_live(Span::from_secs(60)),
-        "not live: {:?} {:?}",
-        town.world.stats(0),
-        town.world.reports
-    );
+    assert!(town.run_until_live(Span::from_secs(60)), "not live: {:?}", town.world.stats(0));
     town
+}
+
+fn clean(town: Town) -> AuditReport {
+    let violations = town.world.exchanges[0].violations().to_vec();
+    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
+    let report = town.finish();
+    assert!(report.is_clean(), "{report:#?}");
+    report
+}
+
+fn secs(s: u64) -> Span {
+    Span::from_secs(s)
 }
 
 #[test]
 fn a_mail_rings_a_phone_with_its_sender_and_subject() {
     let mut town = live(TownConfig::default());
     town.deliver(1, "Lunch?");
-    town.run_for(Span::from_secs(10));
+    town.run_for(secs(10));
     let told = town.told(1, 0);
-    assert_eq!(told.len(), 1, "{told:?}");
     let expected = AlertKind::Details {
         title: "Jane Doe".into(),
         subtitle: "Lunch?".into(),
         body: "body of Lunch?".into(),
     };
-    assert_eq!((&told[0].payload.alert, told[0].payload.badge), (&expected, Some(1)));
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:?}");
+    let last = told.last().expect("a push");
+    assert_eq!((&last.payload.alert, last.payload.badge), (&expected, Some(1)));
+    clean(town);
+}
+
+#[test]
+fn a_burst_becomes_one_notice_with_its_number() {
+    let mut town = live(TownConfig::default());
+    for n in 0..7 {
+        town.deliver(0, &format!("mail {n}"));
+        town.run_for(Span::from_millis(100));
+    }
+    town.run_for(secs(20));
+    let alerts: Vec<_> = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).collect();
+    assert_eq!(alerts.len(), 1);
+    assert_eq!((alerts[0].payload.n, alerts[0].payload.badge), (7, Some(7)));
+    assert!(matches!(alerts[0].payload.alert, AlertKind::Several));
+    clean(town);
+}
+
+#[test]
+fn the_first_mail_sets_the_deadline_however_many_follow() {
+    let timing = Timing { settle_ms: 2_000, ..Timing::default() };
+    let mut town = live(TownConfig { timing, ..TownConfig::default() });
+    let first = town.world.now().time;
+    for n in 0..50 {
+        town.deliver(0, &format!("mail {n}"));
+        town.run_for(Span::from_millis(100));
+    }
+    let told =
+        town.told(0, 0).into_iter().find(|push| push.payload.is_alert()).expect("told while mail goes on");
+    assert!(told.at.time.since(first) < Span::from_millis(2_200), "{:?}", told.at.time.since(first));
+    town.run_for(secs(30));
+    clean(town);
+}
+
+#[test]
+fn a_second_mail_waits_for_the_interval_and_vip_mail_does_not() {
+    let timing = Timing { settle_ms: 500, vip_settle_ms: 100, min_interval_ms: 10_000, ..Timing::default() };
+    let mut town = live(TownConfig { timing, ..TownConfig::default() });
+    town.deliver(0, "first");
+    town.run_for(secs(1));
+    let first = town.told(0, 0).last().expect("the first").at.time;
+    town.deliver(0, "second");
+    town.run_for(secs(12));
+    let second = town.told(0, 0).last().expect("the second").at.time;
+    assert!(second.since(first) >= Span::from_millis(9_990) && second.since(first) < secs(11));
+    let rules = carillon_core::shard::VipRules { high_importance: true, senders: Box::default() };
+    town.set_vip(0, rules);
+    town.run_for(secs(1));
+    let mut mail = town.mail();
+    mail.subject = "Fire".into();
+    mail.importance = Importance::High;
+    let from = town.world.now().time;
+    town.deliver_mail(0, mail);
+    town.run_for(secs(2));
+    let vip = town.told(0, 0).last().expect("the third").at.time;
+    assert!(vip.since(from) < Span::from_millis(200), "{:?}", vip.since(from));
+    town.run_for(secs(20));
+    clean(town);
+}
+
+#[test]
+fn an_idle_app_gets_no_details_until_it_is_used() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.run_for(secs(43_200 - 60));
+    town.deliver(0, "still within");
+    town.run_for(secs(20));
+    assert!(town.told(0, 0).last().expect("told").payload.has_details());
+    town.run_for(secs(60));
+    town.deliver(0, "secret plans");
+    town.run_for(secs(20));
+    let last = town.told(0, 0).last().expect("told").payload.clone();
+    assert!(last.is_alert() && !last.has_details(), "{last:?}");
+    assert_eq!(last.badge, Some(2));
+    assert_eq!((town.world.stats(0).downgraded, town.world.stats(0).second_look), (1, 0));
+    town.use_app(0, 0);
+    town.deliver(0, "for your eyes");
+    town.run_for(secs(20));
+    assert!(town.told(0, 0).last().expect("told").payload.has_details());
+    clean(town);
+}
+
+#[test]
+fn a_notice_that_waited_past_the_cutoff_loses_its_details_on_the_way_out() {
+    // Worded with details just before the cut-off, sent again after it: the finished bytes are looked at once more.
+    let timing = Timing { detail_cutoff_s: 60, ..Timing::default() };
+    let knobs = Knobs { latency: Latency::Fixed(Span::from_millis(40)), ..Knobs::default() };
+    let mut town = live(TownConfig { users: 1, timing, knobs, wait_max: secs(120), ..TownConfig::default() });
+    town.use_app(0, 0);
+    town.run_for(secs(55));
+    town.turn_apns(|knobs| knobs.requests_lost = Share(1_000_000));
+    town.deliver(0, "secret plans");
+    town.run_for(secs(6));
+    assert_eq!(town.world.stats(0).pushes_in_flight, 1, "worded and sent, never answered");
+    town.turn_apns(|knobs| knobs.requests_lost = Share(0));
+    town.run_for(secs(60));
+    let last = town.told(0, 0).last().expect("told at last").payload.clone();
+    assert!(last.is_alert() && !last.has_details(), "{last:?}");
+    assert_eq!(town.world.stats(0).second_look, 1);
+    clean(town);
+}
+
+#[test]
+fn the_badge_follows_reading_and_deleting_elsewhere() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    for n in 0..3 {
+        town.deliver(0, &format!("mail {n}"));
+    }
+    town.run_for(secs(30));
+    town.read(0, 0);
+    town.run_for(secs(30));
+    town.delete(0, 1);
+    town.run_for(secs(30));
+    let badges: Vec<_> = town.told(0, 0).iter().filter_map(|push| push.payload.badge).collect();
+    assert_eq!(badges.last(), Some(&1), "{badges:?}");
+    clean(town);
+}
+
+#[test]
+fn a_mail_read_before_its_push_is_not_told() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    let before = town.told(0, 0).len();
+    town.deliver(0, "read at once");
+    town.run_for(Span::from_millis(500));
+    town.read(0, 0);
+    town.run_for(secs(30));
+    let alerts = town.told(0, 0)[before..].iter().filter(|push| push.payload.is_alert()).count();
+    assert_eq!(alerts, 0);
+    assert_eq!(town.world.ledger().superseded, 1);
+    clean(town);
+}
+
+#[test]
+fn a_stopped_user_hears_nothing_until_he_registers_again() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.deliver(0, "under way");
+    town.stop(0);
+    town.run_for(secs(30));
+    town.deliver(0, "while stopped");
+    town.run_for(secs(30));
+    assert!(town.told(0, 0).iter().all(|push| !push.payload.is_alert()));
+    town.register_again(0, 0);
+    town.run_for(secs(5));
+    town.deliver(0, "back again");
+    town.run_for(secs(30));
+    let alerts = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).count();
+    assert_eq!(alerts, 1);
+    clean(town);
+}
+
+#[test]
+fn a_token_gone_after_its_registration_is_dropped() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.run_for(secs(5));
+    town.uninstall(0, 0);
+    town.run_for(secs(5));
+    town.deliver(0, "to nobody");
+    town.run_for(secs(30));
+    assert!(town.world.reports.iter().any(|(_, report)| matches!(report, Report::DeviceGone { .. })));
+    assert_eq!(town.world.stats(0).devices, 0);
+    clean(town);
+}
+
+#[test]
+fn a_token_gone_before_its_registration_is_kept() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.run_for(secs(60));
+    // The provider still believes an older removal; the app has registered since.
+    let since = UnixMillis(town.world.now().unix.0 - 120_000);
+    let device = town.people[0].phones[0].device;
+    town.world.apns[0].set_gone(device, since);
+    town.deliver(0, "for a phone that came back");
+    town.run_for(Span::from_millis(2_500));
+    assert_eq!((town.world.stats(0).tokens_kept, town.world.stats(0).devices), (1, 1));
+    assert!(!town.world.reports.iter().any(|(_, report)| matches!(report, Report::DeviceGone { .. })));
+    town.register_again(0, 0);
+    town.run_for(secs(60));
+    let alerts = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).count();
+    assert_eq!(alerts, 1, "told once the provider knows the token again");
+    clean(town);
+}
+
+#[test]
+fn a_user_stands_in_the_ring_once_however_many_things_happen() {
+    let timing = Timing { settle_ms: 0, min_interval_ms: 0, ..Timing::default() };
+    let mut town = live(TownConfig { users: 1, phones: 3, timing, ..TownConfig::default() });
+    for n in 0..20 {
+        town.deliver(0, &format!("mail {n}"));
+        town.world.check(0).expect("at any moment");
+        town.run_for(Span(300));
+        town.world.check(0).expect("at any moment");
+    }
+    town.run_for(secs(60));
+    clean(town);
+}
+
+#[test]
+fn a_push_whose_answer_is_lost_goes_out_again_under_its_own_id() {
+    let mut town = live(TownConfig { users: 1, wait_max: secs(120), ..TownConfig::default() });
+    town.run_for(secs(5));
+    town.turn_apns(|knobs| knobs.answers_lost = Share(1_000_000));
+    town.deliver(0, "heard, but not confirmed");
+    town.run_for(secs(10));
+    town.turn_apns(|knobs| knobs.answers_lost = Share(0));
+    town.run_for(secs(60));
+    let alerts: Vec<_> = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).collect();
+    assert!(alerts.len() >= 2, "sent again");
+    assert!(alerts.iter().all(|push| push.apns_id == alerts[0].apns_id));
+    assert!(town.world.stats(0).resends_ambiguous >= 1);
+    clean(town);
+}
+
+#[test]
+fn a_crash_loses_no_mail_and_tells_none_twice() {
+    for after_us in [0, 100, 1_000, 500_000, 1_999_000, 2_000_500, 2_001_000, 2_050_000, 3_000_000] {
+        let config = TownConfig { users: 4, phones: 2, wait_max: secs(120), ..TownConfig::default() };
+        let mut town = live(config);
+        town.run_for(secs(5));
+        town.deliver(0, "one");
+        town.deliver(1, "a");
+        town.deliver(1, "b");
+        town.run_for(Span(after_us));
+        town.world.crash(0);
+        town.deliver(2, "while it starts");
+        assert!(town.run_until_live(secs(120)), "crash after {after_us} µs: {:?}", town.world.stats(0));
+        town.run_for(secs(60));
+        assert!(town.is_quiet());
+        clean(town);
+    }
+}
+
+#[test]
+fn after_a_restart_living_subscriptions_are_used_again() {
+    let mut town = live(TownConfig { users: 50, ..TownConfig::default() });
+    let before = town.world.exchanges[0].stats().count_all(Operation::Subscribe);
+    town.world.crash(0);
+    assert!(town.run_until_live(secs(60)));
+    assert_eq!(town.world.exchanges[0].stats().count_all(Operation::Subscribe), before);
+    town.deliver(7, "after the restart");
+    town.run_for(secs(30));
+    clean(town);
+}
+
+#[test]
+fn a_restarted_back_end_costs_new_subscriptions_and_no_mail() {
+    let exchange = ExchangeConfig {
+        back_ends: vec!["ex1.example.com".into(), "ex2.example.com".into()],
+        ..ExchangeConfig::default()
+    };
+    let mut town = live(TownConfig { users: 20, exchange, wait_max: secs(600), ..TownConfig::default() });
+    town.run_for(secs(5));
+    let now = town.world.now();
+    town.world.exchanges[0].restart_back_end(now, 0);
+    town.world.collect();
+    for person in 0..20 {
+        town.deliver(person, "during the restart");
+    }
+    town.run_for(secs(600));
+    assert_eq!(town.world.stats(0).users_live, 20);
+    for person in 0..20 {
+        town.deliver(person, "after the restart");
+    }
+    town.run_for(secs(60));
+    clean(town);
+}
+
+#[test]
+fn a_stream_that_goes_silent_is_noticed_and_caught_up() {
+    let mut town = live(TownConfig { users: 3, wait_max: secs(600), ..TownConfig::default() });
+    town.run_for(secs(5));
+    let key = town.world.exchanges[0].streams()[0].key;
+    town.world.exchanges[0].go_silent(key, Silence::Blackhole);
+    town.deliver(0, "into the void");
+    town.run_for(secs(300));
+    let alerts = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).count();
+    assert_eq!(alerts, 1);
+    clean(town);
+}
+
+#[test]
+fn a_wrong_password_is_tried_once_and_a_right_one_heals_it() {
+    let wrong = |server: &mut carillon_core::shard::MailServer| {
+        server.credential = MailCredential::Basic { user: "EX\\carillon".into(), password: "wrong".into() };
+    };
+    let mut town = Town::new(TownConfig {
+        users: 300,
+        mail_server: wrong,
+        wait_max: secs(600),
+        ..TownConfig::default()
+    });
+    town.run_for(secs(600));
+    let refused = town.world.exchanges[0].stats().statuses.get(&401).copied().unwrap_or(0);
+    assert_eq!(refused, 1, "one attempt, then a long rest");
+    let told = town.world.reports.iter();
+    assert_eq!(told.filter(|(_, report)| matches!(report, Report::MailCredentialRefused { .. })).count(), 1);
+    let credential = MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() };
+    town.world.command(0, Command::SetMailCredential { server: MailServerId(0), credential });
+    assert!(town.run_until_live(secs(120)), "{:?}", town.world.stats(0));
+    town.deliver(250, "at last");
+    town.run_for(secs(30));
+    clean(town);
+}
+
+#[test]
+fn a_busy_server_is_left_alone_for_as_long_as_it_asks() {
+    for shape in [BusyShape::Fault, BusyShape::Message, BusyShape::Inner] {
+        let mut town = Town::new(TownConfig { users: 30, wait_max: secs(600), ..TownConfig::default() });
+        let now = town.world.now();
+        town.world.exchanges[0].set_busy(now, BusyScope::All, secs(30), shape, false);
+        town.run_for(secs(300));
+        assert_eq!(town.world.stats(0).users_live, 30, "{shape:?}");
+        clean(town);
+    }
+}
+
+#[test]
+fn ten_thousand_users_share_at_most_sixty_streams() {
+    let mut town = live(TownConfig { users: 10_000, vigilant: false, ..TownConfig::default() });
+    town.run_for(secs(60));
+    assert_eq!(town.world.stats(0).streams, 50);
+    assert_eq!(town.world.exchanges[0].streams().len(), 50);
+}
+
+#[test]
+fn equal_seeds_give_equal_traces() {
+    let day = || {
+        let mut town = live(TownConfig { users: 10, ..TownConfig::default() });
+        town.world.net.fragment_bytes_max = Some(50);
+        for n in 0..30 {
+            town.deliver(n % 10, &format!("mail {n}"));
+            town.run_for(Span::from_millis(700));
+        }
+        town.run_for(secs(60));
+        town.world.trace()
+    };
+    assert_eq!(day(), day());
+}
+
+#[test]
+fn what_the_second_look_looks_for_is_what_the_composer_writes() {
+    assert!(carries_details(br#"{"aps":{"alert":{"title":"Jane","body":"x"}}}"#));
 }

@@ -44,6 +44,7 @@ pub struct World {
     sites: Vec<Site>,
     routes: Vec<PeerAt>,
     certificate: Option<Vec<u8>>,
+    vigilant: bool,
     links: Vec<Link>,
     queue: BinaryHeap<Event>,
     order: u64,
@@ -66,6 +67,8 @@ pub struct WorldConfig {
     pub routes: Vec<PeerAt>,
     /// The client certificate that shards show to every peer.
     pub certificate: Option<Vec<u8>>,
+    /// Every shard is looked through after each of its turns.
+    pub vigilant: bool,
 }
 
 impl World {
@@ -88,6 +91,7 @@ impl World {
             sites,
             routes: config.routes,
             certificate: config.certificate,
+            vigilant: config.vigilant,
             links: Vec::new(),
             queue: BinaryHeap::new(),
             order: 0,
@@ -124,6 +128,14 @@ impl World {
     /// One shard's numbers.
     pub fn stats(&self, shard: usize) -> &carillon_core::shard::ShardStats {
         self.sites[shard].core.stats()
+    }
+
+    /// Looks for anything in a shard that must never be.
+    ///
+    /// # Errors
+    /// The first such thing.
+    pub fn check(&self, shard: usize) -> Result<(), String> {
+        self.sites[shard].core.check()
     }
 
     /// Gives a shard a command, now.

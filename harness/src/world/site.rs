@@ -51,6 +51,11 @@ impl World {
         let site = &mut self.sites[shard];
         site.more = site.core.work(self.now, Budget::TURN, &mut site.fx) == More::Yes;
         self.apply(shard);
+        if self.vigilant
+            && let Err(why) = self.sites[shard].core.check()
+        {
+            panic!("at {:?}: {why}", self.now.time);
+        }
     }
 
     fn apply(&mut self, shard: usize) {

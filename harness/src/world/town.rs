@@ -43,6 +43,8 @@ pub struct TownConfig {
     pub mail_server: fn(&mut MailServer),
     /// The longest that a mail may lawfully wait in this town.
     pub wait_max: Span,
+    /// Every shard is looked through after each of its turns. Slow with thousands of users.
+    pub vigilant: bool,
 }
 
 impl Default for TownConfig {
@@ -57,6 +59,7 @@ impl Default for TownConfig {
             timing: Timing::default(),
             mail_server: |_| {},
             wait_max: Span::from_secs(60),
+            vigilant: true,
         }
     }
 }
@@ -150,6 +153,7 @@ impl Town {
                 shard,
                 routes: vec![PeerAt::Exchange(0), PeerAt::Apns(0)],
                 certificate: Some(certificate),
+                vigilant: config.vigilant,
             },
             vec![exchange],
             vec![apns],
@@ -167,6 +171,15 @@ impl Town {
             town.settle_person(number, config.phones, config.shards, number % back_ends);
         }
         town
+    }
+
+    /// One of the people says which mails go first.
+    pub fn set_vip(&mut self, person: usize, vip: VipRules) {
+        let row = &self.people[person];
+        let address = self.world.exchanges[0].address(row.mailbox).to_owned();
+        let assign = assign(row.key, &address, vip, Vec::new());
+        let shard = row.shard;
+        self.world.command(shard, Command::AssignUser(Box::new(assign)));
     }
 
     fn settle_person(&mut self, number: usize, phones: usize, shards: usize, back_end: usize) {
@@ -194,19 +207,17 @@ impl Town {
             let spec = device_spec(key, &token, now.unix);
             person.phones.push(PhoneOf { key, device, phone: in_audit, spec });
         }
-        let assign = AssignUser {
-            user: person.key,
-            address: SmtpAddress::parse(&address).expect("made above"),
-            server: Some(MailServerId(0)),
-            grouping: "".into(),
-            watch: None,
-            notices: NoticeRecord::default(),
-            vip: VipRules::default(),
-            stopped: false,
-            devices: person.phones.iter().map(|phone| phone.spec.clone()).collect(),
-        };
+        let devices = person.phones.iter().map(|phone| phone.spec.clone()).collect();
+        let assign = assign(person.key, &address, VipRules::default(), devices);
         self.world.command(person.shard, Command::AssignUser(Box::new(assign)));
         self.people.push(person);
+    }
+
+    /// Turns something at the push service.
+    pub fn turn_apns(&mut self, change: impl FnOnce(&mut Knobs)) {
+        let now = self.world.now();
+        self.world.apns[0].turn(now, change);
+        self.world.collect();
     }
 
     /// Lets time pass.
@@ -348,6 +359,20 @@ impl Town {
             self.audit.delivered(phone, &delivery, |_| {});
             self.deliveries.push(delivery);
         }
+    }
+}
+
+fn assign(user: UserKey, address: &str, vip: VipRules, devices: Vec<DeviceSpec>) -> AssignUser {
+    AssignUser {
+        user,
+        address: SmtpAddress::parse(address).expect("addresses of a town are well-formed"),
+        server: Some(MailServerId(0)),
+        grouping: "".into(),
+        watch: None,
+        notices: NoticeRecord::default(),
+        vip,
+        stopped: false,
+        devices,
     }
 }
 

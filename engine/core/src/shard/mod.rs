@@ -1,6 +1,7 @@
 //! One core's share of users, cohorts, lanes and timers, as a value that can be stepped.
 
 mod calls;
+mod check;
 mod cohort;
 mod command;
 mod config;

@@ -90,6 +90,10 @@ impl ShardCore {
             parked: false,
         });
         self.by_key.insert(assign.user, user_id);
+        if assign.notices.sync_point == UnixMillis(0) {
+            // From here on every mail is to be told, whatever happens to us before the first.
+            self.report_noticed(user_id, fx);
+        }
         self.stats.users += 1;
         self.stats.users_stopped += u64::from(assign.stopped);
         for device in assign.devices {

@@ -1,0 +1,115 @@
+//! What must hold in every shard at every moment: for the deterministic world, and for whoever looks for a mistake.
+
+use std::collections::BTreeMap;
+
+use super::conn::Kind;
+use super::core::ShardCore;
+use crate::user::UserId;
+
+impl ShardCore {
+    /// Looks at everything. Walks all rows: not for production.
+    ///
+    /// # Errors
+    /// Names the first thing that is not as it must be.
+    pub fn check(&self) -> Result<(), String> {
+        self.check_ring()?;
+        self.check_sums()?;
+        self.check_flights()?;
+        self.check_connections()
+    }
+
+    /// A user stands in the ready ring at most once, and knows it.
+    fn check_ring(&self) -> Result<(), String> {
+        let mut places: BTreeMap<UserId, u32> = BTreeMap::new();
+        for user in &self.ready {
+            *places.entry(*user).or_default() += 1;
+        }
+        for (id, user) in self.users.iter() {
+            let standing = places.get(&id).copied().unwrap_or(0);
+            if standing != u32::from(user.queued) {
+                return Err(format!(
+                    "{:?} stands {standing} times in the ring, queued is {}",
+                    user.key, user.queued
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The ledger balances, and its gauges are the sums of the rows.
+    fn check_sums(&self) -> Result<(), String> {
+        let ledger = &self.stats.ledger;
+        if !ledger.balances() {
+            return Err(format!("the ledger does not balance: {ledger:?}"));
+        }
+        let owed: u64 = self.devices.iter().map(|(_, device)| u64::from(device.owed)).sum();
+        let flying: u64 = self.flights.iter().map(|(_, flight)| u64::from(flight.mails)).sum();
+        if (owed, flying) != (ledger.waiting, ledger.in_flight) {
+            return Err(format!(
+                "rows hold {owed} tellings and {flying} in flight, the ledger says {ledger:?}"
+            ));
+        }
+        let live = self.users.iter().filter(|(_, user)| user.live).count() as u64;
+        let counts = [
+            ("users", self.users.len() as u64, self.stats.users),
+            ("devices", self.devices.len() as u64, self.stats.devices),
+            ("cohorts", self.cohorts.len() as u64, self.stats.cohorts),
+            ("flights", self.flights.len() as u64, self.stats.pushes_in_flight),
+            ("live users", live, self.stats.users_live),
+        ];
+        for (what, counted, gauge) in counts {
+            if counted != gauge {
+                return Err(format!("{counted} {what}, the gauge says {gauge}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Each flight and its device know each other, and a user knows how many of his are out.
+    fn check_flights(&self) -> Result<(), String> {
+        let mut out: BTreeMap<UserId, u32> = BTreeMap::new();
+        for (id, flight) in self.flights.iter() {
+            *out.entry(flight.user).or_default() += 1;
+            if let Some(device) = self.devices.get(flight.device)
+                && device.flight != Some(id)
+            {
+                return Err(format!("flight {id:?} is not the one that its device knows"));
+            }
+        }
+        for (id, user) in self.users.iter() {
+            let flying = out.get(&id).copied().unwrap_or(0);
+            if flying != u32::from(user.flights) {
+                return Err(format!("{:?} has {flying} pushes out and counts {}", user.key, user.flights));
+            }
+            let waits = user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| {
+                let blocked =
+                    device.unsettled.is_some_and(|unsettled| unsettled.frozen && !unsettled.resolved);
+                device.owed > 0 && !device.suspect && device.flight.is_none() && !blocked
+            });
+            let awake = user.queued
+                || user.parked
+                || user.flights > 0
+                || user.stopped
+                || self.draining
+                || self.wheel.deadline(&user.timer).is_some();
+            if waits && !awake {
+                return Err(format!("{:?} is owed something and nothing will wake him", user.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// Calls in flight are those that connections carry.
+    fn check_connections(&self) -> Result<(), String> {
+        let carried = |conn: &super::conn::Conn| matches!(conn.kind, Kind::Call { job: Some(_), .. });
+        let calls = self.conns.iter().filter(|(_, conn)| carried(conn)).count() as u64;
+        let counted: u64 = self.servers.iter().map(|server| u64::from(server.in_flight)).sum();
+        if (calls, calls) != (counted, self.stats.calls_in_flight) {
+            return Err(format!(
+                "connections carry {calls} calls, servers count {counted}, the gauge says {}",
+                self.stats.calls_in_flight
+            ));
+        }
+        Ok(())
+    }
+}
