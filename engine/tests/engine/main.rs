@@ -1,5 +1,6 @@
-//! The shell on real sockets, around a core that does what the test says.
+//! The shell on real sockets, around a core that does what the test says, and around the real one.
 
 mod links;
 mod owner;
+mod push;
 mod rig;
