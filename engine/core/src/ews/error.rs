@@ -47,12 +47,16 @@ impl EwsError {
 
     /// For a person: what happened, who is at fault, what to do.
     pub fn trouble(&self) -> Trouble {
-        let text = match &self.code {
-            ResponseCode::Unknown(_) if !self.message.is_empty() => {
-                format!("{} ({}: {})", self.code.text(), self.code, self.message)
+        let detail = match &self.code {
+            _ if self.message.is_empty() => self.code.to_string(),
+            ResponseCode::Unknown(_) => format!("{}: {}", self.code, self.message),
+            // The message has the status, and which servers the request passed.
+            ResponseCode::Http(_) | ResponseCode::Auth | ResponseCode::Forbidden | ResponseCode::Redirect => {
+                self.message.to_string()
             }
-            _ => format!("{} ({})", self.code.text(), self.code),
+            _ => self.code.to_string(),
         };
+        let text = format!("{} ({detail})", self.code.text());
         Trouble { code: self.code.name().into(), text: text.into() }
     }
 }

@@ -96,6 +96,11 @@ fn words(response: &Response) -> String {
     if let Some(request) = &head.request_id {
         words.push_str(&format!(" request-id {request}"));
     }
+    let schemes = head.www_authenticate.iter().filter_map(|offer| offer.split_whitespace().next());
+    let schemes = schemes.collect::<Vec<_>>().join(" ");
+    if !schemes.is_empty() {
+        words.push_str(&format!(" offers {schemes}"));
+    }
     for (name, value) in &head.diagnostics {
         words.push_str(&format!(" {name} {value}"));
     }

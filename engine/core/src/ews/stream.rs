@@ -19,7 +19,6 @@ use crate::time::{Span, Time};
 /// To be polled until it has nothing more after each [`StreamConn::feed`], [`StreamConn::feed_eof`] and
 /// [`StreamConn::on_deadline`]. Once it [`StreamConn::is_over`], the socket is to be closed: every kind of end (the
 /// server's word, end of file, silence, nonsense) comes out of the same door, as one last event.
-#[derive(Debug)]
 pub struct StreamConn {
     out: Vec<u8>,
     out_sent: usize,
@@ -37,7 +36,6 @@ pub struct StreamConn {
     lifetime_until: Time,
 }
 
-#[derive(Debug)]
 enum State {
     /// For the head.
     Waiting,
@@ -289,6 +287,19 @@ impl StreamConn {
         self.end = None;
         self.out = Vec::new();
         self.out_sent = 0;
+    }
+}
+
+impl fmt::Debug for StreamConn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The request has credentials.
+        f.debug_struct("StreamConn")
+            .field("unsent_bytes", &(self.out.len() - self.out_sent))
+            .field("opened", &self.opened)
+            .field("over", &self.is_over())
+            .field("heard", &self.heard)
+            .field("lifetime_until", &self.lifetime_until)
+            .finish_non_exhaustive()
     }
 }
 

@@ -8,7 +8,7 @@ use crate::time::{Span, Time};
 ///
 /// The owner feeds it what the socket gives, writes what [`CallConn::drain`] gives, and closes the socket after an error,
 /// or after an answer when the connection is no longer [`CallConn::reusable`].
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CallConn {
     out: Vec<u8>,
     out_sent: usize,
@@ -17,7 +17,6 @@ pub struct CallConn {
     spent: bool,
 }
 
-#[derive(Debug)]
 struct Call {
     reader: ResponseReader,
     head: Option<Box<Head>>,
@@ -159,6 +158,18 @@ impl CallConn {
         self.out = Vec::new();
         self.out_sent = 0;
         Err(error)
+    }
+}
+
+impl std::fmt::Debug for CallConn {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The request has credentials, the answer mail texts.
+        f.debug_struct("CallConn")
+            .field("unsent_bytes", &(self.out.len() - self.out_sent))
+            .field("deadline", &self.next_deadline())
+            .field("ready", &self.ready)
+            .field("spent", &self.spent)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,12 +1,14 @@
 //! The head of an answer: what the protocol needs of it, and what a person may need.
 
+use std::fmt;
+
 use crate::http1::HttpError;
 use crate::http1::chunked::ChunkedDecoder;
 use crate::http1::date::imf_fixdate;
 use crate::limits::{HEADER_LINES_MAX, HEADER_VALUE_BYTES_MAX};
 
 /// The head of an answer, as far as EWS uses it. Texts are cut at [`HEADER_VALUE_BYTES_MAX`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Head {
     /// Status code, 200 to 999.
     pub status: u16,
@@ -25,6 +27,17 @@ pub struct Head {
     pub request_id: Option<Box<str>>,
     /// Further headers that Microsoft's support asks for, by name: which servers the request passed, and why it failed.
     pub diagnostics: Vec<(&'static str, Box<str>)>,
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Cookies are sessions, and a location may carry a token.
+        f.debug_struct("Head")
+            .field("status", &self.status)
+            .field("content_type", &self.content_type)
+            .field("request_id", &self.request_id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where the body ends (RFC 9112 §6.3).

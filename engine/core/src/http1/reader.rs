@@ -1,5 +1,7 @@
 //! Answers out of bytes, one after the other, without keeping their bodies.
 
+use std::fmt;
+
 use memchr::memchr;
 
 use crate::http1::HttpError;
@@ -8,7 +10,6 @@ use crate::http1::head::{Framing, Head, parse};
 use crate::limits::HEAD_BYTES_MAX;
 
 /// Reads one answer. Bodies pass through it piece by piece; only an unfinished head is kept.
-#[derive(Debug)]
 pub struct ResponseReader {
     state: State,
     /// The unfinished head.
@@ -140,6 +141,13 @@ impl ResponseReader {
             self.line = self.head.len();
         }
         Ok(false)
+    }
+}
+
+impl fmt::Debug for ResponseReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The unfinished head may have cookies.
+        write!(f, "ResponseReader({:?}, {} bytes of head)", self.state, self.head_bytes)
     }
 }
 

@@ -251,6 +251,17 @@ fn retry_after_is_read_as_seconds_or_date() {
 }
 
 #[test]
+fn what_a_connection_sends_and_reads_does_not_show() {
+    let mut conn = CallConn::new();
+    conn.send(T0, b"Authorization: secret".to_vec(), Span::from_secs(1));
+    conn.feed(T0, b"HTTP/1.1 200 OK\r\nSet-Cookie: a=secret\r\n").unwrap();
+    assert!(!format!("{conn:?}").contains("115, 101, 99"), "{conn:?}");
+    conn.feed(T0, b"Content-Length: 6\r\n\r\nsecret").unwrap();
+    let shown = format!("{conn:?} {:?}", conn.poll().unwrap().head);
+    assert!(!shown.contains("secret") && !shown.contains("115, 101, 99"), "{shown}");
+}
+
+#[test]
 fn bodies_and_cookies_do_not_show() {
     let response =
         answer(b"HTTP/1.1 200 OK\r\nSet-Cookie: a=secret\r\nContent-Length: 6\r\n\r\nsubjec").unwrap();

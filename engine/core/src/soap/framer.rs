@@ -15,7 +15,7 @@ use crate::limits::{ENVELOPE_BYTES_MAX, XML_DEPTH_MAX};
 ///
 /// Between envelopes it reads over blanks, byte order marks, declarations, processing instructions and comments. A
 /// document type is refused anywhere: it is how entities explode, and HTML begins with one.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Framer {
     buffer: Vec<u8>,
     /// Before this, the buffer has been handed out or is of no interest.
@@ -133,14 +133,14 @@ impl Framer {
                 },
                 State::Text => match rest[0] {
                     b'<' => self.open(at),
-                    b' ' | b'\t' | b'\r' | b'\n' => self.pass_over(at + 1)?,
+                    b' ' | b'\t' | b'\r' | b'\n' => self.pass_over(at + 1),
                     0xef => self.mark(at, 1),
                     _ => return Err(FrameError::TextOutside),
                 },
                 State::Mark(1) if rest[0] == 0xbb => self.mark(at, 2),
                 State::Mark(2) if rest[0] == 0xbf => {
                     self.state = State::Text;
-                    self.pass_over(at + 1)?;
+                    self.pass_over(at + 1);
                 }
                 State::Mark(_) => return Err(FrameError::TextOutside),
                 State::Open => {
@@ -170,9 +170,9 @@ impl Framer {
                     };
                     self.scanned = at + 1;
                 }
-                State::Comment => self.end_of(at, 4, b"-->")?,
-                State::CData => self.end_of(at, 9, b"]]>")?,
-                State::Instruction => self.end_of(at, 2, b"?>")?,
+                State::Comment => self.end_of(at, 4, b"-->"),
+                State::CData => self.end_of(at, 9, b"]]>"),
+                State::Instruction => self.end_of(at, 2, b"?>"),
                 State::StartTag => match memchr3(b'>', b'"', b'\'', rest) {
                     Some(skip) if rest[skip] == b'>' => {
                         self.scanned = at + skip + 1;
@@ -225,29 +225,27 @@ impl Framer {
     }
 
     /// What ends before `end` stands between envelopes and is of no interest.
-    fn pass_over(&mut self, end: usize) -> Result<(), FrameError> {
+    fn pass_over(&mut self, end: usize) {
         self.between_bytes += end - self.kept;
         self.kept = end;
         self.scanned = end;
-        if self.between_bytes > ENVELOPE_BYTES_MAX { Err(FrameError::TooLarge) } else { Ok(()) }
     }
 
     /// Looks for the next `>` from `from` on; the markup ends there if it is the last byte of `mark`, whose first byte
     /// stands at least `head` bytes after the markup's `<`.
-    fn end_of(&mut self, from: usize, head: usize, mark: &[u8]) -> Result<(), FrameError> {
+    fn end_of(&mut self, from: usize, head: usize, mark: &[u8]) {
         let Some(skip) = memchr(b'>', &self.buffer[from..]) else {
             self.scanned = self.buffer.len();
-            return Ok(());
+            return;
         };
         let end = from + skip + 1;
         self.scanned = end;
         if end - self.markup >= head + mark.len() && self.buffer[..end].ends_with(mark) {
             self.state = State::Text;
             if self.depth == 0 {
-                self.pass_over(end)?;
+                self.pass_over(end);
             }
         }
-        Ok(())
     }
 
     /// A start tag ends at the `>` at `close`. True if it is a whole envelope by itself.
@@ -290,6 +288,14 @@ impl Framer {
         if self.buffer.is_empty() && self.buffer.capacity() > IDLE_BUFFER_BYTES_MAX {
             self.buffer = Vec::new();
         }
+    }
+}
+
+impl fmt::Debug for Framer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is in the buffer is somebody's mail.
+        let held = self.buffer.len() - self.kept;
+        write!(f, "Framer({held} bytes, depth {}, {:?}, {:?})", self.depth, self.state, self.failed)
     }
 }
 

@@ -141,6 +141,12 @@ fn size_has_its_bound_wherever_the_bytes_are() {
 }
 
 #[test]
+fn what_stands_between_envelopes_counts_for_the_next_one_only() {
+    let blanks = " ".repeat(ENVELOPE_BYTES_MAX / 2);
+    assert_eq!(frames_of([format!("{blanks}<Envelope/>").repeat(3)]).unwrap().len(), 3);
+}
+
+#[test]
 fn an_error_stays() {
     let mut framer = Framer::new();
     framer.feed(b"<Envelope/>x");

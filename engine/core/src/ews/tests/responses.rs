@@ -185,6 +185,20 @@ fn a_status_without_soap_has_its_action() {
 }
 
 #[test]
+fn a_refused_credential_tells_what_the_server_would_take() {
+    let mut response = reply(401, "", "");
+    response.head.www_authenticate =
+        vec!["Negotiate".into(), "Bearer client_id=\"0000\", realm=\"x\"".into()];
+    response.head.request_id = Some("0b2f1f0e-5d8c-4b1e-9d59-1d6f1e7c9a11".into());
+    response.head.diagnostics = vec![("X-FEServer", "CAS1".into())];
+    let text = http(&response).unwrap_err().trouble().text;
+    assert!(
+        text.ends_with("(HTTP 401 request-id 0b2f1f0e-5d8c-4b1e-9d59-1d6f1e7c9a11 offers Negotiate Bearer X-FEServer CAS1)"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_redirect_is_never_followed() {
     let mut response = reply(302, "", "");
     response.head.location = Some("https://mail.example.com/owa/auth/logon.aspx?secret=1".into());
@@ -243,6 +257,20 @@ fn what_cannot_be_read_is_malformed_and_no_panic() {
     assert_eq!(subscribe(entity.as_bytes()).unwrap_err().code, ResponseCode::Malformed);
     let codeless = answer("Subscribe", "<m:X ResponseClass=\"Error\"/>");
     assert_eq!(subscribe(codeless.as_bytes()).unwrap_err().code, ResponseCode::Malformed);
+}
+
+#[test]
+fn deep_nesting_is_refused_for_its_depth() {
+    for nest in [50, 100, 100_000] {
+        let body = answer("Subscribe", &format!("<m:X>{}{}</m:X>", "<a>".repeat(nest), "</a>".repeat(nest)));
+        let error = subscribe(body.as_bytes()).unwrap_err();
+        assert_eq!(
+            error.message.contains("nested beyond every bound"),
+            nest > 50,
+            "{nest}: {}",
+            error.message
+        );
+    }
 }
 
 #[test]

@@ -74,6 +74,12 @@ fn the_request_is_written_and_the_first_envelope_opens_the_stream() {
 }
 
 #[test]
+fn credentials_do_not_show() {
+    let stream = StreamConn::open(T0, b"Authorization: secret".to_vec(), IDLE, LIFETIME);
+    assert!(!format!("{stream:?}").contains("115, 101, 99"), "{stream:?}");
+}
+
+#[test]
 fn an_event_is_told_with_its_last_byte_and_not_when_the_stream_ends() {
     let mut stream = open();
     let mail = success(ONE_MAIL);
