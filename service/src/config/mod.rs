@@ -1,7 +1,10 @@
 //! What `carillon.toml` says.
 
+mod load;
+mod read;
 mod secret;
 
+pub use read::ConfigError;
 pub use secret::Secret;
 
 use std::net::SocketAddr;
@@ -9,6 +12,9 @@ use std::path::PathBuf;
 
 use carillon_core::names::{FolderId, Topic};
 use carillon_core::shard::{MailCredential, Timing};
+
+/// A commented configuration with every key: what `carillon config example` prints.
+pub const EXAMPLE: &str = include_str!("example.toml");
 
 /// The whole configuration: every path absolute, every secret read, every number within its range.
 #[derive(Clone, Debug)]

@@ -24,8 +24,9 @@ pub trait Store: Send + Sync {
     /// Does all of `batch`, in order, in one transaction; one answer each. On an error nothing of it was done.
     fn write<'a>(&'a self, batch: &'a [Write]) -> Answer<'a, Vec<Wrote>>;
 
-    /// Keeps what the engine reported, with the journal positions that it covers, in one transaction.
-    fn save<'a>(&'a self, batch: &'a Keep) -> Answer<'a, ()>;
+    /// Keeps what the engine reported, with the journal positions that it covers, in one transaction. Returns the devices
+    /// that were deleted because the provider calls them gone.
+    fn save<'a>(&'a self, batch: &'a Keep) -> Answer<'a, Vec<RemovedDevice>>;
 
     /// One user with his devices.
     fn user<'a>(&'a self, id: &'a UserId) -> Answer<'a, Option<UserRow>>;
