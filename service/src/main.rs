@@ -1,2 +1,84 @@
-//! Carillon.
-fn main() {}
+//! `carillon`: the service, and what an administrator needs beside it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use carillon::config::{Config, EXAMPLE};
+use carillon::serve;
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Pushes new mail from Exchange to phones.
+#[derive(Parser)]
+#[command(name = "carillon", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Serve until SIGTERM or Ctrl-C.
+    Serve {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
+    /// Work with the configuration.
+    #[command(subcommand)]
+    Config(ConfigVerb),
+}
+
+#[derive(Subcommand)]
+enum ConfigVerb {
+    /// Print a commented configuration with every key.
+    Example,
+}
+
+#[derive(clap::Args)]
+struct ConfigFile {
+    /// The configuration.
+    #[arg(
+        short,
+        long = "config",
+        value_name = "FILE",
+        env = "CARILLON_CONFIG",
+        default_value = "carillon.toml"
+    )]
+    file: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().verb {
+        Verb::Serve { config } => with_config(&config, |config| {
+            serve::start_log(&config);
+            match serve::run(config) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(error) => fail(&error, EXIT_FAILED),
+            }
+        }),
+        Verb::Config(ConfigVerb::Example) => {
+            print!("{EXAMPLE}");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn with_config(file: &ConfigFile, run: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match Config::load(&file.file) {
+        Ok(config) => run(config),
+        Err(error) => fail(&error, EXIT_CONFIG),
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
+    eprintln!("carillon: {error}");
+    ExitCode::from(code)
+}
+
+/// Something in the surroundings is wrong: a port, a file, the database.
+const EXIT_FAILED: u8 = 1;
+
+/// The configuration is wrong, or the command line (by clap).
+const EXIT_CONFIG: u8 = 2;

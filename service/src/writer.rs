@@ -151,13 +151,17 @@ impl Task {
     }
 
     async fn command(&self, command: Command) {
-        loop {
-            match self.engine.command(command.clone()) {
-                Ok(()) => return,
-                Err(Refused::Busy) => tokio::time::sleep(BUSY_PAUSE).await,
-                // The service is ending. What is stored is told to the engine at the next start.
-                Err(Refused::Stopped) => return,
-            }
+        self::command(&*self.engine, command).await;
+    }
+}
+
+/// Hands the engine a command, and waits for room in its queue. Without effect when the engine has ended: it then
+/// learns from the store at the next start.
+pub async fn command(engine: &dyn Engine, command: Command) {
+    while let Err(refused) = engine.command(command.clone()) {
+        match refused {
+            Refused::Busy => tokio::time::sleep(BUSY_PAUSE).await,
+            Refused::Stopped => return,
         }
     }
 }

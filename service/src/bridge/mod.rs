@@ -1,5 +1,17 @@
 //! Between store, configuration and engine: each in the words of the others.
 
+mod intake;
+mod keeper;
+mod pending;
+mod setup;
+mod start;
+
+pub use intake::Intake;
+pub use keeper::{Keeper, KeeperStats};
+pub use pending::Pending;
+pub use setup::{engine_config, journal_dir, key_file};
+pub use start::{Assigned, ReplayError, assign_all, replay};
+
 use carillon_core::shard::{AssignUser, DeviceSpec, MailServerId, PushServiceId};
 
 use crate::config::Config;

@@ -1,0 +1,135 @@
+//! Hearing the engine's reports, on a thread of its own: it never waits for the store.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use carillon_core::shard::{Report, Trouble};
+use carillon_engine::{Numbered, Reports};
+use tokio::sync::mpsc;
+
+use super::keeper::Keeper;
+use crate::clock;
+use crate::config::Config;
+use crate::directory::{Directory, Health, Watch};
+use crate::keys::Refused;
+
+/// How long one wait for reports takes at most, and so how late the end of the engine is noticed.
+const RECEIVE_TIME: Duration = Duration::from_millis(200);
+
+/// The least time between two log lines about how many users are watched.
+const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+
+/// What the one who hears reports needs.
+pub struct Intake {
+    /// For names in the log.
+    pub config: Arc<Config>,
+    /// Who is told what is known right now.
+    pub directory: Arc<Directory>,
+    /// Who is told what is to be stored.
+    pub keeper: Arc<Keeper>,
+    /// Who is told of tokens that a provider refused.
+    pub refusals: mpsc::Sender<Refused>,
+    /// Which life of the engine this is.
+    pub epoch: u64,
+    /// Counts [`Report::Drained`].
+    pub drained: Arc<AtomicU64>,
+}
+
+impl Intake {
+    /// Hears reports until the engine has ended and all are heard.
+    pub fn run(self, mut reports: Reports) {
+        let mut summary = (Instant::now(), self.directory.counts());
+        while !reports.is_finished() {
+            let batch = reports.recv(RECEIVE_TIME);
+            if !batch.is_empty() {
+                self.hear(&batch);
+            }
+            if summary.0.elapsed() >= SUMMARY_EVERY {
+                let counts = self.directory.counts();
+                if (counts.users, counts.live, counts.unwatched)
+                    != (summary.1.users, summary.1.live, summary.1.unwatched)
+                {
+                    let (users, live, unwatched) = (counts.users, counts.live, counts.unwatched);
+                    tracing::info!(users, live, unwatched, "mailboxes");
+                }
+                summary = (Instant::now(), counts);
+            }
+        }
+    }
+
+    fn hear(&self, batch: &[Numbered]) {
+        let now = clock::now();
+        // What is to be stored goes first: the rest of a report may take a while.
+        self.keeper.add(|pending| {
+            for Numbered { shard, seq, report } in batch.iter().filter(|numbered| numbered.seq > 0) {
+                pending.absorb(report, Some(now));
+                pending.reached(self.epoch, *shard, *seq);
+            }
+        });
+        for numbered in batch {
+            self.note(&numbered.report);
+        }
+    }
+
+    fn note(&self, report: &Report) {
+        match report {
+            Report::Watched { .. }
+            | Report::Noticed { .. }
+            | Report::Device { .. }
+            | Report::DeviceGone { .. } => {}
+            Report::Live { user } => {
+                self.directory.set_watch(*user, Watch::Live);
+            }
+            Report::Unwatched { user, trouble } => {
+                let watch = Watch::Unwatched(Arc::new(trouble.clone()));
+                if self.directory.set_watch(*user, watch).is_some() {
+                    tracing::debug!(user = user.0, code = %trouble.code, "mailbox not watched: {}", trouble.text);
+                }
+            }
+            Report::TeamTokenStale { team, issued } => {
+                // When this is full, the keeper of tokens has enough news of the same kind.
+                let _ = self.refusals.try_send((*team, *issued));
+            }
+            Report::MailCredentialRefused { server, trouble } => {
+                if self.directory.set_mail_server(*server, Health::Refused(Arc::new(trouble.clone()))) {
+                    let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
+                    tracing::error!(exchange, %code, "Exchange refuses the credential; nothing is sent until it changes: {text}");
+                }
+            }
+            Report::MailServerTrouble { server, trouble } => {
+                if self.directory.set_mail_server(*server, Health::Trouble(Arc::new(trouble.clone()))) {
+                    let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
+                    tracing::warn!(exchange, %code, "Exchange is in trouble: {text}");
+                }
+            }
+            Report::MailServerWell { server } => {
+                if self.directory.set_mail_server(*server, Health::Well) {
+                    tracing::info!(exchange = self.exchange(server.0), "Exchange works again");
+                }
+            }
+            Report::PushServiceTrouble { service, trouble } => {
+                if self.directory.set_push_service(*service, Health::Trouble(Arc::new(trouble.clone()))) {
+                    let (push, Trouble { code, text }) = (self.push(service.0), trouble);
+                    tracing::warn!(push, %code, "the push service is in trouble: {text}");
+                }
+            }
+            Report::PushServiceWell { service } => {
+                if self.directory.set_push_service(*service, Health::Well) {
+                    tracing::info!(push = self.push(service.0), "the push service works again");
+                }
+            }
+            Report::Drained => {
+                self.drained.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    fn exchange(&self, at: u16) -> &str {
+        self.config.exchange.get(usize::from(at)).map_or("", |exchange| &exchange.name)
+    }
+
+    fn push(&self, at: u16) -> &str {
+        self.config.push.get(usize::from(at)).map_or("", |push| &push.name)
+    }
+}

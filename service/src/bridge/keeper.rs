@@ -1,0 +1,159 @@
+//! Writing the engine's reports behind: in batches, again and again while the store fails, and never in the way of a push.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use carillon_core::shard::{Command, Trouble};
+use carillon_engine::EngineHandle;
+
+use super::pending::Pending;
+use crate::directory::Directory;
+use crate::engine::Engine;
+use crate::store::{RemovedDevice, Store, StoreError};
+use crate::writer;
+
+/// Pause between two batches. What a loss of power may take is this, and [`SYNC_EVERY`].
+const BATCH_EVERY: Duration = Duration::from_millis(250);
+
+/// The longest pause after failures.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How often what is committed is brought onto the disk.
+const SYNC_EVERY: Duration = Duration::from_millis(500);
+
+/// The keeper's own numbers.
+#[derive(Debug, Default)]
+pub struct KeeperStats {
+    /// Batches stored.
+    pub batches: AtomicU64,
+    /// Batches that could not be stored at the first try.
+    pub failures: AtomicU64,
+    /// Rows that wait, as of the last look.
+    pub waiting: AtomicU64,
+}
+
+/// Shared by the one who hears reports and the task that stores them.
+pub struct Keeper {
+    pending: Mutex<Pending>,
+    store: Arc<dyn Store>,
+    engine: EngineHandle,
+    directory: Arc<Directory>,
+    ending: AtomicBool,
+    stats: KeeperStats,
+}
+
+impl Keeper {
+    /// Nothing waits yet.
+    pub fn new(store: Arc<dyn Store>, engine: EngineHandle, directory: Arc<Directory>) -> Arc<Keeper> {
+        Arc::new(Keeper {
+            pending: Mutex::default(),
+            store,
+            engine,
+            directory,
+            ending: AtomicBool::new(false),
+            stats: KeeperStats::default(),
+        })
+    }
+
+    /// Lets `add` put reports to those that wait.
+    pub fn add(&self, add: impl FnOnce(&mut Pending)) {
+        let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
+        add(&mut pending);
+        self.stats.waiting.store(pending.rows() as u64, Ordering::Relaxed);
+    }
+
+    /// Its numbers.
+    pub fn stats(&self) -> &KeeperStats {
+        &self.stats
+    }
+
+    /// Stores what waits, again and again, until [`Keeper::end`].
+    pub async fn run(self: Arc<Keeper>) {
+        let mut pause = BATCH_EVERY;
+        while !self.ending.load(Ordering::Acquire) {
+            tokio::time::sleep(pause).await;
+            pause = match self.flush().await {
+                Ok(()) => BATCH_EVERY,
+                Err(_told) => (pause * 2).min(RETRY_MAX),
+            };
+        }
+    }
+
+    /// Brings commits onto the disk, until [`Keeper::end`].
+    pub async fn run_sync(self: Arc<Keeper>) {
+        while !self.ending.load(Ordering::Acquire) {
+            tokio::time::sleep(SYNC_EVERY).await;
+            if let Err(error) = self.store.sync().await {
+                self.trouble(&error);
+            }
+        }
+    }
+
+    /// The tasks end at their next turn.
+    pub fn end(&self) {
+        self.ending.store(true, Ordering::Release);
+    }
+
+    /// Stores what waits now. On an error it waits on.
+    ///
+    /// # Errors
+    /// The store's; told to the log and the directory already.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let mut taken = Pending::default();
+        self.add(|pending| std::mem::swap(pending, &mut taken));
+        if taken.is_empty() {
+            return Ok(());
+        }
+        for batch in taken.batches() {
+            match self.store.save(&batch).await {
+                Ok(removed) => {
+                    self.stats.batches.fetch_add(1, Ordering::Relaxed);
+                    self.well();
+                    for position in &batch.positions {
+                        self.engine.stored(position.shard, position.seq);
+                    }
+                    for removed in removed {
+                        self.removed(removed).await;
+                    }
+                }
+                Err(error) => {
+                    self.stats.failures.fetch_add(1, Ordering::Relaxed);
+                    self.add(|pending| {
+                        let newer = std::mem::replace(pending, taken);
+                        pending.extend(newer);
+                    });
+                    self.trouble(&error);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn removed(&self, RemovedDevice { user, device, last }: RemovedDevice) {
+        tracing::info!(
+            device = device.0,
+            "the provider says that a device is gone; its registration was removed"
+        );
+        self.directory.add_devices(-1);
+        if last {
+            self.directory.remove_user(user);
+            let engine: &dyn Engine = &self.engine;
+            writer::command(engine, Command::DropUser { user }).await;
+        }
+    }
+
+    fn trouble(&self, error: &StoreError) {
+        let trouble = Trouble { code: "store".into(), text: error.to_string().into() };
+        if self.directory.set_store_trouble(Some(trouble)) {
+            tracing::error!(%error, "the store fails; pushes go on, and what they change waits in memory and journal");
+        }
+    }
+
+    fn well(&self) {
+        if self.directory.set_store_trouble(None) {
+            tracing::info!("the store works again");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The configuration as the engine wants it.
+
+use std::path::PathBuf;
+
+use carillon_core::shard::{
+    Endpoint, EndpointId, MailServer, Protocol, PushAuth, PushService, ShardConfig, TeamId,
+};
+use carillon_engine::{EngineConfig, TlsSettings};
+
+use crate::clock;
+use crate::config::{ClientCertificate, Config, PushCredential};
+use crate::files::{self, FileError};
+
+/// What Exchange sees as `User-Agent`.
+const USER_AGENT: &str = concat!("Carillon/", env!("CARGO_PKG_VERSION"));
+
+/// All that the engine needs to start. The endpoints are those of each `[[exchange]]`, then those of each `[[push]]`.
+///
+/// # Errors
+/// A certificate or key file that cannot be used.
+pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<EngineConfig, FileError> {
+    let mut endpoints = Vec::new();
+    let mut endpoints_tls = Vec::new();
+    let mut endpoint = |host: &str, port, protocol, tls| {
+        let id = EndpointId(endpoints.len() as u16);
+        endpoints.push(Endpoint { host: host.into(), port, protocol });
+        endpoints_tls.push(tls);
+        id
+    };
+    let mut mail_servers = Vec::new();
+    for exchange in &config.exchange {
+        let tls = tls(exchange.ca_file.as_ref(), exchange.client.as_ref())?;
+        mail_servers.push(MailServer {
+            endpoint: endpoint(&exchange.host, exchange.port, Protocol::Http1, tls),
+            path: exchange.path.clone(),
+            credential: exchange.credential.clone(),
+            impersonate: exchange.impersonate,
+            user_agent: USER_AGENT.into(),
+            folders: exchange.folders.clone(),
+            cohort_users_max: exchange.cohort_users_max,
+            stream_minutes: exchange.stream_minutes,
+            stream_idle_s: exchange.stream_idle_s,
+            calls_max: exchange.calls_max,
+            call_timeout_s: exchange.call_timeout_s,
+            subscribes_per_s: exchange.subscribes_per_s,
+        });
+    }
+    let mut push_services = Vec::new();
+    for push in &config.push {
+        let (auth, client) = match &push.auth {
+            PushCredential::Team(team) => (PushAuth::Team(TeamId(*team)), None),
+            PushCredential::Certificate(client) => (PushAuth::Certificate, Some(client)),
+        };
+        let tls = tls(push.ca_file.as_ref(), client)?;
+        push_services.push(PushService {
+            endpoint: endpoint(&push.host, push.port, Protocol::Http2, tls),
+            auth,
+            lanes: push.lanes,
+            lane_window_max: push.lane_window_max,
+        });
+    }
+    let shard = ShardConfig {
+        shard: 0,
+        seed: clock::random_u64(),
+        endpoints,
+        mail_servers,
+        push_services,
+        timing: config.timing,
+        item_key,
+    };
+    Ok(EngineConfig {
+        shards: config.engine.shards,
+        pin: config.engine.pin,
+        journal_dir: Some(journal_dir(config)),
+        epoch,
+        ..EngineConfig::new(shard, endpoints_tls)
+    })
+}
+
+/// Where the engine's journal is: beside the database.
+pub fn journal_dir(config: &Config) -> PathBuf {
+    beside(config, ".journal")
+}
+
+/// Where the key of sealed secrets is: beside the database.
+pub fn key_file(config: &Config) -> PathBuf {
+    beside(config, ".key")
+}
+
+fn beside(config: &Config, suffix: &str) -> PathBuf {
+    let mut path = config.store.path.clone().into_os_string();
+    path.push(suffix);
+    path.into()
+}
+
+fn tls(ca_file: Option<&PathBuf>, client: Option<&ClientCertificate>) -> Result<TlsSettings, FileError> {
+    Ok(TlsSettings {
+        extra_roots: ca_file.map(|file| files::certificates(file)).transpose()?.unwrap_or_default(),
+        client: client.map(files::client).transpose()?,
+        ..TlsSettings::default()
+    })
+}
