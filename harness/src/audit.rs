@@ -14,6 +14,7 @@ mod tests;
 
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
+use crate::apns::device::Device;
 use crate::apns::{AlertKind, Delivery};
 use crate::phone::{Duty, Mail, Phone, Rules, Stop, User, Wants};
 use phones::{PhoneRow, excess, matched};
@@ -227,6 +228,18 @@ impl Audit {
         if unlisted > 0 {
             report.told_by_number += u64::from(unlisted);
             row.unlisted.push((at, unlisted));
+        }
+    }
+
+    /// Looks at what a phone shows: no mail may stand there in two places. For the end of a run.
+    pub fn check_screen(&mut self, phone: PhoneIx, device: &Device, now: Now) {
+        let user = self.phones.get(phone.0 as usize).map(|row| row.user);
+        let mut items: Vec<u64> =
+            device.shown().iter().flat_map(|shown| shown.items.iter().copied()).collect();
+        items.sort_unstable();
+        for pair in items.windows(2).filter(|pair| pair[0] == pair[1]) {
+            let note = "on the screen in two places";
+            self.report.shown_twice.note(user, phone, Some(pair[0]), now.time, note);
         }
     }
 

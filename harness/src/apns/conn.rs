@@ -33,6 +33,10 @@ pub(super) struct Conn {
     pub(super) last_due: Time,
     pub(super) exit: Exit,
     pub(super) grant_at: Time,
+    /// When our first SETTINGS have to be acknowledged (RFC 9113 §6.5.3); [`Time::NEVER`] once they are.
+    acknowledge_by: Time,
+    /// Answers with status 400.
+    pub(super) faults: u32,
     /// Streams are up to [`Knobs::streams_max`].
     authenticated: bool,
     /// Down to one stream after a refusal.
@@ -72,6 +76,10 @@ pub(super) const LINGER: Span = Span::from_millis(1_000);
 pub(super) const SWALLOW_WAIT: Span = Span::from_millis(500);
 /// Between the two `GOAWAY`s of a graceful close: more than a round trip.
 pub(super) const GRACE: Span = Span::from_millis(200);
+/// How long a client may take to acknowledge our SETTINGS.
+pub(super) const SETTINGS_WAIT: Span = Span::from_secs(10);
+/// SETTINGS_TIMEOUT (RFC 9113 §7).
+const SETTINGS_TIMEOUT: u32 = 4;
 /// The largest payload is 5,120 bytes: whatever is longer need not be kept.
 const BODY_BYTES_MAX: usize = 6 * 1024;
 
@@ -105,6 +113,8 @@ impl Conn {
             last_due: Time(0),
             exit: Exit::Stays,
             grant_at,
+            acknowledge_by: now + SETTINGS_WAIT,
+            faults: 0,
             authenticated,
             dropped: false,
             streams_max,
@@ -153,6 +163,25 @@ impl Conn {
         let owed = self.pump.owed();
         self.pump.grant(owed);
         owed > 0
+    }
+
+    /// Takes bytes from the client.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        self.pump.feed(bytes);
+        if self.pump.is_acknowledged() {
+            self.acknowledge_by = Time::NEVER;
+        }
+    }
+
+    /// Gives up a client that never acknowledged our SETTINGS. True: it was given up.
+    pub(super) fn gives_up(&mut self, now: Time) -> bool {
+        if self.acknowledge_by > now {
+            return false;
+        }
+        self.acknowledge_by = Time::NEVER;
+        self.pump.goaway(0, SETTINGS_TIMEOUT, b"");
+        self.over = true;
+        true
     }
 
     /// Begins to send the client away.
@@ -220,7 +249,7 @@ impl Conn {
             Exit::SentAway { close_at, .. } if self.waiting == 0 && !self.over => close_at,
             Exit::SentAway { .. } => Time::NEVER,
         };
-        exit.min(self.grant_at)
+        exit.min(self.grant_at).min(self.acknowledge_by)
     }
 
     fn send_away(&mut self, now: Time, how: Goaway, last_stream: u32) {

@@ -37,6 +37,8 @@ pub struct Knobs {
     pub goaway_after_streams: Option<u32>,
     /// How many further requests such a `GOAWAY` leaves unprocessed.
     pub goaway_unprocessed: u32,
+    /// A connection with more answers of status 400 than this is sent away: Apple drops those who push to bad tokens.
+    pub faults_max: Option<u32>,
     /// 500 `InternalServerError`.
     pub internal_errors: Share,
     /// 503 `ServiceUnavailable` for everything until then.
@@ -104,6 +106,7 @@ impl Default for Knobs {
             reset_code: 2,
             goaway_after_streams: None,
             goaway_unprocessed: 0,
+            faults_max: None,
             internal_errors: Share(0),
             unavailable_until: Time(0),
             device_rate: Some(Rate { per_s: 200, burst: 200 }),

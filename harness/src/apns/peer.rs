@@ -263,7 +263,7 @@ impl Peer for Apns {
     fn received(&mut self, now: Now, name: PeerConn, bytes: &[u8]) {
         let Some(conn) = self.conns.get_mut(&name) else { return };
         if !conn.silent && !conn.reset {
-            conn.pump.feed(bytes);
+            conn.feed(bytes);
             mark_ready(&mut self.ready, name, conn);
             self.take_events(now, name);
         }
@@ -308,9 +308,13 @@ impl Peer for Apns {
             }
         }
         for (name, conn) in &mut self.conns {
-            if !conn.silent
-                && (conn.go_on(now.time) | conn.give_credit_in_time(now.time, &self.service.knobs))
-            {
+            if conn.silent {
+                continue;
+            }
+            let gave_up = conn.gives_up(now.time);
+            self.service.stats.connections_broken += u64::from(gave_up);
+            let wrote = conn.go_on(now.time) | conn.give_credit_in_time(now.time, &self.service.knobs);
+            if gave_up || wrote {
                 mark_ready(&mut self.ready, *name, conn);
             }
         }
@@ -366,6 +370,11 @@ fn take_request(
     };
     let origin = Origin { conn: name, client: &conn.client };
     let verdict = service.push(now, origin, &mut conn.binding, &head, &request.body);
+    conn.faults += u32::from(verdict.result.is_err_and(|refusal| refusal.reason.status() == 400));
+    if service.knobs.faults_max.is_some_and(|faults_max| conn.faults > faults_max) {
+        // What is on its way is still answered.
+        conn.begin_exit(now.time, Goaway { reason: Reason::BadDeviceToken, ..Goaway::default() });
+    }
     if service.knobs.answers_lost.draw(&mut service.rng) {
         service.stats.unanswered += 1;
         return None;

@@ -182,8 +182,15 @@ pub fn parse_uuid(text: &str) -> Option<u128> {
 
 /// A UUID in Apple's form: lower case.
 pub fn format_uuid(id: u128) -> String {
-    let hex = format!("{id:032x}");
-    format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    let mut text = String::with_capacity(36);
+    for nibble in 0..32 {
+        if matches!(nibble, 8 | 12 | 16 | 20) {
+            text.push('-');
+        }
+        let digit = (id >> (124 - 4 * nibble)) as u32 & 0xf;
+        text.extend(char::from_digit(digit, 16));
+    }
+    text
 }
 
 fn parse_digits(text: &str) -> Option<u64> {

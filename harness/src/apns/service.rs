@@ -274,7 +274,7 @@ impl Service {
         }
     }
 
-    /// Makes `share_millionths` of the live tokens answer 410 from now on, chosen by the seed; says which.
+    /// Makes a share of the live tokens answer 410 from now on, chosen by the seed; says which.
     pub fn churn(&mut self, share: super::knobs::Share, since: UnixMillis) -> Vec<DeviceIx> {
         let mut gone = Vec::new();
         for at in 0..self.registry.len() {

@@ -52,6 +52,8 @@ pub struct AuditReport {
     pub told_after_removal: Finding,
     /// Mails told to a phone that had not registered when they came, or wants no alerts.
     pub told_unwanted: Finding,
+    /// Mails that stand on a screen in two places ([`super::Audit::check_screen`]).
+    pub shown_twice: Finding,
     /// Mails of somebody else, or of nobody.
     pub foreign: Finding,
     /// Payloads that contradict themselves.
@@ -103,7 +105,7 @@ impl Finding {
 
 impl AuditReport {
     /// Every kind of fault with its name, for tables.
-    pub fn findings(&self) -> [(&'static str, &Finding); 10] {
+    pub fn findings(&self) -> [(&'static str, &Finding); 11] {
         [
             ("lost", &self.lost),
             ("duplicates", &self.duplicates),
@@ -113,6 +115,7 @@ impl AuditReport {
             ("told_after_stop", &self.told_after_stop),
             ("told_after_removal", &self.told_after_removal),
             ("told_unwanted", &self.told_unwanted),
+            ("shown_twice", &self.shown_twice),
             ("foreign", &self.foreign),
             ("malformed", &self.malformed),
         ]

@@ -6,6 +6,7 @@ use carillon_core::rng::Rng;
 use proptest::prelude::*;
 
 use super::*;
+use crate::apns::device::Arrival;
 use crate::apns::{DeviceIx, Payload, PayloadFault, PushType};
 use crate::peer::PeerConn;
 
@@ -393,6 +394,26 @@ fn a_malformed_payload_is_found() {
     let broken = Delivery { fault: Some(PayloadFault::Shape), ..push(202, 1, 3, 1, &[1]) };
     desk.arrived(1, 200).told(&broken);
     assert_eq!(desk.faults(), [("malformed", 1)]);
+}
+
+#[test]
+fn a_mail_in_two_places_on_the_screen_is_found() {
+    let arrival = |apns_id, collapse_id: &str, items: &[u64]| Arrival {
+        apns_id,
+        collapse_id: Some(collapse_id.into()),
+        alert: true,
+        items: items.to_vec(),
+        ..Arrival::default()
+    };
+    let shown_twice = |second: &str| {
+        let (mut desk, mut device) = (Desk::new(), Device::default());
+        device.take(now(200), arrival(1, "a", &[1]));
+        device.take(now(201), arrival(2, second, &[2, 1]));
+        desk.audit.check_screen(desk.phone, &device, now(300));
+        desk.faults()
+    };
+    assert_eq!(shown_twice("a"), []);
+    assert_eq!(shown_twice("b"), [("shown_twice", 1)]);
 }
 
 #[test]

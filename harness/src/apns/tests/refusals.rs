@@ -1,5 +1,7 @@
 //! Each row of the table of refusals, and their order where a test may rely on it.
 
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -346,4 +348,32 @@ fn equal_seeds_choose_equal_tokens_to_go() {
     assert_eq!(gone(1), gone(1));
     assert_ne!(gone(1), gone(2));
     assert!((50..200).contains(&gone(1).len()));
+}
+
+proptest! {
+    /// Every request gets an answer from the table.
+    #[test]
+    fn no_request_is_too_strange(
+        method in prop::sample::select(vec!["POST", "GET"]),
+        path in prop_oneof!["/3/device/[0-9a-g]{0,8}", "\\PC{0,20}", Just(format!("/3/device/{TOKEN}"))],
+        fields in prop::collection::vec((0usize..7, "[ -~]{0,70}"), 0..5),
+        body in prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            Just(BODY.as_bytes().to_vec()),
+            "[{}\\[\\]\":,0-9a-z]{0,60}".prop_map(String::into_bytes),
+        ],
+    ) {
+        const NAMES: [&str; 7] = [
+            "authorization", "apns-id", "apns-topic", "apns-push-type", "apns-priority", "apns-expiration",
+            "apns-collapse-id",
+        ];
+        let mut bench = Bench::new();
+        let mut push = Push { method, path, body, ..bench.push() };
+        for (name, value) in fields {
+            push.set(NAMES[name], &value);
+        }
+        let refusal = bench.refusal(&push);
+        let accepted = usize::from(refusal.is_none());
+        prop_assert_eq!(std::iter::from_fn(|| bench.service.poll_delivery()).count(), accepted);
+    }
 }

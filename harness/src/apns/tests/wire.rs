@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use carillon_core::h2pump::{ClientConfig, ClientEvent, ClientPump, Failure, OpenError};
+use proptest::prelude::*;
 
 use super::*;
 use crate::peer::{Close, Hello, Peer};
@@ -130,12 +131,15 @@ impl Wire {
                 let mut bytes = Vec::new();
                 loop {
                     let output = self.apns.drain(self.now, conn, &mut bytes, 999);
-                    if let Some(close) = output.close {
-                        self.closed = Some(close);
+                    if conn == CONN && output.close.is_some() {
+                        self.closed = output.close;
                     }
                     if !output.more {
                         break;
                     }
+                }
+                if conn != CONN {
+                    continue;
                 }
                 moved |= !bytes.is_empty();
                 self.client.feed(&bytes);
@@ -592,4 +596,62 @@ fn many_pushes_to_many_phones_are_all_accounted_for() {
     let mut tags: Vec<u64> = std::iter::from_fn(|| wire.apns.poll_delivery()).map(|push| push.tag).collect();
     tags.sort_unstable();
     assert_eq!(tags, (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_client_that_never_acknowledges_settings_is_given_up() {
+    let mut apns = Apns::new(Environment::Production, Knobs::default(), 7);
+    apns.accepted(start(), CONN, Hello { alpn: Some(b"h2".to_vec()), ..Hello::default() });
+    let due = apns.next_deadline().unwrap();
+    assert_eq!(due, start().time + Span::from_secs(10));
+    apns.tick(later(start(), Span::from_secs(10)));
+    assert_eq!(apns.poll_ready(), Some(CONN));
+    let output = apns.drain(later(start(), Span::from_secs(10)), CONN, &mut Vec::new(), 1_000);
+    assert_eq!((output.close, apns.stats().connections_broken), (Some(Close::Orderly), 1));
+}
+
+#[test]
+fn a_client_that_pushes_to_bad_tokens_is_sent_away() {
+    let mut wire = Wire::warm(Knobs { faults_max: Some(3), ..Knobs::default() });
+    for tag in 0..4 {
+        wire.open_with(tag, |push| push.path = "/3/device/abcd".into()).unwrap();
+        wire.run();
+    }
+    assert_eq!(wire.debug, br#"{"reason":"BadDeviceToken"}"#);
+    assert!(wire.open(9).is_err());
+}
+
+proptest! {
+    /// Whatever comes from a client, the service goes on, and other clients do not notice.
+    #[test]
+    fn bytes_that_went_wrong_harm_nobody_else(
+        spoiled in prop::collection::vec((0usize..2_000, any::<u8>()), 1..20),
+        cut in 0usize..2_000,
+    ) {
+        let mut wire = Wire::warm(Knobs::default());
+        let (bad, mut bytes) = (PeerConn(2), Vec::new());
+        let mut client: ClientPump<u64> = ClientPump::new(ClientConfig {
+            initial_streams_max: 8,
+            streams_max: 8,
+            answer_bytes_max: 4_096,
+            output_bytes_max: 256 * 1024,
+            input_bytes_max: 256 * 1024,
+        });
+        for tag in 0..8 {
+            let uri = format!("https://api.push.apple.com/3/device/{TOKEN}");
+            let head = http::Request::post(uri).header("apns-topic", BUNDLE).body(()).unwrap();
+            client.open(head, Bytes::from_static(BODY.as_bytes()), tag).unwrap();
+        }
+        while client.drain(&mut bytes, 1_000) {}
+        for (at, byte) in spoiled {
+            let at = at % bytes.len();
+            bytes[at] = byte;
+        }
+        wire.apns.accepted(wire.now, bad, Hello { alpn: Some(b"h2".to_vec()), ..Hello::default() });
+        wire.apns.received(wire.now, bad, &bytes);
+        wire.apns.received(wire.now, bad, &bytes[..cut.min(bytes.len())]);
+        wire.open(1).unwrap();
+        wire.advance(Span::from_secs(20));
+        prop_assert_eq!(wire.statuses(), vec![200]);
+    }
 }
