@@ -5,9 +5,9 @@
 //! methods ([`Exchange::cut`], [`Exchange::restart_back_end`], …), and what a test wants to know is asked for
 //! ([`Exchange::stats`], [`Exchange::violations`], [`Exchange::streams`], …).
 //!
-//! How a request travels: [`wire`] cuts it out of the bytes, [`server`] authenticates and routes it to a back end,
-//! [`xml`] and [`request`] turn it into a typed call with every namespace and the order of elements checked,
-//! [`budget`] throttles, [`operations`] answer, [`reply`] writes. Nothing here shares code with the client that it
+//! How a request travels: `wire` cuts it out of the bytes, `server` keeps the connection, `front` authenticates and
+//! routes it to a back end, `xml` and `request` turn it into a typed call with every namespace and the order of elements
+//! checked, `budget` throttles, `operations` answer, `reply` writes. Nothing here shares code with the client that it
 //! tests.
 //!
 //! Its own numbers (heartbeats, limits, queue depth) are those of Microsoft's documentation where it has some, and

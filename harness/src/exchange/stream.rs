@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use carillon_core::time::{Now, Time};
+use carillon_core::time::{Now, Span, Time};
 
 use super::account::AccountKey;
 use super::budget::BudgetKey;
@@ -287,7 +287,8 @@ impl Exchange {
     /// A stream may need a heartbeat.
     pub(super) fn heartbeat(&mut self, now: Time, key: u64) {
         let enabled = self.faults.heartbeats;
-        let interval = self.config.heartbeat;
+        // A time of zero would never let the clock go on.
+        let interval = self.config.heartbeat.max(Span::from_millis(1));
         let Some(stream) = self.streams.get_mut(&key) else { return };
         if stream.heartbeat > now {
             let at = stream.heartbeat;
