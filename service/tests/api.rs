@@ -209,13 +209,13 @@ fn the_tokens_are_kept_apart() {
 #[test]
 fn a_body_that_nobody_read_ends_the_connection_and_the_answer_says_so() {
     let api = start();
-    let closes = |token, body| {
-        let reply = api.call("PUT", DEVICE, token, body);
+    let closes = |method, token, body| {
+        let reply = api.call(method, DEVICE, token, body);
         reply.headers.get("connection").is_some_and(|value| value == "close")
     };
-    assert!(closes(None, Some("{}")), "401 without a look at the body");
-    assert!(!closes(None, None));
-    assert!(!closes(Some(GATEWAY), Some("{}")), "400 after reading it");
+    assert!(closes("PUT", None, Some("{}")), "401 without a look at the body");
+    assert!(!closes("DELETE", None, None));
+    assert!(!closes("PUT", Some(GATEWAY), Some("{}")), "400 after reading it");
 }
 
 #[test]

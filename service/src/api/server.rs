@@ -123,6 +123,11 @@ impl Server {
     }
 }
 
+/// Looks whether certificate and key can be used, without listening.
+pub fn check_files(api: &Api) -> Result<(), ServerError> {
+    tls_config(api).map(|_| ())
+}
+
 fn tls_config(api: &Api) -> Result<rustls::ServerConfig, ServerError> {
     let file_error = |key, file: &Path, reason| ServerError::File { key, file: file.to_owned(), reason };
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&api.cert_file)

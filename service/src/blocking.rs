@@ -1,0 +1,387 @@
+//! Connections for commands that do one thing and end: each step by itself, so that its failure can be told apart.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, SocketAddr, TcpStream, ToSocketAddrs};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use carillon_core::http1::{CallConn, HttpError, Response};
+use carillon_core::time::{Span, Time};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    StreamOwned,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+
+use crate::config::ClientCertificate;
+
+/// How long a connect or a handshake may take.
+pub const CONNECT_TIME: Duration = Duration::from_secs(10);
+
+/// A TLS connection.
+pub type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+
+/// Why a step failed: what happened, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What happened.
+    pub what: String,
+    /// What to do about it.
+    pub advice: String,
+}
+
+impl Failure {
+    /// With both sentences.
+    pub fn new(what: impl Into<String>, advice: impl Into<String>) -> Failure {
+        Failure { what: what.into(), advice: advice.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.advice)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The addresses of a host.
+pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let advice = "correct the host in the URL, or this machine's DNS";
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let found: Vec<SocketAddr> = (bare, port)
+        .to_socket_addrs()
+        .map_err(|error| Failure::new(format!("the name {host} does not resolve ({error})"), advice))?
+        .collect();
+    if found.is_empty() {
+        return Err(Failure::new(format!("the name {host} has no address"), advice));
+    }
+    Ok(found)
+}
+
+/// A TCP connection to the first address that takes one.
+pub fn connect(addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+    let mut last = Failure::new("there is no address to connect to", "correct the URL");
+    for address in addresses {
+        match TcpStream::connect_timeout(address, CONNECT_TIME) {
+            Ok(stream) => {
+                // Failing to set these means only that a dead peer is noticed later.
+                let _ = stream.set_nodelay(true);
+                let _ = stream.set_read_timeout(Some(CONNECT_TIME));
+                let _ = stream.set_write_timeout(Some(CONNECT_TIME));
+                return Ok(stream);
+            }
+            Err(error) => last = connect_failure(*address, &error),
+        }
+    }
+    Err(last)
+}
+
+fn connect_failure(address: SocketAddr, error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => Failure::new(
+            format!("nobody listens at {address}"),
+            "correct the port in the URL, or start the server",
+        ),
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => Failure::new(
+            format!("{address} does not answer"),
+            "allow this machine to reach it (firewall, routing), or correct the URL",
+        ),
+        _ => Failure::new(
+            format!("{address} cannot be reached ({error})"),
+            "check the network between this machine and it",
+        ),
+    }
+}
+
+/// Whom to trust and who we are, from the configuration's files.
+pub fn client_config(
+    ca_file: Option<&Path>,
+    client: Option<&ClientCertificate>,
+    alpn: &[u8],
+) -> Result<Arc<ClientConfig>, Failure> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(file) = ca_file {
+        for certificate in certificates(file)? {
+            roots.add(certificate).map_err(|error| {
+                Failure::new(
+                    format!("{}: a certificate in it cannot be used ({error})", file.display()),
+                    "give the authority's own certificate",
+                )
+            })?;
+        }
+    }
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::new(error.to_string(), "please report this"))?
+        .with_root_certificates(roots);
+    let mut config = match client {
+        None => builder.with_no_client_auth(),
+        Some(ClientCertificate { cert_file, key_file }) => {
+            let key = private_key(key_file)?;
+            builder.with_client_auth_cert(certificates(cert_file)?, key).map_err(|error| {
+                Failure::new(
+                    format!("{} with {}: {error}", cert_file.display(), key_file.display()),
+                    "give a certificate and the key that belongs to it",
+                )
+            })?
+        }
+    };
+    config.alpn_protocols = vec![alpn.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// Trusts exactly the certificate in `cert_file`, whatever name it carries: for our own service, on our own machine.
+pub fn pinned_config(cert_file: &Path) -> Result<Arc<ClientConfig>, Failure> {
+    let certificate = certificates(cert_file)?.swap_remove(0);
+    let provider = provider();
+    let pin = Arc::new(Pinned { certificate, provider: provider.clone() });
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| Failure::new(error.to_string(), "please report this"))?
+        .dangerous()
+        .with_custom_certificate_verifier(pin)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// A TLS connection over `stream`.
+pub fn handshake(
+    mut stream: TcpStream,
+    config: Arc<ClientConfig>,
+    host: &str,
+    alpn_needed: bool,
+) -> Result<TlsStream, Failure> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let name = ServerName::try_from(bare.to_owned()).map_err(|_| {
+        Failure::new(format!("{host} is neither a host name nor an address"), "correct the URL")
+    })?;
+    let wanted = config.alpn_protocols.first().cloned().unwrap_or_default();
+    let mut connection = ClientConnection::new(config, name)
+        .map_err(|error| Failure::new(error.to_string(), "please report this"))?;
+    let started = Instant::now();
+    while connection.is_handshaking() {
+        if started.elapsed() > CONNECT_TIME {
+            return Err(Failure::new("the TLS handshake takes too long", "check what stands in between"));
+        }
+        connection.complete_io(&mut stream).map_err(|error| handshake_failure(&error))?;
+    }
+    match connection.alpn_protocol() {
+        Some(agreed) if agreed != wanted => {
+            return Err(Failure::new("the server speaks another protocol", "correct the URL"));
+        }
+        None if alpn_needed => {
+            return Err(Failure::new(
+                format!("the server does not offer {} (ALPN)", String::from_utf8_lossy(&wanted)),
+                "correct the URL, or take away the proxy that stands in between",
+            ));
+        }
+        Some(_) | None => {}
+    }
+    Ok(StreamOwned::new(connection, stream))
+}
+
+fn handshake_failure(error: &io::Error) -> Failure {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let advice = match tls {
+        Some(rustls::Error::InvalidCertificate(why)) => match why {
+            CertificateError::UnknownIssuer => {
+                "if its authority is your own, give that authority's certificate as ca_file"
+            }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                "renew the certificate on the server, or correct this machine's clock"
+            }
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "correct this machine's clock, or the server's certificate"
+            }
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                "use a name in the URL that stands in the certificate"
+            }
+            _ => "correct the server's certificate",
+        },
+        Some(rustls::Error::InvalidMessage(_)) => "this is no TLS server: correct the port in the URL",
+        Some(rustls::Error::AlertReceived(_)) => {
+            "the server refused: check its TLS versions, and our client certificate if it asks for one"
+        }
+        Some(_) => "check the server's TLS settings",
+        None => "the connection broke off: check the port, and what stands in between",
+    };
+    let what = match tls {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            format!("the server's certificate is not trusted ({error})")
+        }
+        Some(_) | None => format!("no TLS connection ({error})"),
+    };
+    Failure::new(what, advice)
+}
+
+/// The certificates in a PEM file, at least one.
+pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect)
+        .map_err(|error| Failure::new(format!("{}: {error}", file.display()), "give a readable PEM file"))?;
+    if found.is_empty() {
+        return Err(Failure::new(
+            format!("{}: there is no certificate in it", file.display()),
+            "give a PEM file",
+        ));
+    }
+    Ok(found)
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
+    PrivateKeyDer::from_pem_file(file).map_err(|error| {
+        Failure::new(
+            format!("{}: {error}", file.display()),
+            "give a readable PEM file with an unencrypted private key",
+        )
+    })
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Accepts one certificate, byte for byte, and nothing else.
+#[derive(Debug)]
+struct Pinned {
+    certificate: CertificateDer<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if end_entity.as_ref() == self.certificate.as_ref() {
+            return Ok(ServerCertVerified::assertion());
+        }
+        Err(CertificateError::ApplicationVerificationFailure.into())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// One keep-alive HTTP/1.1 connection, over which one call at a time is made.
+pub struct Calls {
+    stream: TlsStream,
+    conn: CallConn,
+    origin: Instant,
+}
+
+impl Calls {
+    /// Over a connection just made.
+    pub fn new(stream: TlsStream) -> Calls {
+        Calls { stream, conn: CallConn::new(), origin: Instant::now() }
+    }
+
+    /// Whether another call can be made on it.
+    pub fn reusable(&self) -> bool {
+        self.conn.reusable()
+    }
+
+    /// Sends head and body, and waits for the whole answer.
+    pub fn call(&mut self, request: Vec<u8>, time: Duration) -> Result<Response, Failure> {
+        let span = Span(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+        self.conn.send(self.now(), request, span);
+        let _ = self.stream.sock.set_read_timeout(Some(time));
+        let _ = self.stream.sock.set_write_timeout(Some(time));
+        let mut out = Vec::new();
+        loop {
+            out.clear();
+            let more = self.conn.drain(&mut out, 64 * 1024);
+            if let Err(error) = self.stream.write_all(&out) {
+                // The answer may be there already: a server that takes no more says why before it closes.
+                return self.read().map_err(|_| broken(&error));
+            }
+            if !more {
+                break;
+            }
+        }
+        self.stream.flush().map_err(|error| broken(&error))?;
+        self.read()
+    }
+
+    fn read(&mut self) -> Result<Response, Failure> {
+        let mut bytes = [0; 16 * 1024];
+        loop {
+            if let Some(response) = self.conn.poll() {
+                return Ok(response);
+            }
+            let now = self.now();
+            self.conn.on_deadline(now).map_err(unusable)?;
+            match self.stream.read(&mut bytes) {
+                Ok(0) => self.conn.feed_eof().map_err(unusable)?,
+                Ok(n) => self.conn.feed(now, &bytes[..n]).map_err(unusable)?,
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    self.conn.feed_eof().map_err(unusable)?;
+                }
+                Err(error) => return Err(broken(&error)),
+            }
+        }
+    }
+
+    fn now(&self) -> Time {
+        Time(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+fn broken(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            Failure::new("the server does not answer", "look at the server's health")
+        }
+        _ => Failure::new(
+            format!("the connection broke off ({error})"),
+            "look at the server, and what stands in between",
+        ),
+    }
+}
+
+fn unusable(error: HttpError) -> Failure {
+    Failure::new(
+        format!("the answer cannot be used ({error})"),
+        "check that the URL leads to the right server",
+    )
+}
+
+/// The same machine's address for one that listens on all.
+pub fn local(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::from(std::net::Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}

@@ -1,0 +1,198 @@
+//! `carillon devices import FILE`: hands a file of registrations to the running service.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use carillon_core::http1::{Method, Request, Response};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::api::types::{ErrorAnswer, ImportAnswer};
+use crate::blocking::{self, Calls, Failure};
+use crate::config::Config;
+
+/// Lines that are sent in one request: the bar moves, memory is bounded, and a failure says how far it came.
+const LINES_PER_REQUEST: u64 = 5_000;
+
+/// Bytes after which a request is sent, however few lines they are.
+const BYTES_PER_REQUEST: usize = 4 * 1024 * 1024;
+
+/// The longest line that is read at all, in bytes; the service's own bound is lower.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long the service may take for one request.
+const REQUEST_TIME: Duration = Duration::from_secs(120);
+
+/// How often a part is sent again when the service is busy.
+const TRIES_MAX: u32 = 5;
+
+/// Sends `file` to the service that runs with `config`, and prints each refused line on `out`. Stops at the first
+/// failure that is not a line's own; what was sent before it is stored, and sending it again does no harm.
+pub fn run(config: &Config, file: &Path, out: &mut dyn Write) -> Result<ImportAnswer, Failure> {
+    let address = blocking::local(config.api.listen);
+    run_at(config, address, file, out)
+}
+
+/// As [`run`], for a service that listens at `address`.
+pub fn run_at(
+    config: &Config,
+    address: SocketAddr,
+    file: &Path,
+    out: &mut dyn Write,
+) -> Result<ImportAnswer, Failure> {
+    if address.port() == 0 {
+        return Err(Failure::new(
+            "[api] listen has port 0, so the running service cannot be found",
+            "give it a fixed port",
+        ));
+    }
+    let token = config.api.admin_token.as_ref().ok_or_else(|| {
+        Failure::new("no administrators' token is configured", "set [api] admin_token_file or admin_token_env")
+    })?;
+    let unreadable = |error: io::Error| {
+        Failure::new(format!("{}: {error}", file.display()), "give a readable file, one JSON object a line")
+    };
+    let opened = File::open(file).map_err(unreadable)?;
+    let bytes_total = opened.metadata().map_err(unreadable)?.len();
+    let mut link =
+        Link { config, address, authorization: format!("Bearer {}", token.expose()), calls: None };
+    let bar = progress_bar(bytes_total);
+    let mut parts = Parts { reader: BufReader::with_capacity(256 * 1024, opened), lines: 0 };
+    let mut total = ImportAnswer::default();
+    while let Some((lines_before, part)) = parts.next().map_err(unreadable)? {
+        let bytes = part.len() as u64;
+        let answer = link.send(&part).map_err(|failure| {
+            bar.abandon();
+            Failure::new(format!("after line {lines_before}: {}", failure.what), failure.advice)
+        })?;
+        total.lines += answer.lines;
+        total.created += answer.created;
+        total.refreshed += answer.refreshed;
+        total.refused += answer.refused;
+        total.errors_left_out += answer.errors_left_out;
+        bar.suspend(|| {
+            for error in &answer.errors {
+                let field = error.field.as_deref().map(|field| format!("{field} ")).unwrap_or_default();
+                let line = lines_before + error.line;
+                // Nobody reads: the sums at the end and the exit status still tell.
+                let _ = writeln!(out, "{}:{line}: {field}{}", file.display(), error.message);
+            }
+        });
+        bar.inc(bytes);
+        bar.set_message(format!("{} devices, {} refused", total.created + total.refreshed, total.refused));
+    }
+    bar.finish_and_clear();
+    Ok(total)
+}
+
+/// The one line that sums an import up.
+pub fn summary(answer: &ImportAnswer) -> String {
+    format!(
+        "{} lines: {} devices new, {} refreshed, {} refused",
+        answer.lines, answer.created, answer.refreshed, answer.refused
+    )
+}
+
+fn progress_bar(bytes_total: u64) -> ProgressBar {
+    let style = ProgressStyle::with_template("{bar:40} {percent:>3} %  {bytes_per_sec}  {msg}");
+    let bar = ProgressBar::new(bytes_total);
+    match style {
+        Ok(style) => bar.with_style(style),
+        // The template is ours; the default one serves as well.
+        Err(_) => bar,
+    }
+}
+
+/// A file in parts of whole lines.
+struct Parts {
+    reader: BufReader<File>,
+    lines: u64,
+}
+
+impl Parts {
+    /// The next part, with the number of lines before it.
+    fn next(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let before = self.lines;
+        let mut part = Vec::new();
+        while self.lines - before < LINES_PER_REQUEST && part.len() < BYTES_PER_REQUEST {
+            let start = part.len();
+            let mut limited = io::Read::take(&mut self.reader, LINE_BYTES_MAX as u64);
+            if limited.read_until(b'\n', &mut part)? == 0 {
+                break;
+            }
+            if !part.ends_with(b"\n") && part.len() - start == LINE_BYTES_MAX {
+                let line = self.lines + 1;
+                let message = format!("line {line} is longer than {LINE_BYTES_MAX} bytes");
+                return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+            }
+            self.lines += 1;
+        }
+        Ok((!part.is_empty()).then_some((before, part)))
+    }
+}
+
+/// The way to the service.
+struct Link<'a> {
+    config: &'a Config,
+    address: SocketAddr,
+    authorization: String,
+    calls: Option<Calls>,
+}
+
+impl Link<'_> {
+    fn send(&mut self, part: &[u8]) -> Result<ImportAnswer, Failure> {
+        let mut tries = 1;
+        loop {
+            let response = self.call(part)?;
+            match response.head.status {
+                200 => {
+                    return serde_json::from_slice(&response.body).map_err(|_| {
+                        Failure::new("the answer is none of ours", "see what listens at [api] listen")
+                    });
+                }
+                409 | 429 | 503 if tries < TRIES_MAX => {
+                    let pause_s = response.head.retry_after_s.unwrap_or(1).clamp(1, 10);
+                    std::thread::sleep(Duration::from_secs(u64::from(pause_s)));
+                    tries += 1;
+                }
+                status => return Err(refused(status, &response)),
+            }
+        }
+    }
+
+    fn call(&mut self, part: &[u8]) -> Result<Response, Failure> {
+        let malformed =
+            |error| Failure::new(format!("the request cannot be made ({error})"), "correct the token");
+        let mut request =
+            Request::new(Method::Post, "/v1/devices/import", &self.address.to_string()).map_err(malformed)?;
+        request.header("Authorization", &self.authorization).map_err(malformed)?;
+        request.header("Content-Type", "application/x-ndjson").map_err(malformed)?;
+        let mut calls = match self.calls.take().filter(Calls::reusable) {
+            Some(calls) => calls,
+            None => Calls::new(blocking::handshake(
+                blocking::connect(&[self.address]).map_err(|failure| {
+                    Failure::new(failure.what, "start the service first: carillon serve")
+                })?,
+                blocking::pinned_config(&self.config.api.cert_file)?,
+                &self.address.ip().to_string(),
+                false,
+            )?),
+        };
+        let response = calls.call(request.encode(part), REQUEST_TIME)?;
+        self.calls = Some(calls);
+        Ok(response)
+    }
+}
+
+fn refused(status: u16, response: &Response) -> Failure {
+    let message = serde_json::from_slice::<ErrorAnswer>(&response.body)
+        .map_or_else(|_| "no reason was given".to_owned(), |answer| answer.error.message);
+    let advice = match status {
+        401 | 403 => "the running service has another administrators' token: restart it, or correct the token",
+        503 => "look at the service's log and import again",
+        _ => "import again when that is mended; what is stored already does no harm",
+    };
+    Failure::new(format!("the service refused ({status}: {message})"), advice)
+}
