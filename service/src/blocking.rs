@@ -15,10 +15,10 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
     StreamOwned,
 };
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use crate::config::ClientCertificate;
+use crate::files::{self, FileError};
 
 /// How long a connect or a handshake may take.
 pub const CONNECT_TIME: Duration = Duration::from_secs(10);
@@ -49,6 +49,12 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+impl From<FileError> for Failure {
+    fn from(error: FileError) -> Failure {
+        Failure::new(error.to_string(), "give a readable file in PEM form, keys without a passphrase")
+    }
+}
 
 /// The addresses of a host.
 pub fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
@@ -107,7 +113,7 @@ pub fn client_config(
 ) -> Result<Arc<ClientConfig>, Failure> {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     if let Some(file) = ca_file {
-        for certificate in certificates(file)? {
+        for certificate in files::certificates(file)? {
             roots.add(certificate).map_err(|error| {
                 Failure::new(
                     format!("{}: a certificate in it cannot be used ({error})", file.display()),
@@ -122,11 +128,12 @@ pub fn client_config(
         .with_root_certificates(roots);
     let mut config = match client {
         None => builder.with_no_client_auth(),
-        Some(ClientCertificate { cert_file, key_file }) => {
-            let key = private_key(key_file)?;
-            builder.with_client_auth_cert(certificates(cert_file)?, key).map_err(|error| {
+        Some(certificate) => {
+            let (chain, key) = files::client(certificate)?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| {
+                let (cert, key) = (certificate.cert_file.display(), certificate.key_file.display());
                 Failure::new(
-                    format!("{} with {}: {error}", cert_file.display(), key_file.display()),
+                    format!("{cert} with {key}: {error}"),
                     "give a certificate and the key that belongs to it",
                 )
             })?
@@ -138,7 +145,7 @@ pub fn client_config(
 
 /// Trusts exactly the certificate in `cert_file`, whatever name it carries: for our own service, on our own machine.
 pub fn pinned_config(cert_file: &Path) -> Result<Arc<ClientConfig>, Failure> {
-    let certificate = certificates(cert_file)?.swap_remove(0);
+    let certificate = files::certificates(cert_file)?.swap_remove(0);
     let provider = provider();
     let pin = Arc::new(Pinned { certificate, provider: provider.clone() });
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -219,29 +226,6 @@ fn handshake_failure(error: &io::Error) -> Failure {
         Some(_) | None => format!("no TLS connection ({error})"),
     };
     Failure::new(what, advice)
-}
-
-/// The certificates in a PEM file, at least one.
-pub fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|error| Failure::new(format!("{}: {error}", file.display()), "give a readable PEM file"))?;
-    if found.is_empty() {
-        return Err(Failure::new(
-            format!("{}: there is no certificate in it", file.display()),
-            "give a PEM file",
-        ));
-    }
-    Ok(found)
-}
-
-fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, Failure> {
-    PrivateKeyDer::from_pem_file(file).map_err(|error| {
-        Failure::new(
-            format!("{}: {error}", file.display()),
-            "give a readable PEM file with an unencrypted private key",
-        )
-    })
 }
 
 fn provider() -> Arc<CryptoProvider> {

@@ -49,15 +49,17 @@ pub fn run_at(
         ));
     }
     let token = config.api.admin_token.as_ref().ok_or_else(|| {
-        Failure::new("no administrators' token is configured", "set [api] admin_token_file or admin_token_env")
+        Failure::new(
+            "no administrators' token is configured",
+            "set [api] admin_token_file or admin_token_env",
+        )
     })?;
     let unreadable = |error: io::Error| {
         Failure::new(format!("{}: {error}", file.display()), "give a readable file, one JSON object a line")
     };
     let opened = File::open(file).map_err(unreadable)?;
     let bytes_total = opened.metadata().map_err(unreadable)?.len();
-    let mut link =
-        Link { config, address, authorization: format!("Bearer {}", token.expose()), calls: None };
+    let mut link = Link { config, address, authorization: format!("Bearer {}", token.expose()), calls: None };
     let bar = progress_bar(bytes_total);
     let mut parts = Parts { reader: BufReader::with_capacity(256 * 1024, opened), lines: 0 };
     let mut total = ImportAnswer::default();
@@ -190,7 +192,9 @@ fn refused(status: u16, response: &Response) -> Failure {
     let message = serde_json::from_slice::<ErrorAnswer>(&response.body)
         .map_or_else(|_| "no reason was given".to_owned(), |answer| answer.error.message);
     let advice = match status {
-        401 | 403 => "the running service has another administrators' token: restart it, or correct the token",
+        401 | 403 => {
+            "the running service has another administrators' token: restart it, or correct the token"
+        }
         503 => "look at the service's log and import again",
         _ => "import again when that is mended; what is stored already does no harm",
     };

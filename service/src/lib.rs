@@ -7,13 +7,16 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod blocking;
 pub mod bridge;
+pub mod check;
 pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod engine;
 pub mod files;
 pub mod ids;
+pub mod import;
 pub mod keys;
 pub mod metrics;
 pub mod seal;

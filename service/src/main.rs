@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use carillon::config::{Config, EXAMPLE};
-use carillon::serve;
+use carillon::{check, import, serve};
+use carillon_core::names::SmtpAddress;
 use clap::{Parser, Subcommand};
 
 #[global_allocator]
@@ -25,9 +26,31 @@ enum Verb {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Try everything that has to work: files, Exchange, push services. Says of each what is wrong and what to do.
+    Check {
+        #[command(flatten)]
+        config: ConfigFile,
+        /// Address of a mailbox to try impersonation with.
+        #[arg(short, long, value_name = "ADDRESS", value_parser = address)]
+        user: Option<SmtpAddress>,
+    },
+    /// Work with the devices of the running service.
+    #[command(subcommand)]
+    Devices(DevicesVerb),
     /// Work with the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
+}
+
+#[derive(Subcommand)]
+enum DevicesVerb {
+    /// Register many devices: one JSON object a line, as for a single registration, with "user" and "device".
+    Import {
+        /// The registrations.
+        file: PathBuf,
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 #[derive(Subcommand)]
@@ -58,6 +81,22 @@ fn main() -> ExitCode {
                 Err(error) => fail(&error, EXIT_FAILED),
             }
         }),
+        Verb::Check { config, user } => with_config(&config, |config| {
+            if check::run(&config, user.as_ref(), &mut std::io::stdout()) {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::from(EXIT_FAILED)
+            }
+        }),
+        Verb::Devices(DevicesVerb::Import { file, config }) => {
+            with_config(&config, |config| match import::run(&config, &file, &mut std::io::stderr()) {
+                Ok(answer) => {
+                    println!("{}", import::summary(&answer));
+                    if answer.refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
+                }
+                Err(error) => fail(&error, EXIT_FAILED),
+            })
+        }
         Verb::Config(ConfigVerb::Example) => {
             print!("{EXAMPLE}");
             ExitCode::SUCCESS
@@ -72,12 +111,16 @@ fn with_config(file: &ConfigFile, run: impl FnOnce(Config) -> ExitCode) -> ExitC
     }
 }
 
+fn address(text: &str) -> Result<SmtpAddress, String> {
+    SmtpAddress::parse(text).map_err(|error| error.to_string())
+}
+
 fn fail(error: &dyn std::fmt::Display, code: u8) -> ExitCode {
     eprintln!("carillon: {error}");
     ExitCode::from(code)
 }
 
-/// Something in the surroundings is wrong: a port, a file, the database.
+/// Something in the surroundings is wrong: a port, a file, the database, a server, a line of an import.
 const EXIT_FAILED: u8 = 1;
 
 /// The configuration is wrong, or the command line (by clap).

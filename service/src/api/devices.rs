@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use carillon_core::time::UnixMillis;
 
 use super::error::ApiError;
 use super::paths::AtDevice;
@@ -124,10 +123,4 @@ async fn read_optional_json(state: &ApiState, request: Request) -> Result<Active
 async fn read_body(state: &ApiState, request: Request) -> Result<Vec<u8>, ApiError> {
     let bytes_max = state.app.config().api.body_bytes_max;
     body::read(request.into_body(), bytes_max, state.bounds.body_time).await
-}
-
-/// The present by the wall clock, in milliseconds since 1970.
-pub(super) fn unix_now() -> UnixMillis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }

@@ -31,6 +31,7 @@ use carillon_core::time::UnixMillis;
 use tokio::sync::Mutex;
 
 use crate::app::App;
+use crate::clock;
 use crate::metrics::Metrics;
 
 /// Bounds of the API that are not in the configuration: nobody has a reason to change them, but tests.
@@ -88,7 +89,7 @@ impl ApiState {
     }
 
     fn now(&self) -> UnixMillis {
-        devices::unix_now()
+        clock::now()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,8 +13,6 @@ use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
-use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,6 +22,7 @@ use super::routes::router;
 use super::{ApiState, Bounds};
 use crate::app::App;
 use crate::config::Api;
+use crate::files::{self, FileError};
 
 /// The largest head of a request, in bytes.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -40,15 +39,8 @@ pub enum ServerError {
         error: io::Error,
     },
     /// A PEM file cannot be read.
-    #[error("[api] {key} = \"{}\": {reason}", file.display())]
-    File {
-        /// `cert_file` or `key_file`.
-        key: &'static str,
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        reason: String,
-    },
+    #[error("[api] {0}")]
+    File(#[from] FileError),
     /// Certificate and key are readable, but unusable.
     #[error("[api] cert_file = \"{}\" with key_file = \"{}\": {reason}", cert_file.display(), key_file.display())]
     Pair {
@@ -129,19 +121,7 @@ pub fn check_files(api: &Api) -> Result<(), ServerError> {
 }
 
 fn tls_config(api: &Api) -> Result<rustls::ServerConfig, ServerError> {
-    let file_error = |key, file: &Path, reason| ServerError::File { key, file: file.to_owned(), reason };
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_file_iter(&api.cert_file)
-        .and_then(Iterator::collect)
-        .map_err(|error| file_error("cert_file", &api.cert_file, pem_reason(&error, "certificate")))?;
-    if chain.is_empty() {
-        return Err(file_error(
-            "cert_file",
-            &api.cert_file,
-            pem_reason(&pem::Error::NoItemsFound, "certificate"),
-        ));
-    }
-    let key = PrivateKeyDer::from_pem_file(&api.key_file)
-        .map_err(|error| file_error("key_file", &api.key_file, pem_reason(&error, "private key")))?;
+    let (chain, key) = (files::certificates(&api.cert_file)?, files::private_key(&api.key_file)?);
     let pair_error = |error: rustls::Error| ServerError::Pair {
         cert_file: api.cert_file.clone(),
         key_file: api.key_file.clone(),
@@ -159,14 +139,6 @@ fn tls_config(api: &Api) -> Result<rustls::ServerConfig, ServerError> {
         .map_err(pair_error)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
-}
-
-fn pem_reason(error: &pem::Error, what: &str) -> String {
-    match error {
-        pem::Error::Io(error) => error.to_string(),
-        pem::Error::NoItemsFound => format!("there is no {what} in PEM form in it"),
-        other => format!("is not PEM: {other}"),
-    }
 }
 
 fn listen_error(error: &io::Error) -> String {

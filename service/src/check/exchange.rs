@@ -29,9 +29,8 @@ pub(super) fn check(exchange: &Exchange, user: Option<&SmtpAddress>, findings: &
     }) else {
         return;
     };
-    let secured =
-        blocking::client_config(exchange.ca_file.as_deref(), exchange.client.as_ref(), b"http/1.1")
-            .and_then(|config| blocking::handshake(stream, config, &exchange.host, false));
+    let secured = blocking::client_config(exchange.ca_file.as_deref(), exchange.client.as_ref(), b"http/1.1")
+        .and_then(|config| blocking::handshake(stream, config, &exchange.host, false));
     let Some(stream) = findings.step(&what("tls"), secured, |_| "the certificate is trusted".to_owned())
     else {
         return;

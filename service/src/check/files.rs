@@ -9,8 +9,9 @@ use crate::blocking::Failure;
 use crate::config::Config;
 
 pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
-    let pair = server::check_files(&config.api)
-        .map_err(|error| Failure::new(error.to_string(), "give the PEM files of one certificate and its key"));
+    let pair = server::check_files(&config.api).map_err(|error| {
+        Failure::new(error.to_string(), "give the PEM files of one certificate and its key")
+    });
     findings.step("api certificate", pair, |()| config.api.cert_file.display().to_string());
     if config.api.gateway_token.is_none() {
         findings.note("api gateway token", "is not set: no device can register");

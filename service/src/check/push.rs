@@ -49,7 +49,8 @@ pub(super) fn check(config: &Config, push: &Push, findings: &mut Findings<'_>) {
         PushCredential::Team(team) => {
             findings.step(&what("http/2"), settings(push, stream), |()| "the service answers".to_owned());
             findings.step(&what("key"), sign(config, *team), |()| {
-                "a provider token can be signed; whether the service takes it shows with the first push".to_owned()
+                "a provider token can be signed; whether the service takes it shows with the first push"
+                    .to_owned()
             });
         }
     }
@@ -91,7 +92,8 @@ fn settings(push: &Push, mut stream: TlsStream) -> Result<(), Failure> {
 
 /// Sends a push to nobody. What the service says against it tells whether it takes certificate and topic.
 fn trial(push: &Push, mut stream: TlsStream) -> Result<String, Failure> {
-    let token = DeviceToken::parse(NOBODY).map_err(|error| Failure::new(error.to_string(), "please report this"))?;
+    let token =
+        DeviceToken::parse(NOBODY).map_err(|error| Failure::new(error.to_string(), "please report this"))?;
     let topic = push
         .topics
         .first()

@@ -1,4 +1,4 @@
-//! The API on a real socket, over a store in memory and an engine that only notes what it is told.
+//! The API on a real socket, over the real store and an engine that only notes what it is told.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,11 +16,13 @@ use carillon::config::{
 };
 use carillon::directory::Directory;
 use carillon::engine::{Engine, Numbers, Refused};
+use carillon::ids::UserId;
+use carillon::store::sqlite::SqliteStore;
 use carillon::store::{
-    Answer, DeviceRow, Keep, Position, RegisteredRow, Store, StoreError, TokenRow, UserRow, Write, Wrote,
+    Answer, Keep, Position, RemovedDevice, Store, StoreError, TokenRow, UserRow, Write, Wrote,
 };
-use carillon_core::names::{DeviceKey, Topic, UserKey};
-use carillon_core::shard::{Command, MailCredential, NoticeRecord, ShardStats, Timing};
+use carillon_core::names::{Topic, UserKey};
+use carillon_core::shard::{Command, MailCredential, ShardStats, Timing};
 use serde_json::Value;
 
 pub(crate) const GATEWAY: &str = "gateway-token-of-the-test";
@@ -30,7 +32,7 @@ pub(crate) const TOKEN: &str = "00fc13adff785122b4ad28809a3420982341241421348097
 /// The API, running.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
-    pub(crate) store: Arc<MemStore>,
+    pub(crate) store: Arc<BreakableStore>,
     pub(crate) engine: Arc<NotingEngine>,
     pub(crate) config: Arc<Config>,
     pub(crate) agent: ureq::Agent,
@@ -69,7 +71,9 @@ pub(crate) fn start_with(tweak: impl FnOnce(&mut Config, &mut Bounds)) -> Runnin
     let bound = Bound::new(&config.api).unwrap();
     config.api.listen = bound.address();
     let config = Arc::new(config);
-    let (store, engine) = (Arc::new(MemStore::default()), Arc::new(NotingEngine::default()));
+    let inner = runtime.block_on(SqliteStore::open(&config.store.path)).unwrap();
+    let store = Arc::new(BreakableStore { inner, broken: AtomicBool::new(false) });
+    let engine = Arc::new(NotingEngine::default());
     let directory = Arc::new(Directory::new(config.exchange.len(), config.push.len()));
     let app = App::start(config.clone(), store.clone(), engine.clone(), directory);
     let server = bound.serve(app, bounds).unwrap();
@@ -100,6 +104,18 @@ pub(crate) fn start_with(tweak: impl FnOnce(&mut Config, &mut Bounds)) -> Runnin
 }
 
 impl Running {
+    /// A user as he is stored.
+    pub(crate) fn user_row(&self, id: &str) -> Option<UserRow> {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(self.store.inner.user(&UserId::parse(id).unwrap())).unwrap()
+    }
+
+    /// How many users are stored.
+    pub(crate) fn users(&self) -> usize {
+        let runtime = self.runtime.as_ref().unwrap();
+        runtime.block_on(self.store.inner.page(UserKey(0), 1_000_000)).unwrap().len()
+    }
+
     pub(crate) fn url(&self, path: &str) -> String {
         format!("https://{}{path}", self.address)
     }
@@ -288,163 +304,66 @@ impl Engine for NotingEngine {
     }
 }
 
-/// A store in memory, as far as the API needs one.
-#[derive(Default)]
-pub(crate) struct MemStore {
-    users: Mutex<BTreeMap<String, UserRow>>,
-    /// Everything fails while this is set.
+/// The real store, which can be made to fail.
+pub(crate) struct BreakableStore {
+    inner: SqliteStore,
+    /// Everything that the API asks for fails while this is set.
     pub(crate) broken: AtomicBool,
 }
 
-impl MemStore {
-    pub(crate) fn user_row(&self, id: &str) -> Option<UserRow> {
-        self.users.lock().unwrap().get(id).cloned()
-    }
-
-    pub(crate) fn users(&self) -> usize {
-        self.users.lock().unwrap().len()
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        if self.broken.load(Ordering::Relaxed) {
-            return Err(StoreError::Full("/secret/path/carillon.db: no room on the disk".to_owned()));
-        }
-        Ok(())
-    }
-
-    fn write_one(users: &mut BTreeMap<String, UserRow>, write: &Write) -> Wrote {
-        match write {
-            Write::Register(new) => {
-                let key = UserKey(users.len() as u64 + 1);
-                let new_user = !users.contains_key(new.user.as_str());
-                let user = users.entry(new.user.as_str().to_owned()).or_insert_with(|| UserRow {
-                    key,
-                    id: new.user.clone(),
-                    address: new.address.clone(),
-                    exchange: new.exchange.clone(),
-                    grouping: new.grouping.clone(),
-                    stopped: false,
-                    vip: Default::default(),
-                    watch: None,
-                    notices: NoticeRecord::default(),
-                    devices: Vec::new(),
-                });
-                user.address = new.address.clone();
-                user.stopped = false;
-                if let Some(vip) = &new.vip {
-                    user.vip = vip.clone();
-                }
-                let before = user.devices.len();
-                user.devices.retain(|device| device.id != new.device);
-                let new_device = user.devices.len() == before;
-                let device = DeviceRow {
-                    key: DeviceKey(before as u64 + 1),
-                    id: new.device.clone(),
-                    push: new.push.clone(),
-                    token: new.token.clone(),
-                    topic: new.topic.clone(),
-                    registered: new.registered,
-                    active: new.active,
-                    settings: new.settings.clone(),
-                    badge: None,
-                    unsettled: None,
-                };
-                user.devices.push(device.clone());
-                Wrote::Registered(Box::new(RegisteredRow {
-                    device,
-                    new_device,
-                    new_user,
-                    user: user.key,
-                    assign: new_user.then(|| Box::new(user.clone())),
-                    removed: Vec::new(),
-                }))
+impl BreakableStore {
+    fn answer<'a, T: Send + 'a>(&'a self, answer: Answer<'a, T>) -> Answer<'a, T> {
+        Box::pin(async move {
+            if self.broken.load(Ordering::Relaxed) {
+                return Err(StoreError::Full("/secret/path/carillon.db: no room on the disk".to_owned()));
             }
-            Write::Touch { user, device, at } => {
-                let Some(user) = users.get_mut(user.as_str()) else { return Wrote::NotFound };
-                let key = user.key;
-                match user.devices.iter_mut().find(|row| row.id == *device) {
-                    Some(row) => {
-                        row.active = row.active.max(*at);
-                        Wrote::Touched { user: key, device: row.key, at: row.active }
-                    }
-                    None => Wrote::NotFound,
-                }
-            }
-            Write::RemoveDevice { user: id, device } => {
-                let Some(user) = users.get_mut(id.as_str()) else { return Wrote::NotFound };
-                let Some(at) = user.devices.iter().position(|row| row.id == *device) else {
-                    return Wrote::NotFound;
-                };
-                let (user_key, device) = (user.key, user.devices.remove(at).key);
-                let last = user.devices.is_empty();
-                if last {
-                    users.remove(id.as_str());
-                }
-                Wrote::DeviceRemoved { user: user_key, device, last }
-            }
-            Write::StopUser { user } => match users.get_mut(user.as_str()) {
-                Some(user) => {
-                    Wrote::Stopped { user: user.key, already: std::mem::replace(&mut user.stopped, true) }
-                }
-                None => Wrote::NotFound,
-            },
-            Write::RemoveUser { user } => match users.remove(user.as_str()) {
-                Some(user) => Wrote::UserRemoved { user: user.key, devices: user.devices.len() as u32 },
-                None => Wrote::NotFound,
-            },
-        }
+            answer.await
+        })
     }
 }
 
-impl Store for MemStore {
+impl Store for BreakableStore {
     fn write<'a>(&'a self, batch: &'a [Write]) -> Answer<'a, Vec<Wrote>> {
-        Box::pin(async move {
-            self.check()?;
-            let mut users = self.users.lock().unwrap();
-            Ok(batch.iter().map(|write| Self::write_one(&mut users, write)).collect())
-        })
+        self.answer(self.inner.write(batch))
     }
 
-    fn save<'a>(&'a self, _batch: &'a Keep) -> Answer<'a, ()> {
-        Box::pin(async { self.check() })
+    fn save<'a>(&'a self, batch: &'a Keep) -> Answer<'a, Vec<RemovedDevice>> {
+        self.inner.save(batch)
     }
 
-    fn user<'a>(&'a self, id: &'a carillon::ids::UserId) -> Answer<'a, Option<UserRow>> {
-        Box::pin(async {
-            self.check()?;
-            Ok(self.user_row(id.as_str()))
-        })
+    fn user<'a>(&'a self, id: &'a UserId) -> Answer<'a, Option<UserRow>> {
+        self.answer(self.inner.user(id))
     }
 
-    fn page(&self, _after: UserKey, _limit: u32) -> Answer<'_, Vec<UserRow>> {
-        Box::pin(async { Ok(Vec::new()) })
+    fn page(&self, after: UserKey, limit: u32) -> Answer<'_, Vec<UserRow>> {
+        self.inner.page(after, limit)
     }
 
     fn positions(&self) -> Answer<'_, Vec<Position>> {
-        Box::pin(async { Ok(Vec::new()) })
+        self.inner.positions()
     }
 
     fn forget_positions(&self) -> Answer<'_, ()> {
-        Box::pin(async { Ok(()) })
+        self.inner.forget_positions()
     }
 
-    fn team_token<'a>(&'a self, _team_id: &'a str, _key_id: &'a str) -> Answer<'a, Option<TokenRow>> {
-        Box::pin(async { Ok(None) })
+    fn team_token<'a>(&'a self, team_id: &'a str, key_id: &'a str) -> Answer<'a, Option<TokenRow>> {
+        self.inner.team_token(team_id, key_id)
     }
 
-    fn put_team_token<'a>(&'a self, _token: &'a TokenRow) -> Answer<'a, ()> {
-        Box::pin(async { Ok(()) })
+    fn put_team_token<'a>(&'a self, token: &'a TokenRow) -> Answer<'a, ()> {
+        self.inner.put_team_token(token)
     }
 
     fn probe(&self) -> Answer<'_, ()> {
-        Box::pin(async { self.check() })
+        self.answer(self.inner.probe())
     }
 
     fn sync(&self) -> Answer<'_, ()> {
-        Box::pin(async { Ok(()) })
+        self.inner.sync()
     }
 
     fn close(&self) -> Answer<'_, ()> {
-        Box::pin(async { Ok(()) })
+        self.inner.close()
     }
 }
