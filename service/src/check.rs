@@ -5,6 +5,7 @@ mod files;
 mod push;
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 
 use carillon_core::names::SmtpAddress;
 
@@ -89,4 +90,15 @@ pub fn run(config: &Config, user: Option<&SmtpAddress>, out: &mut dyn Write) -> 
         push::check(config, push, &mut findings);
     }
     findings.wrong_count() == 0
+}
+
+/// What a name resolves to, for a person.
+fn addresses(host: &str, found: &[SocketAddr]) -> String {
+    const SHOWN_MAX: usize = 4;
+    let shown: Vec<String> = found.iter().take(SHOWN_MAX).map(|address| address.ip().to_string()).collect();
+    let more = found.len().saturating_sub(SHOWN_MAX);
+    match more {
+        0 => format!("{host} is {}", shown.join(", ")),
+        more => format!("{host} is {} and {more} more", shown.join(", ")),
+    }
 }

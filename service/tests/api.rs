@@ -1,5 +1,6 @@
 //! The API over real sockets: what callers may do, and what everybody else gets.
 
+#[allow(dead_code, reason = "each of the tests uses a part of it")]
 mod api_support;
 
 use std::collections::BTreeSet;

@@ -16,10 +16,9 @@ use crate::config::Exchange;
 pub(super) fn check(exchange: &Exchange, user: Option<&SmtpAddress>, findings: &mut Findings<'_>) {
     let what = |step: &str| format!("exchange {} {step}", exchange.name);
     let resolved = blocking::resolve(&exchange.host, exchange.port);
-    let Some(addresses) = findings.step(&what("name"), resolved, |found| {
-        let found: Vec<String> = found.iter().map(|address| address.ip().to_string()).collect();
-        format!("{} is {}", exchange.host, found.join(", "))
-    }) else {
+    let Some(addresses) =
+        findings.step(&what("name"), resolved, |found| super::addresses(&exchange.host, found))
+    else {
         return;
     };
     let connected = blocking::connect(&addresses);

@@ -24,8 +24,7 @@ const NOBODY: &str = "0000000000000000000000000000000000000000000000000000000000
 pub(super) fn check(config: &Config, push: &Push, findings: &mut Findings<'_>) {
     let what = |step: &str| format!("push {} {step}", push.name);
     let resolved = blocking::resolve(&push.host, push.port);
-    let Some(addresses) = findings
-        .step(&what("name"), resolved, |found| format!("{} has {} addresses", push.host, found.len()))
+    let Some(addresses) = findings.step(&what("name"), resolved, |found| super::addresses(&push.host, found))
     else {
         return;
     };

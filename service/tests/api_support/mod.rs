@@ -1,5 +1,7 @@
 //! The API on a real socket, over the real store and an engine that only notes what it is told.
 
+pub(crate) mod peers;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -202,7 +204,7 @@ impl Reply {
     }
 }
 
-fn config(file: PathBuf, cert_file: PathBuf, key_file: PathBuf) -> Config {
+pub(crate) fn config(file: PathBuf, cert_file: PathBuf, key_file: PathBuf) -> Config {
     let secret = |text: &str| Some(Secret::new(text.to_owned()));
     Config {
         file: file.clone(),
