@@ -1,7 +1,8 @@
 //! `/metrics`: every number that Carillon shows to Prometheus, each named once.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use carillon_core::ledger::Suppressed;
 use carillon_core::shard::ANSWERS;
@@ -13,6 +14,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
 use crate::app::App;
+use crate::bridge::{Keeper, KeeperStats};
+use crate::clock;
 use crate::directory::{Counts, Health};
 use crate::engine::{LATENCY_BOUNDS_US, Latency, Numbers};
 
@@ -83,6 +86,10 @@ metrics! {
     MailServerUp: Gauge "carillon_mail_server_up", "Whether a mail server works: 1, or 0 while it is in trouble or refuses the credential";
     PushServiceUp: Gauge "carillon_push_service_up", "Whether a push service works: 1, or 0 while it is in trouble or refuses the credential";
     StoreUp: Gauge "carillon_store_up", "Whether the store takes changes";
+    StoreWaiting: Gauge "carillon_store_waiting_rows", "Reports of the engine that wait to be stored";
+    StoreBatches: Counter "carillon_store_batches", "Batches of reports stored";
+    StoreFailures: Counter "carillon_store_failures", "Batches of reports that could not be stored at the first try";
+    TokenAge: Gauge "carillon_provider_token_age_seconds", "Age of the provider token, by signing key";
     ProcessCpu: Counter "process_cpu_seconds", "Processor time of the process, user and system";
     ProcessMemory: Gauge "process_resident_memory_bytes", "Resident memory of the process";
     ProcessThreads: Gauge "process_threads", "Threads of the process";
@@ -100,11 +107,20 @@ struct RequestLabels {
 pub struct Metrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
+    sources: Arc<Sources>,
+}
+
+/// Where the numbers come from.
+struct Sources {
+    app: Arc<App>,
+    keeper: Option<Arc<Keeper>>,
+    /// Signing keys with the age of their tokens in seconds, as of the last look into the store.
+    token_ages_s: Mutex<Vec<(String, u64)>>,
 }
 
 impl Metrics {
-    /// The metrics of `app`.
-    pub fn new(app: Arc<App>) -> Metrics {
+    /// The metrics of `app`, and of the one who writes the engine's reports behind.
+    pub fn new(app: Arc<App>, keeper: Option<Arc<Keeper>>) -> Metrics {
         let mut registry = Registry::default();
         let requests = Family::<RequestLabels, Counter>::default();
         registry.register(
@@ -112,8 +128,9 @@ impl Metrics {
             "API requests, by method, route and status",
             requests.clone(),
         );
-        registry.register_collector(Box::new(AppCollector(app)));
-        Metrics { registry, requests }
+        let sources = Arc::new(Sources { app, keeper, token_ages_s: Mutex::default() });
+        registry.register_collector(Box::new(AppCollector(sources.clone())));
+        Metrics { registry, requests, sources }
     }
 
     /// Counts a request. `route` must be one of the table's, or a fixed word: each is a series.
@@ -122,7 +139,13 @@ impl Metrics {
     }
 
     /// All metrics as OpenMetrics text.
-    pub fn encode(&self) -> String {
+    pub async fn read(&self) -> String {
+        let ages = self.sources.look_up_token_ages().await;
+        *self.sources.token_ages_s.lock().unwrap_or_else(PoisonError::into_inner) = ages;
+        self.encode()
+    }
+
+    fn encode(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         match prometheus_client::encoding::text::encode(&mut text, &self.registry) {
             Ok(()) => text,
@@ -132,8 +155,21 @@ impl Metrics {
     }
 }
 
+impl Sources {
+    /// The tokens stand in the store. One that cannot be read now has no age in this scrape.
+    async fn look_up_token_ages(&self) -> Vec<(String, u64)> {
+        let mut ages = Vec::new();
+        for team in &self.app.config().teams {
+            if let Ok(Some(token)) = self.app.store().team_token(&team.team_id, &team.key_id).await {
+                ages.push((team.key_id.to_string(), clock::now().millis_since(token.issued) / 1_000));
+            }
+        }
+        ages
+    }
+}
+
 /// Looks at the running service at each scrape.
-struct AppCollector(Arc<App>);
+struct AppCollector(Arc<Sources>);
 
 impl fmt::Debug for AppCollector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -155,11 +191,32 @@ struct Sample {
     mail_servers: Vec<(String, bool)>,
     push_services: Vec<(String, bool)>,
     store_up: bool,
+    store: StoreNumbers,
+    token_ages_s: Vec<(String, u64)>,
     process: Process,
 }
 
+/// The write-behind's numbers.
+#[derive(Clone, Copy, Debug, Default)]
+struct StoreNumbers {
+    waiting: u64,
+    batches: u64,
+    failures: u64,
+}
+
+impl StoreNumbers {
+    fn take(stats: &KeeperStats) -> StoreNumbers {
+        StoreNumbers {
+            waiting: stats.waiting.load(Ordering::Relaxed),
+            batches: stats.batches.load(Ordering::Relaxed),
+            failures: stats.failures.load(Ordering::Relaxed),
+        }
+    }
+}
+
 impl Sample {
-    fn take(app: &App) -> Sample {
+    fn take(sources: &Sources) -> Sample {
+        let app = &sources.app;
         let (config, directory) = (app.config(), app.directory());
         Sample {
             uptime_s: app.started().elapsed().as_secs_f64(),
@@ -168,6 +225,12 @@ impl Sample {
             mail_servers: up(config.exchange.iter().map(|one| &*one.name), directory.mail_servers()),
             push_services: up(config.push.iter().map(|one| &*one.name), directory.push_services()),
             store_up: directory.store_trouble().is_none(),
+            store: sources
+                .keeper
+                .as_ref()
+                .map(|keeper| StoreNumbers::take(keeper.stats()))
+                .unwrap_or_default(),
+            token_ages_s: sources.token_ages_s.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             process: Process::read(),
         }
     }
@@ -286,6 +349,13 @@ fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
         Metric::MailServerUp => Shown::By("exchange", health(&sample.mail_servers)),
         Metric::PushServiceUp => Shown::By("push", health(&sample.push_services)),
         Metric::StoreUp => one(u64::from(sample.store_up)),
+        Metric::StoreWaiting => one(sample.store.waiting),
+        Metric::StoreBatches => one(sample.store.batches),
+        Metric::StoreFailures => one(sample.store.failures),
+        Metric::TokenAge => Shown::By(
+            "key",
+            sample.token_ages_s.iter().map(|(key, age_s)| (key.clone(), *age_s as f64)).collect(),
+        ),
         Metric::ProcessCpu => Shown::One(sample.process.cpu_s),
         Metric::ProcessMemory => one(sample.process.resident_bytes),
         Metric::ProcessThreads => one(sample.process.threads),
@@ -386,6 +456,8 @@ mod tests {
             mail_servers: vec![("main".to_owned(), true)],
             push_services: vec![("apns".to_owned(), false)],
             store_up: true,
+            store: StoreNumbers { waiting: 5, ..StoreNumbers::default() },
+            token_ages_s: vec![("KEY1234567".to_owned(), 60)],
             process: Process::read(),
         }
     }

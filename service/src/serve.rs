@@ -10,8 +10,8 @@ use carillon_engine::{Engine as Shards, EngineHandle, StartError};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 
-use crate::api::Bounds;
 use crate::api::server::{Bound, Server, ServerError};
+use crate::api::{Bounds, Extras};
 use crate::app::App;
 use crate::bridge::{self, Intake, Keeper, ReplayError};
 use crate::clock;
@@ -120,7 +120,8 @@ impl Service {
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store.path).await?);
         let vault = Arc::new(Vault::open(&bridge::key_file(&config))?);
         let epoch = bridge::replay(&bridge::journal_dir(&config), &*store, clock::now().0).await?;
-        let engine_config = bridge::engine_config(&config, vault.item_key(), epoch)?;
+        let item_key = vault.item_key();
+        let engine_config = bridge::engine_config(&config, item_key, epoch)?;
         let (engine, reports) = Shards::start(engine_config).map_err(ServeError::Engine)?;
 
         let face: Arc<dyn Engine> = Arc::new(engine.clone());
@@ -164,7 +165,8 @@ impl Service {
             tokio::spawn(tokens.run(news)),
         ];
         let app = App::start(config, store.clone(), face, directory);
-        let server = bound.serve(app, Bounds::default()).map_err(ServeError::System)?;
+        let extras = Extras { keeper: Some(keeper.clone()), item_key: Some(item_key) };
+        let server = bound.serve(app, Bounds::default(), extras).map_err(ServeError::System)?;
         tracing::info!(address = %server.address(), shards = engine.shards(), "serving");
         Ok(Service { server, engine, store, keeper, drained, intake, tasks })
     }

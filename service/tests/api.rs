@@ -25,6 +25,7 @@ fn a_device_is_registered_refreshed_used_read_and_removed() {
     assert_eq!(reply.status, 201, "{reply:?}");
     let json = reply.json();
     assert_eq!((&json["user"], &json["device"]), (&json!("jane"), &json!("phone-1")));
+    assert_eq!(json["item_key"], "a5".repeat(16));
     assert!(json["registered_at_ms"].as_u64().unwrap() > 1_700_000_000_000);
     assert_eq!(reply.headers["cache-control"], "no-store");
 

@@ -46,6 +46,7 @@ pub async fn register(
         user: user.as_str().to_owned(),
         device: device.as_str().to_owned(),
         registered_at_ms: now.0,
+        item_key: state.item_key.clone(),
     };
     Ok((if created { StatusCode::CREATED } else { StatusCode::OK }, Json(answer)))
 }

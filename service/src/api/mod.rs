@@ -31,6 +31,7 @@ use carillon_core::time::UnixMillis;
 use tokio::sync::Mutex;
 
 use crate::app::App;
+use crate::bridge::Keeper;
 use crate::clock;
 use crate::metrics::Metrics;
 
@@ -61,6 +62,15 @@ impl Default for Bounds {
     }
 }
 
+/// What the API shows of parts that it does not work with.
+#[derive(Clone, Default)]
+pub struct Extras {
+    /// Who writes the engine's reports behind: for its numbers.
+    pub keeper: Option<Arc<Keeper>>,
+    /// Key of the hashes that name mails in payloads; callers need it to find a mail by its hash.
+    pub item_key: Option<[u8; 16]>,
+}
+
 /// What all handlers share.
 #[derive(Clone)]
 pub struct ApiState(Arc<Shared>);
@@ -71,17 +81,20 @@ pub struct Shared {
     bounds: Bounds,
     rates: access::RateBounds,
     metrics: Metrics,
+    item_key: Option<String>,
     importing: Mutex<()>,
     ready: Mutex<Option<(Instant, types::ReadyView)>>,
 }
 
 impl ApiState {
     /// The API over `app`.
-    pub fn new(app: Arc<App>, bounds: Bounds) -> ApiState {
+    pub fn new(app: Arc<App>, bounds: Bounds, extras: Extras) -> ApiState {
+        let hex = |key: [u8; 16]| format!("{:032x}", u128::from_be_bytes(key));
         ApiState(Arc::new(Shared {
             bounds,
             rates: access::RateBounds::new(app.config().api.requests_per_s, bounds.strangers_per_s),
-            metrics: Metrics::new(app.clone()),
+            metrics: Metrics::new(app.clone(), extras.keeper),
+            item_key: extras.item_key.map(hex),
             importing: Mutex::new(()),
             ready: Mutex::new(None),
             app,

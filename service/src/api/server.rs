@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use super::routes::router;
-use super::{ApiState, Bounds};
+use super::{ApiState, Bounds, Extras};
 use crate::app::App;
 use crate::config::Api;
 use crate::files::{self, FileError};
@@ -84,7 +84,7 @@ impl Bound {
     }
 
     /// Begins to serve. To be called within a tokio runtime.
-    pub fn serve(self, app: Arc<App>, bounds: Bounds) -> io::Result<Server> {
+    pub fn serve(self, app: Arc<App>, bounds: Bounds, extras: Extras) -> io::Result<Server> {
         let handle = Handle::new();
         let slots = Slots(Arc::new(Semaphore::new(bounds.connections_max)));
         let acceptor = RustlsAcceptor::new(self.tls).handshake_timeout(bounds.handshake_time).acceptor(slots);
@@ -96,7 +96,7 @@ impl Bound {
             .timer(TokioTimer::new())
             .header_read_timeout(bounds.head_time)
             .max_buf_size(HEAD_BYTES_MAX);
-        let service = router(ApiState::new(app, bounds)).into_make_service();
+        let service = router(ApiState::new(app, bounds, extras)).into_make_service();
         let task = tokio::spawn(server.serve(service));
         Ok(Server { address: self.address, handle, task })
     }

@@ -120,7 +120,7 @@ pub async fn readyz(State(state): State<ApiState>) -> (StatusCode, Json<ReadyVie
 pub async fn metrics(State(state): State<ApiState>) -> Response {
     const TYPE: HeaderValue =
         HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
-    ([(header::CONTENT_TYPE, TYPE)], state.metrics.encode()).into_response()
+    ([(header::CONTENT_TYPE, TYPE)], state.metrics.read().await).into_response()
 }
 
 /// This API, as an OpenAPI 3.1 document.

@@ -103,6 +103,10 @@ pub struct RegisterAnswer {
     pub device: String,
     /// When it was registered, in milliseconds since 1970.
     pub registered_at_ms: u64,
+    /// Key (32 hex digits) of the hashes (SipHash-2-4) by which payloads name mails: hash an Exchange item id with it to
+    /// find the mail. The same for all users.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item_key: Option<String>,
 }
 
 /// A user.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use carillon::api::Bounds;
 use carillon::api::server::{Bound, Server};
+use carillon::api::{Bounds, Extras};
 use carillon::app::App;
 use carillon::config::{
     Api, ClientCertificate, Config, EngineConfig, Exchange, Log, LogFormat, Push, PushCredential, Secret,
@@ -78,7 +78,7 @@ pub(crate) fn start_with(tweak: impl FnOnce(&mut Config, &mut Bounds)) -> Runnin
     let engine = Arc::new(NotingEngine::default());
     let directory = Arc::new(Directory::new(config.exchange.len(), config.push.len()));
     let app = App::start(config.clone(), store.clone(), engine.clone(), directory);
-    let server = bound.serve(app, bounds).unwrap();
+    let server = bound.serve(app, bounds, Extras { keeper: None, item_key: Some([0xa5; 16]) }).unwrap();
 
     let roots = [ureq::tls::Certificate::from_der(certified.cert.der()).to_owned()];
     let tls = ureq::tls::TlsConfig::builder()
