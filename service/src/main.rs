@@ -47,7 +47,8 @@ enum DevicesVerb {
     /// Register many devices: one JSON object a line, as for a single registration, with "user" and "device".
     Import {
         /// The registrations.
-        file: PathBuf,
+        #[arg(value_name = "FILE")]
+        devices: PathBuf,
         #[command(flatten)]
         config: ConfigFile,
     },
@@ -88,8 +89,8 @@ fn main() -> ExitCode {
                 ExitCode::from(EXIT_FAILED)
             }
         }),
-        Verb::Devices(DevicesVerb::Import { file, config }) => {
-            with_config(&config, |config| match import::run(&config, &file, &mut std::io::stderr()) {
+        Verb::Devices(DevicesVerb::Import { devices, config }) => {
+            with_config(&config, |config| match import::run(&config, &devices, &mut std::io::stderr()) {
                 Ok(answer) => {
                     println!("{}", import::summary(&answer));
                     if answer.refused == 0 { ExitCode::SUCCESS } else { ExitCode::from(EXIT_FAILED) }
@@ -125,3 +126,22 @@ const EXIT_FAILED: u8 = 1;
 
 /// The configuration is wrong, or the command line (by clap).
 const EXIT_CONFIG: u8 = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+        for line in [
+            "carillon devices import devices.ndjson --config c.toml",
+            "carillon check --config c.toml --user jane@example.com",
+            "carillon check",
+        ] {
+            assert!(Arguments::try_parse_from(line.split(' ')).is_ok(), "{line}");
+        }
+        assert!(Arguments::try_parse_from(["carillon", "check", "--user", "jane"]).is_err());
+    }
+}
