@@ -23,3 +23,6 @@ pub mod seal;
 pub mod serve;
 pub mod store;
 pub mod writer;
+
+#[cfg(test)]
+mod testing;

@@ -165,3 +165,93 @@ pub async fn command(engine: &dyn Engine, command: Command) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::UserId;
+    use crate::store::sqlite::SqliteStore;
+    use crate::testing::{self, FakeEngine};
+
+    async fn parts(
+        dir: &tempfile::TempDir,
+        engine: Arc<FakeEngine>,
+    ) -> (Writer, Arc<SqliteStore>, Arc<Directory>) {
+        let store = Arc::new(SqliteStore::open(&dir.path().join("a.db")).await.unwrap());
+        let directory = Arc::new(Directory::new(1, 1));
+        let writer =
+            Writer::start(Arc::new(testing::config(dir.path())), store.clone(), engine, directory.clone());
+        (writer, store, directory)
+    }
+
+    fn kinds(engine: &FakeEngine) -> Vec<&'static str> {
+        engine
+            .taken()
+            .iter()
+            .map(|command| match command {
+                Command::AssignUser(_) => "assign",
+                Command::DropUser { .. } => "drop",
+                Command::RegisterDevice { .. } => "register",
+                Command::RemoveDevice { .. } => "remove",
+                Command::TouchDevice { .. } => "touch",
+                Command::StopUser { .. } => "stop",
+                Command::Signal { .. }
+                | Command::SetTeamToken { .. }
+                | Command::SetMailCredential { .. }
+                | Command::SetTiming(_)
+                | Command::Drain => "other",
+            })
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn the_engine_hears_of_each_change_in_order_also_when_it_was_busy() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Arc::new(FakeEngine::busy(5));
+        let (writer, _, directory) = parts(&dir, engine.clone()).await;
+        let user = UserId::parse("jane").unwrap();
+        writer.write(vec![testing::register("jane", "p1", 1)]).await.unwrap();
+        writer.write(vec![testing::register("jane", "p1", 1)]).await.unwrap();
+        writer.write(vec![testing::register("bob", "p1", 1)]).await.unwrap();
+        writer.write(vec![Write::StopUser { user: user.clone() }]).await.unwrap();
+        writer.write(vec![Write::RemoveUser { user: UserId::parse("bob").unwrap() }]).await.unwrap();
+        assert_eq!(kinds(&engine), ["assign", "register", "register", "drop", "assign", "register", "drop"]);
+        let counts = directory.counts();
+        assert_eq!((counts.users, counts.devices), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn callers_who_come_at_once_share_transactions_and_each_gets_his_own_answer() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, store, directory) = parts(&dir, Arc::new(FakeEngine::default())).await;
+        let writer = Arc::new(writer);
+        let callers: Vec<_> = (0..500)
+            .map(|at| {
+                let writer = writer.clone();
+                tokio::spawn(async move {
+                    let user = format!("u{at}");
+                    let wrote = writer.write(vec![testing::register(&user, "p", at)]).await.unwrap();
+                    let [Wrote::Registered(row)] = wrote.as_slice() else { panic!("{wrote:?}") };
+                    (user, row.user)
+                })
+            })
+            .collect();
+        for caller in callers {
+            let (user, key) = caller.await.unwrap();
+            let row = store.user(&UserId::parse(&user).unwrap()).await.unwrap().unwrap();
+            assert_eq!(row.key, key);
+        }
+        assert_eq!(directory.counts().users, 500);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_fails_its_callers_and_works_again_later() {
+        let dir = tempfile::tempdir().unwrap();
+        let engine = Arc::new(FakeEngine::default());
+        let (writer, store, _) = parts(&dir, engine.clone()).await;
+        store.close().await.unwrap();
+        let error = writer.write(vec![testing::register("jane", "p1", 1)]).await.unwrap_err();
+        assert!(matches!(error, AppError::Store(_)), "{error:?}");
+        assert!(engine.taken().is_empty());
+    }
+}

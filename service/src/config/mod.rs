@@ -178,3 +178,6 @@ pub struct ClientCertificate {
     /// The key.
     pub key_file: PathBuf,
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,6 @@ impl TokenKeeper {
 fn purpose(signer: &Signer) -> String {
     format!("provider token {}/{}", signer.team_id(), signer.key_id())
 }
+
+#[cfg(test)]
+mod tests;

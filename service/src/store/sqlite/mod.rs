@@ -16,7 +16,7 @@ use carillon_core::time::UnixMillis;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Connection, Row, SqliteConnection};
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 use tokio::sync::Mutex;
 
 use super::{Answer, Keep, Position, Store, StoreError, TokenRow, UserRow, Write, Wrote};
@@ -54,7 +54,9 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIME)
-            .foreign_keys(true);
+            .foreign_keys(true)
+            // Statements in the log say nothing to an administrator, and cost more than running them.
+            .disable_statement_logging();
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(|error| fault.of(error))?;
         if std::fs::metadata(file).is_ok_and(|file| file.len() <= CHECKED_BYTES_MAX) {
             let found: String = sqlx::query_scalar("PRAGMA quick_check(1)")
@@ -350,3 +352,6 @@ const SQLITE_CORRUPT: i32 = 11;
 const SQLITE_FULL: i32 = 13;
 const SQLITE_CANTOPEN: i32 = 14;
 const SQLITE_NOTADB: i32 = 26;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,338 @@
+use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, SubscriptionId, Topic};
+use carillon_core::shard::{DeviceSettings, NoticeRecord, UnsettledNotice, VipRules, WatchRecord};
+
+use super::*;
+use crate::ids::DeviceId;
+use crate::store::{RegisterWrite, RegisteredRow, RemovedDevice};
+
+fn user_id(id: &str) -> UserId {
+    UserId::parse(id).unwrap()
+}
+
+fn device_id(id: &str) -> DeviceId {
+    DeviceId::parse(id).unwrap()
+}
+
+fn registration(user: &str, device: &str, token: u64) -> RegisterWrite {
+    RegisterWrite {
+        user: user_id(user),
+        device: device_id(device),
+        address: SmtpAddress::parse(&format!("{user}@example.com")).unwrap(),
+        exchange: Some("main".into()),
+        grouping: "group".into(),
+        vip: None,
+        push: "apns".into(),
+        token: DeviceToken::parse(&format!("{token:016x}")).unwrap(),
+        topic: Topic::parse("com.example.mail").unwrap(),
+        registered: UnixMillis(1_000),
+        active: UnixMillis(900),
+        settings: DeviceSettings {
+            vip_sound: Some("bell.caf".into()),
+            sound: None,
+            ..DeviceSettings::default()
+        },
+    }
+}
+
+async fn register(store: &SqliteStore, write: RegisterWrite) -> RegisteredRow {
+    let mut wrote = store.write(&[Write::Register(Box::new(write))]).await.unwrap();
+    match wrote.remove(0) {
+        Wrote::Registered(row) => *row,
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn open(dir: &tempfile::TempDir) -> SqliteStore {
+    SqliteStore::open(&dir.path().join("a.db")).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_registration_comes_back_as_it_went_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let vip =
+        VipRules { high_importance: true, senders: ["boss@example.com".into(), "ä\"@x.de".into()].into() };
+    let row =
+        register(&store, RegisterWrite { vip: Some(vip.clone()), ..registration("jane", "p1", 1) }).await;
+    assert!(row.new_user && row.new_device);
+    let assign = row.assign.unwrap();
+    assert_eq!((assign.devices.len(), &assign.vip), (1, &vip));
+
+    // Over a restart, with all that the engine wanted kept.
+    let watch = WatchRecord {
+        subscription: Some(SubscriptionId::parse("AbC=").unwrap()),
+        anchor: SmtpAddress::parse("anchor@example.com").unwrap(),
+        cookie: "X-BackEndOverrideCookie=a~1".into(),
+    };
+    let notices = NoticeRecord { sync_point: UnixMillis(77), told: vec![u64::MAX, 2], unread: Some(3) };
+    let unsettled = UnsettledNotice { apns_id: u128::MAX - 1, mails: 4, newest: u64::MAX - 2 };
+    let keep = Keep {
+        watches: vec![(row.user, watch.clone())],
+        notices: vec![(row.user, notices.clone())],
+        devices: vec![(row.device.key, Some(9), Some(unsettled))],
+        ..Keep::default()
+    };
+    store.save(&keep).await.unwrap();
+    store.close().await.unwrap();
+    drop(store);
+
+    let store = open(&dir).await;
+    let user = store.user(&user_id("jane")).await.unwrap().unwrap();
+    assert_eq!((user.watch, user.notices, user.vip), (Some(watch), notices, vip));
+    assert_eq!((&*user.grouping, user.exchange.as_deref(), user.stopped), ("group", Some("main"), false));
+    let device = &user.devices[0];
+    assert_eq!((device.badge, device.unsettled), (Some(9), Some(unsettled)));
+    assert_eq!((device.registered, device.active), (UnixMillis(1_000), UnixMillis(900)));
+    assert_eq!(device.settings, registration("jane", "p1", 1).settings);
+    assert!(store.user(&user_id("nobody")).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_refresh_keeps_keys_and_badge_and_a_new_token_forgets_the_badge() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let first = register(&store, registration("jane", "p1", 1)).await;
+    let keep = Keep { devices: vec![(first.device.key, Some(5), None)], ..Keep::default() };
+    store.save(&keep).await.unwrap();
+
+    let again =
+        register(&store, RegisterWrite { registered: UnixMillis(2_000), ..registration("jane", "p1", 1) })
+            .await;
+    assert!(!again.new_user && !again.new_device && again.assign.is_none());
+    assert_eq!(
+        (again.device.key, again.device.badge, again.device.registered),
+        (first.device.key, Some(5), UnixMillis(2_000))
+    );
+
+    let moved = register(&store, registration("jane", "p1", 2)).await;
+    assert_eq!((moved.device.key, moved.device.badge), (first.device.key, None));
+    let address = SmtpAddress::parse("doe@example.com").unwrap();
+    let renamed =
+        register(&store, RegisterWrite { address: address.clone(), ..registration("jane", "p1", 2) }).await;
+    assert_eq!((renamed.user, &renamed.assign.unwrap().address), (first.user, &address));
+}
+
+#[tokio::test]
+async fn a_token_belongs_to_whom_registered_it_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let jane = register(&store, registration("jane", "p1", 1)).await;
+    let bob = register(&store, registration("bob", "x", 1)).await;
+    assert_eq!(bob.removed, [RemovedDevice { user: jane.user, device: jane.device.key, last: true }]);
+    assert!(store.user(&user_id("jane")).await.unwrap().is_none());
+    // The same phone under another name of the same user: he stays.
+    let renamed = register(&store, registration("bob", "y", 1)).await;
+    assert_eq!(renamed.removed, [RemovedDevice { user: bob.user, device: bob.device.key, last: false }]);
+    assert_eq!(store.user(&user_id("bob")).await.unwrap().unwrap().devices.len(), 1);
+}
+
+#[tokio::test]
+async fn one_device_too_many_takes_the_place_of_the_one_unused_the_longest() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let max = carillon_core::limits::USER_DEVICES_MAX as u64;
+    let mut keys = Vec::new();
+    for at in 0..max {
+        let active = UnixMillis(if at == 3 { 10 } else { 500 + at });
+        keys.push(
+            register(&store, RegisterWrite { active, ..registration("jane", &format!("p{at}"), at) })
+                .await
+                .device
+                .key,
+        );
+    }
+    let row = register(&store, registration("jane", "new", 99)).await;
+    assert_eq!(row.removed, [RemovedDevice { user: row.user, device: keys[3], last: false }]);
+    assert_eq!(store.user(&user_id("jane")).await.unwrap().unwrap().devices.len() as u64, max);
+}
+
+#[tokio::test]
+async fn touching_only_goes_forward_stopping_holds_until_the_next_registration_and_removing_removes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let row = register(&store, registration("jane", "p1", 1)).await;
+    let (user, device) = (user_id("jane"), device_id("p1"));
+    let touch = |at| Write::Touch { user: user.clone(), device: device.clone(), at: UnixMillis(at) };
+    let wrote = store.write(&[touch(5_000), touch(4_000)]).await.unwrap();
+    assert!(matches!(wrote[1], Wrote::Touched { at: UnixMillis(5_000), .. }), "{wrote:?}");
+
+    let stop = Write::StopUser { user: user.clone() };
+    let wrote = store.write(&[stop.clone(), stop]).await.unwrap();
+    assert!(matches!(
+        wrote[..],
+        [Wrote::Stopped { already: false, .. }, Wrote::Stopped { already: true, .. }]
+    ));
+    let revived = register(&store, registration("jane", "p1", 1)).await;
+    assert!(!revived.assign.unwrap().stopped);
+
+    register(&store, registration("jane", "p2", 2)).await;
+    let remove = |device: &str| Write::RemoveDevice { user: user.clone(), device: device_id(device) };
+    let wrote = store.write(&[remove("p1"), remove("p1"), remove("p2")]).await.unwrap();
+    assert!(
+        matches!(
+            wrote[..],
+            [
+                Wrote::DeviceRemoved { last: false, .. },
+                Wrote::NotFound,
+                Wrote::DeviceRemoved { last: true, .. }
+            ]
+        ),
+        "{wrote:?}"
+    );
+    assert!(store.user(&user).await.unwrap().is_none());
+    let again = register(&store, registration("jane", "p1", 1)).await;
+    assert!(again.user > row.user, "keys are never used twice");
+    let gone =
+        store.write(&[Write::RemoveUser { user: user.clone() }, Write::RemoveUser { user }]).await.unwrap();
+    assert!(matches!(gone[..], [Wrote::UserRemoved { devices: 1, .. }, Wrote::NotFound]));
+}
+
+#[tokio::test]
+async fn a_device_that_is_gone_is_deleted_unless_it_registered_again_since() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let old = register(&store, registration("jane", "p1", 1)).await;
+    let fresh =
+        register(&store, RegisterWrite { registered: UnixMillis(9_000), ..registration("bob", "p1", 2) })
+            .await;
+    let gone = vec![
+        (old.device.key, UnixMillis(5_000)),
+        (fresh.device.key, UnixMillis(5_000)),
+        (DeviceKey(999), UnixMillis(5_000)),
+    ];
+    let keep = Keep { gone, ..Keep::default() };
+    let removed = store.save(&keep).await.unwrap();
+    assert_eq!(removed, [RemovedDevice { user: old.user, device: old.device.key, last: true }]);
+    assert_eq!(store.save(&keep).await.unwrap(), [], "twice is as once");
+}
+
+#[tokio::test]
+async fn pages_walk_all_users_once_with_their_devices() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let writes: Vec<_> = (0..25)
+        .flat_map(|user| (0..user % 3 + 1).map(move |device| (user, device)))
+        .map(|(user, device)| {
+            Write::Register(Box::new(registration(
+                &format!("u{user}"),
+                &format!("d{device}"),
+                user * 10 + device,
+            )))
+        })
+        .collect();
+    store.write(&writes).await.unwrap();
+    let (mut after, mut seen) = (UserKey(0), Vec::new());
+    loop {
+        let page = store.page(after, 10).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = last.key;
+        seen.extend(page.iter().map(|user| (user.id.as_str().to_owned(), user.devices.len())));
+    }
+    assert_eq!(seen, (0..25).map(|user| (format!("u{user}"), user % 3 + 1)).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_failed_batch_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    {
+        let mut writer = store.writer.lock().await;
+        sqlx::query(
+            "CREATE TRIGGER full BEFORE INSERT ON devices WHEN NEW.id = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END",
+        )
+        .execute(writer.as_mut().unwrap())
+        .await
+        .unwrap();
+    }
+    let good = Write::Register(Box::new(registration("jane", "p1", 1)));
+    let bad = Write::Register(Box::new(registration("jane", "bad", 2)));
+    assert!(matches!(store.write(&[good.clone(), bad]).await, Err(StoreError::Failed(_))));
+    assert!(store.user(&user_id("jane")).await.unwrap().is_none());
+    store.write(&[good]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_second_process_a_damaged_file_and_a_missing_folder_are_told_apart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let text = |error: Option<StoreError>| error.unwrap().to_string();
+    let second = SqliteStore::open(&dir.path().join("a.db")).await.err();
+    assert!(matches!(second, Some(StoreError::Locked(_))));
+    assert!(text(second).contains("in use by another carillon"), "names the reason");
+    register(&store, registration("jane", "p1", 1)).await;
+    store.close().await.unwrap();
+    assert!(matches!(store.probe().await, Err(StoreError::Failed(_))), "closed");
+    drop(store);
+
+    let file = dir.path().join("a.db");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let third = bytes.len() / 3;
+    bytes[third..].fill(0x55);
+    std::fs::write(&file, &bytes).unwrap();
+    let damaged = SqliteStore::open(&file).await.err();
+    assert!(matches!(damaged, Some(StoreError::Damaged(_))), "{damaged:?}");
+    assert!(!text(damaged).contains('\n'));
+    std::fs::write(&file, "this is no database, but long enough to be taken for one ".repeat(40)).unwrap();
+    let damaged = SqliteStore::open(&file).await.err();
+    assert!(matches!(damaged, Some(StoreError::Damaged(_))), "{damaged:?}");
+    let nowhere = SqliteStore::open(&dir.path().join("no/such/a.db")).await.err();
+    assert!(matches!(nowhere, Some(StoreError::Failed(_))), "{nowhere:?}");
+}
+
+#[tokio::test]
+async fn a_database_locked_by_somebody_else_is_told_and_works_again_afterwards() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let options = SqliteConnectOptions::new().filename(dir.path().join("a.db"));
+    let mut stranger = SqliteConnection::connect_with(&options).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut stranger).await.unwrap();
+    assert!(matches!(store.probe().await, Err(StoreError::Locked(_))));
+    sqlx::query("ROLLBACK").execute(&mut stranger).await.unwrap();
+    store.probe().await.unwrap();
+    register(&store, registration("jane", "p1", 1)).await;
+    store.sync().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_version_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    {
+        let mut writer = store.writer.lock().await;
+        sqlx::query(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (999, 'later', 1, x'00', 0)",
+        )
+        .execute(writer.as_mut().unwrap())
+        .await
+        .unwrap();
+    }
+    store.close().await.unwrap();
+    drop(store);
+    let text = SqliteStore::open(&dir.path().join("a.db")).await.err().unwrap().to_string();
+    assert!(text.contains("newer Carillon"), "{text}");
+}
+
+#[tokio::test]
+async fn tokens_and_positions_come_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let token = |issued| TokenRow {
+        team_id: "T".into(),
+        key_id: "K".into(),
+        issued: UnixMillis(issued),
+        sealed: vec![1, 2, issued as u8],
+    };
+    store.put_team_token(&token(1)).await.unwrap();
+    store.put_team_token(&token(2)).await.unwrap();
+    assert_eq!(store.team_token("T", "K").await.unwrap(), Some(token(2)));
+    assert_eq!(store.team_token("T", "L").await.unwrap(), None);
+
+    let position = |shard, seq| Position { epoch: 1_700_000_000_000, shard, seq };
+    let keep = |positions| Keep { positions, ..Keep::default() };
+    store.save(&keep(vec![position(0, 5), position(1, 7)])).await.unwrap();
+    store.save(&keep(vec![position(0, 4)])).await.unwrap();
+    assert_eq!(store.positions().await.unwrap(), [position(0, 5), position(1, 7)], "never back");
+    store.forget_positions().await.unwrap();
+    assert!(store.positions().await.unwrap().is_empty());
+}
