@@ -64,7 +64,7 @@ enum ConfigVerb {
 struct ConfigFile {
     /// The configuration.
     #[arg(
-        short,
+        short = 'c',
         long = "config",
         value_name = "FILE",
         env = "CARILLON_CONFIG",
