@@ -1,2 +1,98 @@
-//! Load generator.
-fn main() {}
+//! `loadgen`: plays mail at a whole Carillon, over real sockets, and accounts for every single one.
+//!
+//! `loadgen run` starts a simulated Exchange and a simulated APNs in one process ([`peers`]) and `carillon serve` in
+//! another, registers users through the public API, lets mail come as a profile says ([`profile`]), and reports what it
+//! measured ([`report`]).
+
+mod control;
+mod peers;
+mod people;
+mod process;
+mod profile;
+mod report;
+mod run;
+mod tls;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// Plays mail at a whole Carillon, over real sockets, and accounts for every single one.
+#[derive(Debug, Parser)]
+#[command(name = "loadgen", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a profile: starts everything, plays, checks the ledger, stops everything, reports.
+    ///
+    /// Exit status: 0 if the ledger balances and every line of the profile's budget held; 1 if not; 2 if the run could not
+    /// be done; 130 after Ctrl-C. Nothing is left behind in any case.
+    Run {
+        /// A profile's name (see `loadgen list`), or a TOML file.
+        profile: String,
+        /// Everything random comes from it: equal seeds give equal users, mails and faults [default: the time].
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+        /// Where to write report.json, report.html and carillon.log.
+        #[arg(long, value_name = "DIR")]
+        report: Option<PathBuf>,
+        /// The program under test [default: `carillon` beside this one].
+        #[arg(long, value_name = "PATH")]
+        carillon: Option<PathBuf>,
+    },
+    /// Lists the profiles that come with it.
+    List,
+    /// The simulated Exchange and APNs. Started by `run`.
+    #[command(hide = true)]
+    Peers,
+}
+
+const AFTER_HELP: &str = "\
+Examples:
+  loadgen list
+  loadgen run smoke
+  loadgen run node-10k --seed 1 --report target/node-10k
+  loadgen run my-profile.toml --carillon /usr/local/bin/carillon";
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { profile, seed, report, carillon } => {
+            match run::run(&run::Options { profile, seed, report, carillon }) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::from(1),
+                Err(run::Failure::Stopped) => {
+                    eprintln!("loadgen: stopped");
+                    ExitCode::from(130)
+                }
+                Err(run::Failure::Broken(error)) => {
+                    eprintln!("loadgen: {error}");
+                    ExitCode::from(2)
+                }
+            }
+        }
+        Command::List => {
+            for (name, text) in profile::BUILTIN {
+                match profile::Profile::parse(name, text) {
+                    Ok(profile) => println!("{name:<12} {}", profile.about),
+                    Err(error) => println!("{name:<12} {error}"),
+                }
+            }
+            ExitCode::SUCCESS
+        }
+        Command::Peers => match peers::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("loadgen peers: {error}");
+                ExitCode::from(2)
+            }
+        },
+    }
+}

@@ -1,0 +1,9 @@
+//! The profiles that come with the program.
+
+/// Name and text, from quick to rough.
+pub(crate) const BUILTIN: [(&str, &str); 4] = [
+    ("smoke", include_str!("../../../profiles/smoke.toml")),
+    ("node-10k", include_str!("../../../profiles/node-10k.toml")),
+    ("storm-10k", include_str!("../../../profiles/storm-10k.toml")),
+    ("rough-10k", include_str!("../../../profiles/rough-10k.toml")),
+];

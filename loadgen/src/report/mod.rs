@@ -1,0 +1,447 @@
+//! What a run has shown: as data, as a table, as a page.
+
+mod html;
+mod table;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::control::{Finding, Percentiles};
+use crate::profile::{Budget, Plan, Profile};
+use crate::run::{Driven, Ledger, Sample};
+
+pub(crate) use html::html;
+pub(crate) use table::table;
+
+/// `report.json`.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// The profile's name.
+    pub profile: String,
+    /// What it is about.
+    pub about: String,
+    /// Everything random came from it.
+    pub seed: u64,
+    /// Whether the ledger balances and every line of the budget held.
+    pub passed: bool,
+    /// Users.
+    pub users: u64,
+    /// Devices.
+    pub devices: u64,
+    /// Streaming connections to Exchange at one time, at most.
+    pub streams: u64,
+    /// Mails that came.
+    pub signals: u64,
+    /// Tellings (one mail for one device) that APNs accepted: by name and by number, each once.
+    pub accepted: u64,
+    /// Of them, those that were told together with others: by number alone.
+    pub folded: u64,
+    /// Tellings that the engine did not make, by reason; since its last start, if it was killed.
+    pub suppressed: BTreeMap<String, u64>,
+    /// Tellings that were owed and not made.
+    pub lost: u64,
+    /// Tellings that were made twice.
+    pub duplicates: u64,
+    /// Details on a phone whose app was not used for the cut-off.
+    pub details_after_cutoff: u64,
+    /// From a mail's first byte on the wire to the push's arrival, less the settling and intervals that applied.
+    pub latency_ms: Percentiles,
+    /// The engine's process.
+    pub engine: Engine,
+    /// Each line of the profile's budget.
+    pub budget: Vec<BudgetLine>,
+    /// The whole run.
+    pub duration_s: f64,
+    /// Whether every mail is accounted for, and by whom not.
+    pub ledger: LedgerCheck,
+    /// Pushes that APNs accepted, by what they showed; `all` counts those that came again, too.
+    pub pushes: BTreeMap<String, u64>,
+    /// Pushes that came again under their old `apns-id`, and were recognised.
+    pub duplicates_recognised: u64,
+    /// Pairs of mail and phone that had to be told.
+    pub tellings_owed: u64,
+    /// Mails read elsewhere, and mails deleted.
+    pub mails_read: u64,
+    /// As above.
+    pub mails_deleted: u64,
+    /// From the last mail to the last accepted alert.
+    pub accepted_after_last_mail_ms: f64,
+    /// From the start until every mailbox was watched.
+    pub live_s: f64,
+    /// How long the service took to end on SIGTERM; none if it had to be killed.
+    pub shutdown_s: Option<f64>,
+    /// Faults that the run made, by kind.
+    pub faults: BTreeMap<String, u64>,
+    /// What clients did that they must never do, as the strict peers saw it.
+    pub misbehaviour: BTreeMap<String, u64>,
+    /// What the peers counted.
+    pub peers: BTreeMap<String, u64>,
+    /// The profile with its ranges drawn.
+    pub plan: Plan,
+    /// Phases with their begin, in seconds.
+    pub phases: Vec<(&'static str, f64)>,
+    /// Twice a second.
+    pub samples: Vec<Sample>,
+}
+
+/// What the engine's process took.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Engine {
+    /// From its start to its end; all of them together, if it was killed.
+    pub cpu_seconds: f64,
+    /// Under load, for each accepted push.
+    pub cpu_us_per_push: f64,
+    /// Under load, in percent of one core: from the first mail until nothing was open any more.
+    pub cpu_percent_load: f64,
+    /// Its peak resident memory.
+    pub rss_bytes_peak: u64,
+    /// Its threads, at most.
+    pub threads: u64,
+    /// How often it was killed and started again.
+    pub restarts: u64,
+    /// Its own latencies in microseconds, by name and quantile.
+    pub latency_us: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// The account of every mail, from both sides.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct LedgerCheck {
+    /// Everything below is as it ought to be.
+    pub balances: bool,
+    /// What is not, in words.
+    pub complaints: Vec<String>,
+    /// The engine's own account; since its last start, if it was killed.
+    pub engine: Ledger,
+    /// What the audit found, by kind.
+    pub findings: BTreeMap<String, Finding>,
+}
+
+/// A line of the budget.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct BudgetLine {
+    /// Its key in the profile.
+    pub name: &'static str,
+    /// What the profile allows.
+    pub limit: f64,
+    /// What it was.
+    pub figure: f64,
+    /// Whether it held.
+    pub held: bool,
+}
+
+impl Report {
+    /// Draws the sums.
+    pub(crate) fn new(
+        name: &str,
+        seed: u64,
+        profile: &Profile,
+        plan: &Plan,
+        driven: Driven,
+        duration_s: f64,
+    ) -> Report {
+        let outcome = driven.outcome;
+        let found = |name: &str| outcome.findings.get(name).map_or(0, |finding| finding.count);
+        let mut pushes = outcome.shown.clone();
+        pushes.insert("all".to_owned(), outcome.pushes);
+        let engine = Engine {
+            cpu_seconds: driven.cpu_s,
+            cpu_us_per_push: driven.cpu_load_s * 1e6 / (outcome.pushes.max(1)) as f64,
+            cpu_percent_load: driven.cpu_load_s / driven.load_s.max(0.001) * 100.0,
+            rss_bytes_peak: driven.rss_bytes_peak,
+            threads: driven.threads,
+            restarts: driven.restarts,
+            latency_us: driven.engine_latency_us,
+        };
+        let ledger = LedgerCheck::new(
+            driven.ledger,
+            outcome.findings.clone(),
+            driven.unsettled,
+            (driven.restarts == 0 && outcome.faults.is_empty()).then_some(outcome.mails),
+        );
+        let mut report = Report {
+            profile: name.to_owned(),
+            about: profile.about.clone(),
+            seed,
+            passed: false,
+            users: u64::from(plan.people.users),
+            devices: u64::from(plan.people.devices),
+            streams: outcome.streams_max,
+            signals: outcome.mails,
+            accepted: outcome.told_by_name + outcome.told_by_number,
+            folded: outcome.told_by_number,
+            suppressed: ledger.engine.suppressed.clone(),
+            lost: found("lost"),
+            duplicates: found("duplicates"),
+            details_after_cutoff: found("details_after_cutoff"),
+            latency_ms: outcome.latency,
+            engine,
+            budget: Vec::new(),
+            duration_s,
+            ledger,
+            pushes,
+            duplicates_recognised: outcome.duplicates_recognised,
+            tellings_owed: outcome.tellings_owed,
+            mails_read: outcome.reads,
+            mails_deleted: outcome.deletes,
+            accepted_after_last_mail_ms: outcome.accepted_after_last_mail_ms,
+            live_s: driven.live_s,
+            shutdown_s: driven.shutdown_s,
+            faults: outcome.faults,
+            misbehaviour: outcome.misbehaviour,
+            peers: outcome.peers,
+            plan: plan.clone(),
+            phases: driven.phases,
+            samples: driven.samples,
+        };
+        report.budget = report.judge(&profile.budget);
+        report.passed = report.ledger.balances && report.budget.iter().all(|line| line.held);
+        report
+    }
+
+    fn judge(&self, budget: &Budget) -> Vec<BudgetLine> {
+        let most = |name, limit: Option<f64>, figure: f64| {
+            limit.map(|limit| BudgetLine { name, limit, figure, held: figure <= limit })
+        };
+        let least = |name, limit: Option<f64>, figure: f64| {
+            limit.map(|limit| BudgetLine { name, limit, figure, held: figure >= limit })
+        };
+        // A run in which nothing was measured has not held a latency.
+        let measured = |figure: f64| if self.latency_ms.count > 0 { figure } else { f64::MAX };
+        let rss_mib = self.engine.rss_bytes_peak as f64 / 1_048_576.0;
+        let misbehaviour = self.misbehaviour.values().sum::<u64>() as f64;
+        [
+            least("users_min", budget.users_min, self.users as f64),
+            most("streams_max", budget.streams_max, self.streams as f64),
+            most("lost_max", budget.lost_max, self.lost as f64),
+            most("duplicates_max", budget.duplicates_max, self.duplicates as f64),
+            most(
+                "details_after_cutoff_max",
+                budget.details_after_cutoff_max,
+                self.details_after_cutoff as f64,
+            ),
+            most("misbehaviour_max", budget.misbehaviour_max, misbehaviour),
+            most("latency_p50_ms_max", budget.latency_p50_ms_max, measured(self.latency_ms.p50)),
+            most("latency_p99_ms_max", budget.latency_p99_ms_max, measured(self.latency_ms.p99)),
+            most("engine_cpu_percent_max", budget.engine_cpu_percent_max, self.engine.cpu_percent_load),
+            most(
+                "engine_cpu_us_per_push_max",
+                budget.engine_cpu_us_per_push_max,
+                self.engine.cpu_us_per_push,
+            ),
+            most("engine_rss_mib_max", budget.engine_rss_mib_max, rss_mib),
+            most(
+                "accepted_after_last_mail_ms_max",
+                budget.accepted_after_last_mail_ms_max,
+                self.accepted_after_last_mail_ms,
+            ),
+            most("live_s_max", budget.live_s_max, self.live_s),
+            most("duration_s_max", budget.duration_s_max, self.duration_s),
+        ]
+        .into_iter()
+        .flatten()
+        .collect()
+    }
+}
+
+impl LedgerCheck {
+    /// `mails`: how many the engine must have been told of, where that is certain.
+    fn new(
+        engine: Ledger,
+        findings: BTreeMap<String, Finding>,
+        unsettled: bool,
+        mails: Option<u64>,
+    ) -> LedgerCheck {
+        let mut complaints = Vec::new();
+        if unsettled || !engine.is_settled() {
+            complaints.push(format!(
+                "the engine did not settle: {} tellings wait, {} are in flight",
+                engine.waiting, engine.in_flight
+            ));
+        }
+        if !engine.balances() {
+            complaints.push("the engine's own sums do not agree".to_owned());
+        }
+        if let Some(mails) = mails.filter(|mails| *mails != engine.signalled) {
+            complaints.push(format!("{mails} mails came, the engine counts {}", engine.signalled));
+        }
+        for (name, finding) in &findings {
+            // The budget judges these; and a mail told after it was read is right where the news of it came late.
+            let elsewhere =
+                ["duplicates", "details_after_cutoff", "told_after_gone"].contains(&name.as_str());
+            if finding.count > 0 && !elsewhere {
+                let example =
+                    finding.examples.first().map_or_else(String::new, |text| format!(", first: {text}"));
+                complaints.push(format!("{}: {}{example}", name.replace('_', " "), finding.count));
+            }
+        }
+        LedgerCheck { balances: complaints.is_empty(), complaints, engine, findings }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::Outcome;
+
+    pub(super) fn example() -> Report {
+        let profile = Profile::find("node-10k").unwrap().1;
+        let plan = profile.draw(3);
+        let mut outcome = Outcome {
+            mails: 6_420,
+            told_by_name: 8_100,
+            told_by_number: 212,
+            pushes: 9_000,
+            tellings_owed: 7_000,
+            streams_max: 52,
+            latency: Percentiles { count: 5_000, p50: 1.2, p90: 2.4, p99: 6.5, p999: 9.0, max: 14.0 },
+            ..Outcome::default()
+        };
+        for (name, count) in [("details", 6_000), ("generic", 1_500), ("several", 200), ("badge", 1_300)] {
+            outcome.shown.insert(name.into(), count);
+        }
+        for name in ["lost", "duplicates", "details_after_cutoff", "wrong_badges", "told_after_gone"] {
+            outcome.findings.insert(name.into(), Finding::default());
+        }
+        let mut ledger =
+            Ledger { signalled: 6_420, folded: 8_400, accepted: 8_300, superseded: 88, ..Ledger::default() };
+        ledger.suppressed.insert("token_gone".into(), 12);
+        let samples = (0..260)
+            .map(|at| {
+                let t_s = at as f64 / 2.0;
+                let load = (40..180).contains(&at);
+                let wave = (t_s / 3.0).sin();
+                Sample {
+                    t_s,
+                    phase: if load { "load" } else { "drain" },
+                    mails_per_s: if load {
+                        100.0 + 30.0 * wave + if at % 23 == 0 { 250.0 } else { 0.0 }
+                    } else {
+                        0.0
+                    },
+                    pushes_per_s: if load { 128.0 + 25.0 * wave } else { 0.0 },
+                    latency_p50_ms: load.then_some(1.2 + 0.2 * wave),
+                    latency_p99_ms: load.then_some(5.0 + 3.0 * wave),
+                    cpu_percent: Some(if load { 12.0 + 2.0 * wave } else { 1.0 }),
+                    rss_mib: Some(60.0 + t_s / 10.0),
+                    threads: Some(7),
+                    streams: 50,
+                }
+            })
+            .collect();
+        let driven = Driven {
+            outcome,
+            ledger,
+            engine_latency_us: BTreeMap::new(),
+            restarts: 0,
+            cpu_s: 9.3,
+            cpu_load_s: 8.0,
+            load_s: 70.0,
+            rss_bytes_peak: 74 << 20,
+            threads: 7,
+            live_s: 11.8,
+            shutdown_s: Some(0.2),
+            unsettled: false,
+            samples,
+            phases: vec![
+                ("start", 0.0),
+                ("register", 1.4),
+                ("watch", 4.0),
+                ("load", 20.0),
+                ("drain", 90.0),
+                ("end", 98.0),
+            ],
+        };
+        Report::new("node-10k", 3, &profile, &plan, driven, 130.0)
+    }
+
+    #[test]
+    fn a_good_run_passes_and_has_every_field_of_the_contract() {
+        let report = example();
+        assert!(report.passed, "{:?} {:?}", report.ledger.complaints, report.budget);
+        let json = serde_json::to_value(&report).unwrap();
+        for field in [
+            "profile",
+            "seed",
+            "users",
+            "devices",
+            "streams",
+            "signals",
+            "accepted",
+            "folded",
+            "suppressed",
+            "lost",
+            "duplicates",
+            "details_after_cutoff",
+            "latency_ms",
+            "engine",
+            "budget",
+            "duration_s",
+        ] {
+            assert!(!json[field].is_null(), "{field}");
+        }
+        for field in ["p50", "p90", "p99", "p999", "max"] {
+            assert!(json["latency_ms"][field].is_number(), "{field}");
+        }
+        for field in ["cpu_seconds", "cpu_us_per_push", "rss_bytes_peak", "threads"] {
+            assert!(json["engine"][field].is_number(), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_budget_that_does_not_hold_fails_the_run() {
+        let mut report = example();
+        report.latency_ms.p99 = 10.1;
+        let lines = report.judge(&Profile::find("node-10k").unwrap().1.budget);
+        let failed: Vec<&str> = lines.iter().filter(|line| !line.held).map(|line| line.name).collect();
+        assert_eq!(failed, ["latency_p99_ms_max"]);
+        report.latency_ms = Percentiles::default();
+        let lines = report.judge(&Profile::find("node-10k").unwrap().1.budget);
+        assert!(
+            lines.iter().any(|line| line.name == "latency_p99_ms_max" && !line.held),
+            "nothing was measured"
+        );
+    }
+
+    #[test]
+    fn an_account_that_does_not_balance_is_complained_of() {
+        let good = example().ledger;
+        let check = |change: fn(&mut Ledger, &mut BTreeMap<String, Finding>), unsettled, mails| {
+            let (mut ledger, mut findings) = (good.engine.clone(), good.findings.clone());
+            change(&mut ledger, &mut findings);
+            LedgerCheck::new(ledger, findings, unsettled, Some(mails)).balances
+        };
+        assert!(check(|_, _| {}, false, 6_420));
+        assert!(!check(|_, _| {}, true, 6_420));
+        assert!(!check(|_, _| {}, false, 6_421));
+        assert!(!check(|ledger, _| ledger.accepted -= 1, false, 6_420));
+        assert!(!check(
+            |ledger, _| {
+                ledger.accepted -= 1;
+                ledger.waiting += 1
+            },
+            false,
+            6_420
+        ));
+        let badge = |_: &mut Ledger, findings: &mut BTreeMap<String, Finding>| {
+            findings.get_mut("wrong_badges").unwrap().count = 1;
+        };
+        assert!(!check(badge, false, 6_420));
+    }
+
+    #[test]
+    fn the_page_is_self_contained_and_the_table_names_each_budget() {
+        let report = example();
+        let (page, text) = (html(&report), table(&report));
+        for line in &report.budget {
+            assert!(text.contains(line.name) && page.contains(line.name), "{}", line.name);
+        }
+        for outside in ["http://", "https://", "src=", "@import", "<link"] {
+            assert!(!page.contains(outside), "{outside}");
+        }
+        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+        if let Ok(path) = std::env::var("LOADGEN_EXAMPLE_PAGE") {
+            std::fs::write(path, page).unwrap();
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! What one sees while it runs: a bar on a terminal, plain lines elsewhere.
+
+use std::io::IsTerminal;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::sampler::Sample;
+use crate::control::Tick;
+
+/// The display.
+pub(super) struct Progress {
+    bar: Option<ProgressBar>,
+    phase: &'static str,
+    phase_begun: Instant,
+    begun: Instant,
+    last_line: Instant,
+}
+
+impl Progress {
+    pub(super) fn new(begun: Instant) -> Progress {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(8));
+            bar.set_style(style());
+            bar
+        });
+        Progress { bar, phase: "", phase_begun: begun, begun, last_line: begun }
+    }
+
+    /// A new phase of so many steps.
+    pub(super) fn phase(&mut self, phase: &'static str, steps: u64) {
+        self.end_phase();
+        (self.phase, self.phase_begun) = (phase, Instant::now());
+        match &self.bar {
+            Some(bar) => {
+                bar.reset();
+                bar.set_length(steps.max(1));
+                bar.set_prefix(phase);
+                bar.set_message(String::new());
+            }
+            None => println!("{:7.1} s  {phase} …", self.begun.elapsed().as_secs_f64()),
+        }
+        self.last_line = Instant::now();
+    }
+
+    /// So many steps are done.
+    pub(super) fn at(&mut self, steps: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(steps);
+        }
+    }
+
+    /// So many steps of so many are done.
+    pub(super) fn of(&mut self, done: u64, steps: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_length(steps.max(1));
+            bar.set_position(done);
+        }
+    }
+
+    /// What was measured.
+    pub(super) fn sample(&mut self, row: &Sample, tick: &Tick) {
+        let text = describe(row, tick);
+        match &self.bar {
+            Some(bar) => bar.set_message(text),
+            None if self.last_line.elapsed() >= PLAIN_EVERY => {
+                self.last_line = Instant::now();
+                println!("{:7.1} s  {}: {text}", row.t_s, self.phase);
+            }
+            None => {}
+        }
+    }
+
+    /// A line for people, above the bar.
+    pub(super) fn say(&mut self, text: &str) {
+        let line = format!("{:7.1} s  {text}", self.begun.elapsed().as_secs_f64());
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => println!("{line}"),
+        }
+    }
+
+    /// Takes the bar away.
+    pub(super) fn end(&mut self) {
+        self.end_phase();
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn end_phase(&self) {
+        if let Some(bar) = self.bar.as_ref().filter(|_| !self.phase.is_empty()) {
+            let (at, took) = (self.begun.elapsed().as_secs_f64(), self.phase_begun.elapsed().as_secs_f64());
+            bar.println(format!("{at:7.1} s  {} took {took:.1} s", self.phase));
+        }
+    }
+}
+
+fn describe(row: &Sample, tick: &Tick) -> String {
+    use std::fmt::Write;
+    let mut text = format!("{:.0} mails/s, {:.0} pushes/s", row.mails_per_s, row.pushes_per_s);
+    // Writing to a String cannot fail.
+    if tick.all.count > 0 {
+        let _ = write!(text, ", latency p50 {:.1} p99 {:.1} ms", tick.all.p50, tick.all.p99);
+    }
+    if let Some(cpu) = row.cpu_percent {
+        let _ = write!(text, ", CPU {cpu:.0} %");
+    }
+    if let Some(rss) = row.rss_mib {
+        let _ = write!(text, ", {rss:.0} MiB");
+    }
+    if tick.faults > 0 {
+        let _ = write!(text, ", {} faults", tick.faults);
+    }
+    text
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{elapsed:>7}  {prefix:<12} {bar:24.cyan/blue} {percent:>3} %  {wide_msg}")
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸─")
+}
+
+/// Between two plain lines.
+const PLAIN_EVERY: Duration = Duration::from_secs(5);
