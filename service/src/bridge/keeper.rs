@@ -157,3 +157,59 @@ impl Keeper {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use carillon_core::names::UserKey;
+    use carillon_core::shard::{NoticeRecord, Report};
+    use carillon_core::time::UnixMillis;
+    use carillon_engine::Engine as Shards;
+    use sqlx::{ConnectOptions, Executor};
+
+    use super::*;
+    use crate::bridge::{self, setup};
+    use crate::store::sqlite::SqliteStore;
+    use crate::testing;
+
+    fn noticed(unread: u32) -> Report {
+        let notices = NoticeRecord { unread: Some(unread), ..NoticeRecord::default() };
+        Report::Noticed { user: UserKey(1), notices }
+    }
+
+    #[tokio::test]
+    async fn while_the_store_fails_reports_wait_and_the_trouble_shows_and_then_the_last_word_is_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.db");
+        let store = Arc::new(SqliteStore::open(&file).await.unwrap());
+        store.write(&[testing::register("jane", "p1", 1)]).await.unwrap();
+        let config = testing::config(dir.path());
+        let mut engine = setup::engine_config(&config, [0; 16], 5).unwrap();
+        engine.journal_dir = Some(bridge::journal_dir(&config));
+        engine.shards = 1;
+        let (engine, _reports) = Shards::start(engine).unwrap();
+        let directory = Arc::new(Directory::new(1, 1));
+        let keeper = Keeper::new(store.clone(), engine.clone(), directory.clone());
+
+        let mut stranger = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
+        stranger.execute("BEGIN EXCLUSIVE").await.unwrap();
+        keeper.add(|pending| {
+            pending.absorb(&noticed(1), Some(UnixMillis(0)));
+            pending.reached(5, 0, 1);
+        });
+        assert!(matches!(keeper.flush().await, Err(StoreError::Locked(_))));
+        assert!(directory.store_trouble().unwrap().text.contains("locked by another process"));
+        assert_eq!(keeper.stats().waiting.load(Ordering::Relaxed), 1);
+        keeper.add(|pending| {
+            pending.absorb(&noticed(2), Some(UnixMillis(0)));
+            pending.reached(5, 0, 2);
+        });
+        stranger.execute("ROLLBACK").await.unwrap();
+        keeper.flush().await.unwrap();
+
+        assert!(directory.store_trouble().is_none());
+        assert_eq!(keeper.stats().failures.load(Ordering::Relaxed), 1);
+        assert_eq!(store.page(UserKey(0), 1).await.unwrap()[0].notices.unread, Some(2));
+        assert_eq!(store.positions().await.unwrap()[0].seq, 2);
+        engine.shutdown(Duration::from_secs(2)).unwrap();
+    }
+}
