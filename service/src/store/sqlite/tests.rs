@@ -336,3 +336,24 @@ async fn tokens_and_positions_come_back() {
     store.forget_positions().await.unwrap();
     assert!(store.positions().await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_works_again_with_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    // SQLite's own bound stands in for the disk's: it fails with the same code.
+    let limit = async |pages: u32| {
+        let mut writer = store.writer.lock().await;
+        let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
+        sqlx::query(limit).execute(writer.as_mut().unwrap()).await.unwrap();
+    };
+    limit(1).await;
+    let many: Vec<_> =
+        (0..200).map(|at| Write::Register(Box::new(registration(&format!("u{at}"), "p", at)))).collect();
+    let full = store.write(&many).await.unwrap_err();
+    assert!(matches!(full, StoreError::Full(_)), "{full:?}");
+    assert!(full.to_string().contains("a.db: make some"), "{full}");
+    assert!(store.page(UserKey(0), 10).await.unwrap().is_empty(), "all or nothing");
+    limit(100_000).await;
+    store.write(&many).await.unwrap();
+}
