@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use carillon_core::shard::Command;
 use carillon_engine::{Engine as Shards, EngineHandle, StartError};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::JoinHandle;
 
 use crate::api::server::{Bound, Server, ServerError};
 use crate::api::{Bounds, Extras};
@@ -109,7 +108,6 @@ struct Service {
     keeper: Arc<Keeper>,
     drained: Arc<AtomicU64>,
     intake: std::thread::JoinHandle<()>,
-    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Service {
@@ -159,16 +157,14 @@ impl Service {
                  kept, and not served"
             );
         }
-        let tasks = vec![
-            tokio::spawn(keeper.clone().run()),
-            tokio::spawn(keeper.clone().run_sync()),
-            tokio::spawn(tokens.run(news)),
-        ];
+        tokio::spawn(keeper.clone().run());
+        tokio::spawn(keeper.clone().run_sync());
+        tokio::spawn(tokens.run(news));
         let app = App::start(config, store.clone(), face, directory);
         let extras = Extras { keeper: Some(keeper.clone()), item_key: Some(item_key) };
         let server = bound.serve(app, Bounds::default(), extras).map_err(ServeError::System)?;
         tracing::info!(address = %server.address(), shards = engine.shards(), "serving");
-        Ok(Service { server, engine, store, keeper, drained, intake, tasks })
+        Ok(Service { server, engine, store, keeper, drained, intake })
     }
 
     /// Waits for SIGTERM or SIGINT; a second one ends the process at once.
@@ -222,10 +218,8 @@ impl Service {
         if let Ok(Err(still_running)) = shut.await {
             tracing::warn!(shards = still_running.shards, "some shards have not ended in time");
         }
+        // A flush that is under way is waited for by the last one.
         self.keeper.end();
-        for task in &self.tasks {
-            task.abort();
-        }
         let save = async {
             self.keeper.flush().await?;
             self.store.sync().await?;

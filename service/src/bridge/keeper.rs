@@ -40,6 +40,8 @@ pub struct Keeper {
     engine: EngineHandle,
     directory: Arc<Directory>,
     ending: AtomicBool,
+    /// One flush at a time: what one has taken is not yet stored when another finds nothing.
+    flushing: tokio::sync::Mutex<()>,
     stats: KeeperStats,
 }
 
@@ -52,6 +54,7 @@ impl Keeper {
             engine,
             directory,
             ending: AtomicBool::new(false),
+            flushing: tokio::sync::Mutex::new(()),
             stats: KeeperStats::default(),
         })
     }
@@ -100,6 +103,7 @@ impl Keeper {
     /// # Errors
     /// The store's; told to the log and the directory already.
     pub async fn flush(&self) -> Result<(), StoreError> {
+        let _one = self.flushing.lock().await;
         let mut taken = Pending::default();
         self.add(|pending| std::mem::swap(pending, &mut taken));
         if taken.is_empty() {
