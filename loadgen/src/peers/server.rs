@@ -333,3 +333,6 @@ const READS_PER_TURN: usize = 4;
 const DRAIN_BYTES_MAX: usize = 128 * 1024;
 /// How long a closed connection may take to see it.
 const LINGER: Span = Span::from_secs(2);
+
+#[cfg(test)]
+mod tests;

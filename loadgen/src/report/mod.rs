@@ -33,12 +33,18 @@ pub(crate) struct Report {
     pub streams: u64,
     /// Mails that came.
     pub signals: u64,
-    /// Tellings (one mail for one device) that APNs accepted: by name and by number, each once.
-    pub accepted: u64,
-    /// Of them, those that were told together with others: by number alone.
+    /// Tellings (one mail for one device) that the engine opened.
     pub folded: u64,
-    /// Tellings that the engine did not make, by reason; since its last start, if it was killed.
+    /// Tellings that APNs accepted, by name or by number alone, each counted once: the peers' account.
+    pub accepted: u64,
+    /// Of them, those by number alone ("5 new mails", some of them named).
+    pub accepted_by_number: u64,
+    /// Tellings that the engine did not make, by reason.
     pub suppressed: BTreeMap<String, u64>,
+    /// Tellings that were not needed any more: the mail was read or deleted before.
+    pub superseded: u64,
+    /// Tellings too late to be news.
+    pub expired: u64,
     /// Tellings that were owed and not made.
     pub lost: u64,
     /// Tellings that were made twice.
@@ -111,7 +117,7 @@ pub(crate) struct LedgerCheck {
     pub balances: bool,
     /// What is not, in words.
     pub complaints: Vec<String>,
-    /// The engine's own account; since its last start, if it was killed.
+    /// The engine's own account; with what it had ended before, if it was killed.
     pub engine: Ledger,
     /// What the audit found, by kind.
     pub findings: BTreeMap<String, Finding>,
@@ -153,11 +159,12 @@ impl Report {
             restarts: driven.restarts,
             latency_us: driven.engine_latency_us,
         };
+        let told = outcome.told_by_name + outcome.told_by_number;
         let ledger = LedgerCheck::new(
             driven.ledger,
             outcome.findings.clone(),
             driven.unsettled,
-            (driven.restarts == 0 && outcome.faults.is_empty()).then_some(outcome.mails),
+            (driven.restarts == 0 && outcome.faults.is_empty()).then_some((outcome.mails, told)),
         );
         let mut report = Report {
             profile: name.to_owned(),
@@ -168,9 +175,12 @@ impl Report {
             devices: u64::from(plan.people.devices),
             streams: outcome.streams_max,
             signals: outcome.mails,
-            accepted: outcome.told_by_name + outcome.told_by_number,
-            folded: outcome.told_by_number,
+            folded: ledger.engine.folded,
+            accepted: told,
+            accepted_by_number: outcome.told_by_number,
             suppressed: ledger.engine.suppressed.clone(),
+            superseded: ledger.engine.superseded,
+            expired: ledger.engine.expired,
             lost: found("lost"),
             duplicates: found("duplicates"),
             details_after_cutoff: found("details_after_cutoff"),
@@ -245,12 +255,13 @@ impl Report {
 }
 
 impl LedgerCheck {
-    /// `mails`: how many the engine must have been told of, where that is certain.
+    /// `seen`: the mails that the engine must have been told of, and the tellings that must have been accepted. Only
+    /// where nothing breaks is either certain.
     fn new(
         engine: Ledger,
         findings: BTreeMap<String, Finding>,
         unsettled: bool,
-        mails: Option<u64>,
+        seen: Option<(u64, u64)>,
     ) -> LedgerCheck {
         let mut complaints = Vec::new();
         if unsettled || !engine.is_settled() {
@@ -262,8 +273,11 @@ impl LedgerCheck {
         if !engine.balances() {
             complaints.push("the engine's own sums do not agree".to_owned());
         }
-        if let Some(mails) = mails.filter(|mails| *mails != engine.signalled) {
+        if let Some((mails, _)) = seen.filter(|(mails, _)| *mails != engine.signalled) {
             complaints.push(format!("{mails} mails came, the engine counts {}", engine.signalled));
+        }
+        if let Some((_, told)) = seen.filter(|(_, told)| *told != engine.accepted) {
+            complaints.push(format!("{told} tellings were accepted, the engine counts {}", engine.accepted));
         }
         for (name, finding) in &findings {
             // The budget judges these; and a mail told after it was read is right where the news of it came late.
@@ -304,7 +318,7 @@ mod tests {
             outcome.findings.insert(name.into(), Finding::default());
         }
         let mut ledger =
-            Ledger { signalled: 6_420, folded: 8_400, accepted: 8_300, superseded: 88, ..Ledger::default() };
+            Ledger { signalled: 6_420, folded: 8_412, accepted: 8_312, superseded: 88, ..Ledger::default() };
         ledger.suppressed.insert("token_gone".into(), 12);
         let samples = (0..260)
             .map(|at| {
@@ -406,27 +420,29 @@ mod tests {
     #[test]
     fn an_account_that_does_not_balance_is_complained_of() {
         let good = example().ledger;
-        let check = |change: fn(&mut Ledger, &mut BTreeMap<String, Finding>), unsettled, mails| {
+        let check = |change: fn(&mut Ledger, &mut BTreeMap<String, Finding>), unsettled, mails, told| {
             let (mut ledger, mut findings) = (good.engine.clone(), good.findings.clone());
             change(&mut ledger, &mut findings);
-            LedgerCheck::new(ledger, findings, unsettled, Some(mails)).balances
+            LedgerCheck::new(ledger, findings, unsettled, Some((mails, told))).balances
         };
-        assert!(check(|_, _| {}, false, 6_420));
-        assert!(!check(|_, _| {}, true, 6_420));
-        assert!(!check(|_, _| {}, false, 6_421));
-        assert!(!check(|ledger, _| ledger.accepted -= 1, false, 6_420));
+        assert!(check(|_, _| {}, false, 6_420, 8_312));
+        assert!(!check(|_, _| {}, true, 6_420, 8_312));
+        assert!(!check(|_, _| {}, false, 6_421, 8_312));
+        assert!(!check(|_, _| {}, false, 6_420, 8_313));
+        assert!(!check(|ledger, _| ledger.accepted -= 1, false, 6_420, 8_312));
         assert!(!check(
             |ledger, _| {
                 ledger.accepted -= 1;
                 ledger.waiting += 1
             },
             false,
-            6_420
+            6_420,
+            8_312
         ));
         let badge = |_: &mut Ledger, findings: &mut BTreeMap<String, Finding>| {
             findings.get_mut("wrong_badges").unwrap().count = 1;
         };
-        assert!(!check(badge, false, 6_420));
+        assert!(!check(badge, false, 6_420, 8_312));
     }
 
     #[test]

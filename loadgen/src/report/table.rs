@@ -34,7 +34,10 @@ pub(crate) fn table(report: &Report) -> String {
                 .join(", ")
         ),
     );
-    row("tellings", format!("{} accepted, of them {} by number alone", report.accepted, report.folded));
+    row(
+        "tellings",
+        format!("{} accepted, of them {} by number alone", report.accepted, report.accepted_by_number),
+    );
     row(
         "engine's ledger",
         format!(

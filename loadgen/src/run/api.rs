@@ -54,6 +54,23 @@ impl Ledger {
         self.folded == ended + self.waiting + self.in_flight
     }
 
+    /// Adds the account of an earlier process. What was open when that one was killed is left out: it is opened anew by
+    /// the next one, or had been accepted.
+    pub(crate) fn add_ended(&mut self, before: &Ledger) {
+        self.signalled += before.signalled;
+        self.duplicate += before.duplicate;
+        self.folded += before.folded - before.waiting - before.in_flight;
+        self.fetched += before.fetched;
+        self.offered += before.offered;
+        self.returned += before.returned;
+        self.accepted += before.accepted;
+        for (why, count) in &before.suppressed {
+            *self.suppressed.entry(why.clone()).or_default() += count;
+        }
+        self.superseded += before.superseded;
+        self.expired += before.expired;
+    }
+
     /// And nothing is open any more.
     pub(crate) fn is_settled(&self) -> bool {
         self.waiting == 0 && self.in_flight == 0
@@ -186,5 +203,16 @@ mod tests {
         assert!(!ledger.balances());
         ledger.suppressed.insert("stopped".into(), 1);
         assert!(ledger.balances() && !ledger.is_settled());
+    }
+
+    #[test]
+    fn the_account_of_a_killed_process_counts_what_it_had_ended() {
+        let suppressed = BTreeMap::from([("stopped".to_owned(), 1)]);
+        let before =
+            Ledger { folded: 10, accepted: 6, waiting: 2, in_flight: 1, suppressed, ..Ledger::default() };
+        let mut ledger = Ledger { folded: 4, accepted: 4, ..Ledger::default() };
+        ledger.add_ended(&before);
+        assert_eq!((ledger.folded, ledger.accepted, ledger.suppressed["stopped"]), (11, 10, 1));
+        assert!(ledger.balances() && ledger.is_settled());
     }
 }

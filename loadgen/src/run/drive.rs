@@ -34,7 +34,7 @@ pub(super) struct Job<'a> {
 pub(crate) struct Driven {
     /// The peers' side.
     pub outcome: Outcome,
-    /// The engine's own account; since its last start, if it was killed.
+    /// The engine's own account; with what it had ended before, if it was killed.
     pub ledger: Ledger,
     /// The engine's own latencies, in microseconds, by name and quantile.
     pub engine_latency_us: std::collections::BTreeMap<String, std::collections::BTreeMap<String, u64>>,
@@ -82,6 +82,7 @@ struct Drive<'a> {
     rss_bytes_peak: u64,
     threads: u64,
     restarts: u64,
+    ledgers_before: Vec<Ledger>,
     played: bool,
     /// Carillon was asked to end.
     ending: bool,
@@ -116,6 +117,7 @@ pub(super) fn drive(job: &Job<'_>, stop: &Stop) -> Result<Driven, String> {
         rss_bytes_peak: 0,
         threads: 0,
         restarts: 0,
+        ledgers_before: Vec::new(),
         played: false,
         ending: false,
         outcome: None,
@@ -137,7 +139,10 @@ impl Drive<'_> {
         let unsettled = !self.drain()?;
         self.look();
         let (cpu_load_s, load_s) = (self.cpu_s() - cpu_before, load_begun.elapsed().as_secs_f64());
-        let status = self.api.status()?;
+        let mut status = self.api.status()?;
+        for before in &self.ledgers_before {
+            status.ledger.add_ended(before);
+        }
         self.enter("end", 1);
         let cpu_s = self.cpu_s();
         let shutdown_s = self.carillon.terminate(SHUTDOWN_TIME).map(|took| took.as_secs_f64());
@@ -287,6 +292,8 @@ impl Drive<'_> {
 
     fn kill_and_restart(&mut self) -> Result<(), String> {
         self.look();
+        // What it does from here to its end is in no account; the audit sees it all the same.
+        self.ledgers_before.push(self.api.status()?.ledger);
         self.progress.say("carillon serve is killed (SIGKILL) and started again");
         self.carillon.kill();
         self.cpu_before_s += self.usage.cpu_s;
