@@ -21,8 +21,6 @@ pub(crate) enum Order {
     },
     /// The key of the hashes that name mails in payloads, in hex.
     ItemKey(String),
-    /// The phones are registered.
-    Registered,
     /// Every mailbox is watched: let the mail come.
     Play,
     /// It is over: audit, answer with [`Note::Result`], end.

@@ -95,7 +95,6 @@ fn take_orders(orders: &Receiver<Order>, world: &mut World, guard: &mut Guard) -
             Ok(Order::Finish) => return Heard::Finish,
             Ok(Order::Service { pid, started }) => guard.service = Some((pid, started)),
             Ok(Order::ItemKey(key)) => world.set_item_key(&key),
-            Ok(Order::Registered) => world.registered(),
             Ok(Order::Play) => world.play(),
             Ok(Order::Setup(_)) => {}
             Err(TryRecvError::Empty) => return Heard::GoOn,

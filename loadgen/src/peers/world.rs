@@ -48,7 +48,6 @@ pub(super) struct World {
     pub(super) reads: u64,
     pub(super) deletes: u64,
     playing: Option<Playing>,
-    registered: bool,
     shown: BTreeMap<String, u64>,
     last_push: Option<Time>,
     requests_before: u64,
@@ -113,6 +112,9 @@ impl World {
                 tag: index as u64,
             }));
             latency.add_phone(phone.person as usize, phone.alerts);
+            // The first badges come as soon as Carillon knows the phone; mail comes when all are registered.
+            let wants = Wants { alerts: phone.alerts, details: phone.details, badge: true };
+            audit.add_phone(UserIx(phone.person), now.time, phone.active, wants);
         }
         Ok(World {
             clock,
@@ -134,7 +136,6 @@ impl World {
             reads: 0,
             deletes: 0,
             playing: None,
-            registered: false,
             shown: BTreeMap::new(),
             last_push: None,
             requests_before: 0,
@@ -152,18 +153,6 @@ impl World {
     pub(super) fn set_item_key(&mut self, hex: &str) {
         for (at, byte) in self.item_key.iter_mut().enumerate() {
             *byte = hex.get(at * 2..at * 2 + 2).and_then(|two| u8::from_str_radix(two, 16).ok()).unwrap_or(0);
-        }
-    }
-
-    /// All phones are registered with Carillon.
-    pub(super) fn registered(&mut self) {
-        if std::mem::replace(&mut self.registered, true) {
-            return;
-        }
-        let now = self.clock.time();
-        for phone in &self.people.phones {
-            let wants = Wants { alerts: phone.alerts, details: phone.details, badge: true };
-            self.audit.add_phone(UserIx(phone.person), now, phone.active, wants);
         }
     }
 
