@@ -86,6 +86,8 @@ pub(crate) struct Tick {
     pub streams: u64,
     /// Of them, those that went silent on purpose and are still open.
     pub silent: u64,
+    /// Users of whose phones none has the app any more: nobody need watch their mailboxes.
+    pub phoneless: u64,
     /// Mailboxes that some stream watches.
     pub watched: u64,
     /// Milliseconds since the last push or call came.
@@ -150,6 +152,8 @@ pub(crate) struct Outcome {
     pub peers: BTreeMap<String, u64>,
     /// What clients did that they must never do, by peer: the first few of each, and how often.
     pub misbehaviour: BTreeMap<String, u64>,
+    /// What happened to the first few users in whose account something is wrong.
+    pub histories: BTreeMap<String, Vec<String>>,
 }
 
 /// One kind of thing that ought not to be.

@@ -6,6 +6,7 @@ use carillon_harness::audit::{PhoneIx, UserIx};
 use carillon_harness::exchange::{BusyScope, BusyShape, Cut, Importance, Mail, Sender, Silence};
 use carillon_harness::peer::{Close, PeerConn};
 
+use super::history::Deed;
 use super::schedule::{Act, Fault};
 use super::world::{MailRow, World};
 use crate::control::Note;
@@ -21,6 +22,7 @@ impl World {
                 if self.exchange.peer.mark_read(now, mailbox, &row.item_id, true) {
                     self.audit.read(UserIx(row.user), row.hash, now.time);
                     self.latency.gone(row.user as usize, row.hash);
+                    self.history.note(now.time, Some(row.user), Deed::Read(row.hash));
                     self.reads += 1;
                 }
             }
@@ -30,6 +32,7 @@ impl World {
                 if self.exchange.peer.delete(now, mailbox, &row.item_id) {
                     self.audit.deleted(UserIx(row.user), row.hash, now.time, true);
                     self.latency.gone(row.user as usize, row.hash);
+                    self.history.note(now.time, Some(row.user), Deed::Delete(row.hash));
                     self.deletes += 1;
                 }
             }
@@ -71,6 +74,7 @@ impl World {
         let item_id = self.exchange.peer.deliver(now, self.mailboxes[user as usize], mail);
         let hash = self.hash(&item_id);
         self.audit.arrived(UserIx(user), hash, now.time);
+        self.history.note(now.time, Some(user), Deed::Mail(hash));
         self.latency.mail(user as usize, hash, high && self.people.persons[user as usize].vip);
         self.mails.push(MailRow { user, item_id, hash });
     }
@@ -125,6 +129,8 @@ impl World {
                 let length = Span::from_millis(faults.throttled_ms.draw(&mut self.rng).into());
                 let device = self.rng.below(self.devices.len() as u64) as usize;
                 self.apns.peer.throttle(self.devices[device], now.time + length);
+                let person = self.people.phones[device].person;
+                self.history.note(now.time, Some(person), Deed::Throttled(device as u32));
                 true
             }
             Fault::GoneDevice => {
@@ -134,11 +140,15 @@ impl World {
                 if fresh {
                     self.audit.phone_gone(PhoneIx(phone as u32), now.time);
                     self.latency.phone_gone(phone);
+                    let person = self.people.phones[phone].person;
+                    self.phones_left[person as usize] -= 1;
+                    self.history.note(now.time, Some(person), Deed::Gone(phone as u32));
                     self.apns.peer.set_gone(device, now.unix);
                 }
                 fresh
             }
             Fault::KillService => {
+                self.history.note(now.time, None, Deed::Killed);
                 self.notes.push(Note::KillService);
                 true
             }

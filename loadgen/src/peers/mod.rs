@@ -2,6 +2,7 @@
 //! account of it all. A process of its own, so that the engine's process is measured alone.
 
 mod act;
+mod history;
 mod latency;
 mod schedule;
 mod server;

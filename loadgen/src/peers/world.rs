@@ -18,6 +18,7 @@ use mio::Registry;
 use mio::event::Event;
 use rustls::ServerConfig;
 
+use super::history::{Deed, History};
 use super::latency::Latency;
 use super::schedule::Schedule;
 use super::server::{Server, TOKENS_PER_SERVER};
@@ -34,10 +35,13 @@ pub(super) struct World {
     pub(super) apns: Server<Apns>,
     pub(super) audit: Audit,
     pub(super) latency: Latency,
+    pub(super) history: History,
     pub(super) schedule: Schedule,
     pub(super) rng: Rng,
     pub(super) mailboxes: Vec<MailboxKey>,
     pub(super) devices: Vec<DeviceIx>,
+    /// Of each user, the phones that have the app.
+    pub(super) phones_left: Vec<u32>,
     /// Every mail of the run; its tag is its index.
     pub(super) mails: Vec<MailRow>,
     pub(super) item_key: [u8; 16],
@@ -104,6 +108,7 @@ impl World {
         }
         let mut apns = apns(&plan, setup, now);
         let mut devices = Vec::with_capacity(people.phones.len());
+        let mut phones_left = vec![0; people.persons.len()];
         for (index, phone) in people.phones.iter().enumerate() {
             devices.push(apns.register(&TokenSpec {
                 token: &phone.token,
@@ -112,6 +117,7 @@ impl World {
                 tag: index as u64,
             }));
             latency.add_phone(phone.person as usize, phone.alerts);
+            phones_left[phone.person as usize] += 1;
             // The first badges come as soon as Carillon knows the phone; mail comes when all are registered.
             let wants = Wants { alerts: phone.alerts, details: phone.details, badge: true };
             audit.add_phone(UserIx(phone.person), now.time, phone.active, wants);
@@ -124,10 +130,12 @@ impl World {
             apns: Server::listen(apns, h2, 1 + TOKENS_PER_SERVER, registry)?,
             audit,
             latency,
+            history: History::default(),
             schedule: Schedule::default(),
             rng: Rng::new(setup.seed ^ 0x776f_726c_6421_2121),
             mailboxes,
             devices,
+            phones_left,
             mails: Vec::new(),
             item_key: [0; 16],
             silent: Vec::new(),
@@ -237,6 +245,7 @@ impl World {
             refused: stats.refused.values().sum(),
             streams: streams.len() as u64,
             silent: self.silent.len() as u64,
+            phoneless: self.phones_left.iter().filter(|left| **left == 0).count() as u64,
             watched: self.exchange.peer.watched_count() as u64,
             quiet_ms: now.since(self.last_request).as_millis(),
             now: self.latency.take_now(),
@@ -276,6 +285,15 @@ impl World {
             (None, _) | (_, None) => 0.0,
         };
         let report = self.audit.finish(now);
+        let mut wronged: Vec<u32> = report
+            .findings()
+            .into_iter()
+            .filter(|(name, _)| *name != "told_after_gone")
+            .flat_map(|(_, finding)| finding.examples.iter().take(HISTORIES_MAX))
+            .filter_map(|case| Some(case.user?.0))
+            .collect();
+        wronged.sort_unstable();
+        wronged.dedup();
         let findings = report.findings().into_iter().map(|(name, finding)| {
             let examples = finding.examples.iter().map(|case| {
                 let user = case.user.map_or(String::new(), |user| format!("user {} ", user.0));
@@ -306,6 +324,7 @@ impl World {
             faults: self.faults,
             peers,
             misbehaviour,
+            histories: self.history.of(&wronged),
         }
     }
 
@@ -314,6 +333,14 @@ impl World {
             let phone = push.tag as usize;
             self.audit.delivered(PhoneIx(push.tag as u32), &push, |_| {});
             let alert = push.payload.is_alert();
+            let deed = Deed::Push {
+                phone: push.tag as u32,
+                badge: push.payload.badge,
+                mails: push.payload.n,
+                newest: push.payload.items.first().copied(),
+                again: push.duplicate,
+            };
+            self.history.note(push.at.time, Some(self.people.phones[phone].person), deed);
             if !push.duplicate {
                 self.latency.push(phone, push.at.time, alert, &push.payload.items);
             }
@@ -391,6 +418,9 @@ const NO_TAG: u64 = u64::MAX;
 
 /// Acts before the sockets have their turn: a burst is not to stand between a push and the clock.
 const ACTS_PER_TURN: usize = 8;
+
+/// Of each kind of fault, users whose history is told.
+const HISTORIES_MAX: usize = 3;
 
 /// Cases of misbehaviour that are listed.
 const EXAMPLES_MAX: usize = 8;

@@ -81,6 +81,8 @@ pub(crate) struct Report {
     pub faults: BTreeMap<String, u64>,
     /// What clients did that they must never do, as the strict peers saw it.
     pub misbehaviour: BTreeMap<String, u64>,
+    /// What happened to the first few users in whose account something is wrong.
+    pub histories: BTreeMap<String, Vec<String>>,
     /// What the peers counted.
     pub peers: BTreeMap<String, u64>,
     /// The profile with its ranges drawn.
@@ -199,6 +201,7 @@ impl Report {
             shutdown_s: driven.shutdown_s,
             faults: outcome.faults,
             misbehaviour: outcome.misbehaviour,
+            histories: outcome.histories,
             peers: outcome.peers,
             plan: plan.clone(),
             phases: driven.phases,

@@ -223,7 +223,8 @@ impl Drive<'_> {
         loop {
             self.turn(Duration::from_millis(100))?;
             let status = self.api.status()?;
-            let open = !status.ledger.is_settled() || status.users_ready > 0 || status.live < users;
+            let watched = status.live + self.tick.phoneless >= users;
+            let open = !status.ledger.is_settled() || status.users_ready > 0 || !watched;
             let silent = self.tick.silent > 0;
             self.progress.at(self.tick.quiet_ms.min(quiet_ms));
             if !open && !silent && self.tick.quiet_ms >= quiet_ms {
