@@ -82,9 +82,7 @@ impl ShardCore {
                 return Err(format!("{:?} has {flying} pushes out and counts {}", user.key, user.flights));
             }
             let waits = user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| {
-                let blocked =
-                    device.unsettled.is_some_and(|unsettled| unsettled.frozen && !unsettled.resolved);
-                device.owed > 0 && !device.suspect && device.flight.is_none() && !blocked
+                device.owed > 0 && !device.suspect && device.flight.is_none() && !device.is_held()
             });
             let awake = user.queued
                 || user.parked

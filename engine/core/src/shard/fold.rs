@@ -179,7 +179,8 @@ impl ShardCore {
         let (mut alert_from, mut badge_from): (Option<Time>, Option<Time>) = (None, None);
         if !user.stopped && !self.draining {
             for device in user.devices.iter().filter_map(|id| self.devices.get(*id)) {
-                if device.suspect {
+                // What is held becomes due when the catch-up is done.
+                if device.suspect || device.is_held() {
                     continue;
                 }
                 if device.owed > 0 {

@@ -93,11 +93,9 @@ impl ShardCore {
         let Some(user) = self.users.get(user_id) else { return Vec::new() };
         let ready = |id: &DeviceId| {
             let Some(device) = self.devices.get(*id) else { return false };
-            let unresolved =
-                device.unsettled.is_some_and(|unsettled| unsettled.frozen && !unsettled.resolved);
             let wanted = device.owed > 0 || device.badge_due(user.unread).is_some();
             wanted
-                && !unresolved
+                && !device.is_held()
                 && !device.suspect
                 && device.flight.is_none()
                 && device.not_before <= now.time

@@ -130,6 +130,13 @@ impl ShardCore {
         for device in assign.devices {
             self.register_device(now, assign.user, device, fx);
         }
+        if moved && assign.server.is_none() {
+            // As for a newcomer: nothing can be looked up any more.
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.needs = Needs::none();
+            }
+            self.resolve_unsettled(now, user_id, fx);
+        }
         if assign.stopped {
             self.stop_user(now, assign.user);
         }
@@ -157,7 +164,13 @@ impl ShardCore {
             self.stats.users_stopped -= 1;
         }
         match self.find_device(key, spec.device) {
-            None => self.add_device(now, user_id, spec, fx),
+            None => {
+                self.add_device(now, user_id, spec, fx);
+                if self.users.get(user_id).is_some_and(|user| !user.needs.has(Needs::CATCH_UP)) {
+                    // No look at the mailbox is to come that it could wait for.
+                    self.resolve_unsettled(now, user_id, fx);
+                }
+            }
             Some((_, device_id)) => {
                 let service = spec.service;
                 if let Some(device) = self.devices.get_mut(device_id) {

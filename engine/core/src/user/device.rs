@@ -87,6 +87,11 @@ impl Device {
         self.settings.alerts && !self.suspect
     }
 
+    /// Whether nothing goes out to it for now: a notice of an earlier life must be looked up first.
+    pub fn is_held(&self) -> bool {
+        self.unsettled.is_some_and(|unsettled| unsettled.frozen && !unsettled.resolved)
+    }
+
     /// The badge that it must still be told, if any.
     pub fn badge_due(&self, unread: Option<u32>) -> Option<u32> {
         let unread = unread?;

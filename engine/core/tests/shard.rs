@@ -1,0 +1,134 @@
+//! A shard by its public face: mistakes that fuzzing found, each with the rule that it broke.
+
+use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
+use carillon_core::shard::{
+    AssignUser, Budget, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects, Endpoint, EndpointId,
+    Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol, PushAuth, PushService,
+    PushServiceId, ShardConfig, ShardCore, Timing, UnsettledNotice, VipRules,
+};
+use carillon_core::time::{Now, Span, Time, UnixMillis};
+
+const START: UnixMillis = UnixMillis(1_767_600_000_000);
+
+fn shard(now: Now) -> ShardCore {
+    let endpoint = |host: &str, protocol| Endpoint { host: host.into(), port: 443, protocol };
+    ShardCore::new(
+        now,
+        ShardConfig {
+            shard: 0,
+            seed: 1,
+            endpoints: vec![
+                endpoint("mail.example.com", Protocol::Http1),
+                endpoint("api.push.apple.com", Protocol::Http2),
+            ],
+            mail_servers: vec![MailServer {
+                endpoint: EndpointId(0),
+                path: "/EWS/Exchange.asmx".into(),
+                credential: MailCredential::ClientCertificate,
+                impersonate: true,
+                user_agent: "Carillon/0".into(),
+                folders: Vec::new(),
+                cohort_users_max: 200,
+                stream_minutes: 29,
+                stream_idle_s: 120,
+                calls_max: 8,
+                call_timeout_s: 100,
+                subscribes_per_s: 1_000,
+            }],
+            push_services: vec![PushService {
+                endpoint: EndpointId(1),
+                auth: PushAuth::Certificate,
+                lanes: 1,
+                lane_window_max: 100,
+            }],
+            timing: Timing::default(),
+            item_key: [7; 16],
+        },
+    )
+}
+
+fn device_with_a_notice_of_an_earlier_life() -> DeviceSpec {
+    DeviceSpec {
+        device: DeviceKey(1),
+        service: PushServiceId(0),
+        token: DeviceToken::parse("0011223344556677").unwrap(),
+        topic: Topic::parse("com.example.mail").unwrap(),
+        registered: START,
+        active: START,
+        settings: DeviceSettings::default(),
+        badge: None,
+        unsettled: Some(UnsettledNotice { apns_id: 7, mails: 1, newest: 42 }),
+    }
+}
+
+fn user(server: Option<MailServerId>, devices: Vec<DeviceSpec>) -> Command {
+    Command::AssignUser(Box::new(AssignUser {
+        user: UserKey(1),
+        address: SmtpAddress::parse("jane@example.com").unwrap(),
+        server,
+        grouping: "".into(),
+        watch: None,
+        notices: NoticeRecord { sync_point: START, told: Vec::new(), unread: None },
+        vip: VipRules::default(),
+        stopped: false,
+        devices,
+    }))
+}
+
+/// Turns until the shard rests; how many it took. Lanes stand at once, connections to the mail server never.
+fn turns_until_rest(core: &mut ShardCore, now: Now, fx: &mut Effects) -> usize {
+    for turn in 1..100 {
+        let more = core.work(now, Budget::TURN, fx);
+        let lanes: Vec<ConnId> = fx
+            .drain()
+            .filter_map(|effect| match effect {
+                Effect::Open { conn, endpoint: EndpointId(1) } => Some(conn),
+                _ => None,
+            })
+            .collect();
+        for conn in &lanes {
+            core.handle(now, Input::Opened { conn: *conn }, fx);
+        }
+        if more == More::No && lanes.is_empty() && core.next_deadline().is_none_or(|at| at > now.time) {
+            return turn;
+        }
+    }
+    panic!("the shard never rests");
+}
+
+#[test]
+fn a_notice_that_waits_for_the_catch_up_lets_the_shard_rest() {
+    let mut now = Now { time: Time(0), unix: START };
+    let (mut core, mut fx) = (shard(now), Effects::new());
+    let assign = user(Some(MailServerId(0)), vec![device_with_a_notice_of_an_earlier_life()]);
+    core.handle(now, Input::Command(assign), &mut fx);
+    for _ in 0..100 {
+        assert!(turns_until_rest(&mut core, now, &mut fx) <= 3);
+        core.check().unwrap();
+        now.time = now.time + Span::from_millis(500);
+        now.unix.0 += 500;
+    }
+    assert_eq!((core.stats().pushes_sent, core.stats().ledger.waiting), (0, 1));
+}
+
+#[test]
+fn a_notice_does_not_wait_for_a_catch_up_that_will_never_come() {
+    let now = Now { time: Time(0), unix: START };
+    for with_server_first in [false, true] {
+        let (mut core, mut fx) = (shard(now), Effects::new());
+        if with_server_first {
+            let devices = vec![device_with_a_notice_of_an_earlier_life()];
+            core.handle(now, Input::Command(user(Some(MailServerId(0)), devices)), &mut fx);
+            core.handle(now, Input::Command(user(None, Vec::new())), &mut fx);
+        } else {
+            core.handle(now, Input::Command(user(None, Vec::new())), &mut fx);
+            let device = Box::new(device_with_a_notice_of_an_earlier_life());
+            core.handle(now, Input::Command(Command::RegisterDevice { user: UserKey(1), device }), &mut fx);
+        }
+        turns_until_rest(&mut core, now, &mut fx);
+        let later = Now { time: now.time + Span::from_secs(60), unix: UnixMillis(START.0 + 60_000) };
+        turns_until_rest(&mut core, later, &mut fx);
+        core.check().unwrap();
+        assert_eq!((core.stats().pushes_sent, core.stats().ledger.in_flight), (1, 1));
+    }
+}
