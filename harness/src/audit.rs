@@ -67,7 +67,7 @@ impl Audit {
     /// A phone registers.
     pub fn add_phone(&mut self, user: UserIx, at: Time, active: UnixMillis, wants: Wants) -> PhoneIx {
         let unread = self.users[user.0 as usize].unread();
-        let phone = Phone { since: at, until: Time::NEVER, active, wants };
+        let phone = Phone { since: at, present_since: at, until: Time::NEVER, active, wants };
         self.phones.push(PhoneRow::new(user, phone, unread));
         self.revive(user, at);
         PhoneIx(self.phones.len() as u32 - 1)
@@ -77,10 +77,8 @@ impl Audit {
     pub fn register_again(&mut self, phone: PhoneIx, at: Time, active: UnixMillis) {
         let user = self.phones[phone.0 as usize].user;
         if self.phones[phone.0 as usize].phone.until != Time::NEVER {
-            self.settle(phone, at);
             let row = &mut self.phones[phone.0 as usize];
-            row.unlisted.clear();
-            row.phone.since = at;
+            row.phone.present_since = at;
             row.phone.until = Time::NEVER;
             row.badge = None;
             row.unread_at_since = self.users[user.0 as usize].unread();
@@ -278,21 +276,28 @@ impl Audit {
         }
     }
 
+    /// Whether every phone whose badge can be judged shows the right one. Walks everything.
+    pub fn badges_are_right(&self) -> bool {
+        self.phones.iter().all(|row| self.judge_badge(row).is_none_or(|(shown, expected)| shown == expected))
+    }
+
     fn check_badge(&mut self, phone: PhoneIx, now: Now) {
         let row = &self.phones[phone.0 as usize];
-        let user = &self.users[row.user.0 as usize];
-        let revived = user.stops.last().map_or(Time(0), |stop| stop.to);
-        let judged = row.phone.wants.badge && row.phone.until == Time::NEVER && row.badge_at >= revived;
-        let expected = user.unread();
-        // A phone that was never sent a badge shows what it showed when it registered.
-        let shown = row.badge.unwrap_or(row.unread_at_since);
-        if judged {
-            self.report.badges_checked += 1;
-        }
-        if judged && shown != expected {
+        let Some((shown, expected)) = self.judge_badge(row) else { return };
+        self.report.badges_checked += 1;
+        if shown != expected {
             let note = format!("shows {shown}, {expected} are unread");
             self.report.wrong_badges.note(Some(row.user), phone, None, now.time, &note);
         }
+    }
+
+    /// The badge that a phone shows and the one that it should; `None` if neither can be said.
+    fn judge_badge(&self, row: &PhoneRow) -> Option<(u32, u32)> {
+        let user = &self.users[row.user.0 as usize];
+        let revived = user.stops.last().map_or(Time(0), |stop| stop.to);
+        let judged = row.phone.wants.badge && row.phone.until == Time::NEVER && row.badge_at >= revived;
+        // A phone that was never sent a badge shows what it showed when it registered.
+        judged.then(|| (row.badge.unwrap_or(row.unread_at_since), user.unread()))
     }
 
     fn owed_to(&self, row: &PhoneRow) -> Owed {

@@ -8,4 +8,5 @@ pub mod audit;
 pub mod exchange;
 pub mod peer;
 pub mod phone;
+pub mod swarm;
 pub mod world;

@@ -56,8 +56,11 @@ pub struct User {
 /// One registered phone of his.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Phone {
-    /// Registered.
+    /// First registered.
     pub since: Time,
+    /// Registered for the present stay, after it had been gone. Mails from before may have been told to the earlier stay,
+    /// or wait and be told to this one: the engine need not have heard that the phone was gone.
+    pub present_since: Time,
     /// Removed, or its token is gone; [`Time::NEVER`] while neither.
     pub until: Time,
     /// When the app was last used.
@@ -119,7 +122,7 @@ impl Phone {
         let after = self.until + rules.crossing_max < mail.at;
         if before || after || !self.wants.alerts {
             Duty::MustNot
-        } else if mail.at < self.since + rules.crossing_max
+        } else if mail.at < self.present_since + rules.crossing_max
             || self.until <= wait_end
             || mail.gone <= wait_end
             || user.perhaps_stopped(mail.at, wait_end, rules)
@@ -157,7 +160,13 @@ mod tests {
     }
 
     fn phone() -> Phone {
-        Phone { since: at(100), until: Time::NEVER, active: UnixMillis(1_000_000), wants: Wants::default() }
+        Phone {
+            since: at(100),
+            present_since: at(100),
+            until: Time::NEVER,
+            active: UnixMillis(1_000_000),
+            wants: Wants::default(),
+        }
     }
 
     #[test]

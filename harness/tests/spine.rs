@@ -324,7 +324,7 @@ fn a_wrong_password_is_tried_once_and_a_right_one_heals_it() {
     };
     let mut town = Town::new(TownConfig {
         users: 300,
-        mail_server: wrong,
+        mail_server: Box::new(wrong),
         wait_max: secs(600),
         ..TownConfig::default()
     });

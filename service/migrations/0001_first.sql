@@ -13,7 +13,7 @@ CREATE TABLE users (
     subscription    TEXT,
     anchor          TEXT,
     cookie          TEXT,
-    -- How far the mail was dealt with. `told`: 64-bit hashes, little-endian, oldest first.
+    -- How far the mail was dealt with. `told`: 16 bytes a mail (`ToldMail::to_bytes`), oldest first.
     sync_point_ms   INTEGER NOT NULL DEFAULT 0,
     told            BLOB    NOT NULL DEFAULT x'',
     unread          INTEGER

@@ -162,9 +162,6 @@ pub const ALARMS_IN_A_ROW_MAX: u8 = 5;
 /// Answers 500 and 503 in a row after which a provider is left alone for a while.
 pub const SERVICE_FAILURES_MAX: u8 = 8;
 
-/// Times that a push with an unknown fate is sent again.
-pub const AMBIGUOUS_RESENDS_MAX: u8 = 6;
-
 /// 410 answers older than the registration, in a row, after which a notice is given up.
 pub const STALE_GONE_MAX: u8 = 3;
 

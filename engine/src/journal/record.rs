@@ -1,7 +1,7 @@
 //! The bytes of a segment.
 
 use carillon_core::names::{DeviceKey, SmtpAddress, SubscriptionId, UserKey};
-use carillon_core::shard::{NoticeRecord, Report, UnsettledNotice, WatchRecord};
+use carillon_core::shard::{NoticeRecord, Report, ToldMail, UnsettledNotice, WatchRecord};
 use carillon_core::time::UnixMillis;
 
 use crate::crc32::crc32;
@@ -60,7 +60,7 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
             out.extend(user.0.to_le_bytes());
             out.extend(sync_point.0.to_le_bytes());
             out.extend((told.len() as u32).to_le_bytes());
-            told.iter().for_each(|hash| out.extend(hash.to_le_bytes()));
+            told.iter().for_each(|mail| out.extend(mail.to_bytes()));
             write_option(out, unread.as_ref(), |out, unread| out.extend(unread.to_le_bytes()));
         }
         Report::Device { user, device, badge, unsettled } => {
@@ -148,8 +148,8 @@ impl<'a> Reader<'a> {
             TAG_NOTICED => {
                 let sync_point = UnixMillis(self.u64()?);
                 let told_len = self.u32()? as usize;
-                let told_bytes = self.take(told_len.checked_mul(8)?)?;
-                let told = told_bytes.as_chunks().0.iter().map(|hash| u64::from_le_bytes(*hash)).collect();
+                let told_bytes = self.take(told_len.checked_mul(16)?)?;
+                let told = told_bytes.as_chunks().0.iter().map(|mail| ToldMail::from_bytes(*mail)).collect();
                 let unread = self.option(Reader::u32)?;
                 Some(Report::Noticed { user, notices: NoticeRecord { sync_point, told, unread } })
             }

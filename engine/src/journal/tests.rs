@@ -1,7 +1,7 @@
 //! What the journal promises, whatever happens to its files.
 
 use carillon_core::names::{DeviceKey, SmtpAddress, SubscriptionId, UserKey};
-use carillon_core::shard::{NoticeRecord, UnsettledNotice, WatchRecord};
+use carillon_core::shard::{NoticeRecord, ToldMail, UnsettledNotice, WatchRecord};
 use carillon_core::time::UnixMillis;
 use proptest::option;
 use proptest::prelude::*;
@@ -111,7 +111,9 @@ fn any_durable() -> impl Strategy<Value = Report> {
             },
         },
     );
-    let told = prop::collection::vec(any::<u64>(), 0..20);
+    let mail = (any::<u64>(), any::<u64>())
+        .prop_map(|(hash, received)| ToldMail { hash, received: UnixMillis(received) });
+    let told = prop::collection::vec(mail, 0..20);
     let noticed = (any::<u64>(), any::<u64>(), told, option::of(any::<u32>())).prop_map(
         |(user, sync_point, told, unread)| Report::Noticed {
             user: UserKey(user),

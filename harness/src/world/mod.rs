@@ -39,8 +39,8 @@ pub struct World {
     pub net: Net,
     /// What survives a crash.
     pub store: Store,
-    /// Reports of all shards, oldest first, until somebody takes them.
-    pub reports: Vec<(usize, Report)>,
+    /// Reports of all shards, oldest first.
+    pub reports: Vec<(Time, Report)>,
     sites: Vec<Site>,
     routes: Vec<PeerAt>,
     certificate: Option<Vec<u8>>,

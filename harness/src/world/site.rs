@@ -95,7 +95,7 @@ impl World {
                     let text = format!("{report:?}");
                     self.record(8, shard, text.as_bytes());
                     self.store.note_report(shard, &report);
-                    self.reports.push((shard, report));
+                    self.reports.push((self.now.time, report));
                 }
                 Effect::Sent(_) | Effect::Accepted(_) => {}
             }

@@ -24,7 +24,15 @@ impl Store {
         match command {
             Command::AssignUser(assign) => {
                 let mut assign = (**assign).clone();
-                let devices = assign.devices.drain(..).map(|device| (device.device, device)).collect();
+                let mut devices: BTreeMap<_, _> =
+                    assign.devices.drain(..).map(|device| (device.device, device)).collect();
+                if let Some(row) = self.users.remove(&assign.user) {
+                    // Who is known keeps what is stored of him; the command brings only what changed.
+                    assign.watch = row.assign.watch;
+                    assign.notices = row.assign.notices;
+                    let kept = row.devices.into_iter();
+                    devices = kept.chain(devices).collect();
+                }
                 self.users.insert(assign.user, Row { shard, assign, devices });
             }
             Command::DropUser { user } => {

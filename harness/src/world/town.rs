@@ -40,7 +40,7 @@ pub struct TownConfig {
     /// Times of the engine.
     pub timing: Timing,
     /// The engine's side of the mail server.
-    pub mail_server: fn(&mut MailServer),
+    pub mail_server: Box<dyn Fn(&mut MailServer)>,
     /// The longest that a mail may lawfully wait in this town.
     pub wait_max: Span,
     /// Every shard is looked through after each of its turns. Slow with thousands of users.
@@ -57,7 +57,7 @@ impl Default for TownConfig {
             exchange: ExchangeConfig::default(),
             knobs: Knobs::default(),
             timing: Timing::default(),
-            mail_server: |_| {},
+            mail_server: Box::new(|_| {}),
             wait_max: Span::from_secs(60),
             vigilant: true,
         }
@@ -351,6 +351,11 @@ impl Town {
     pub fn is_quiet(&self) -> bool {
         let ledger = self.world.ledger();
         ledger.waiting == 0 && ledger.in_flight == 0
+    }
+
+    /// Whether every phone that wants one shows the badge that it should, as far as the engine knows.
+    pub fn badges_are_right(&self) -> bool {
+        self.audit.badges_are_right()
     }
 
     fn hear(&mut self) {

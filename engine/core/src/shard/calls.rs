@@ -12,7 +12,7 @@ use crate::limits::{
     MOVE_BACK_OFF, TERMINAL_RETRY,
 };
 use crate::names::ItemId;
-use crate::time::{Now, Span};
+use crate::time::{Now, Span, Time};
 use crate::user::{Item, Needs, UserId, item_hash};
 
 impl ShardCore {
@@ -99,22 +99,22 @@ impl ShardCore {
             Ok(body) => body,
             Err(error) => return self.call_failed(now, server_id, job, &error, fx),
         };
-        let done = match job {
-            Job::Subscribe(user) => response::subscribe(body)
-                .map(|subscription| self.subscribed(now, *user, subscription, &reply.head, fx)),
-            Job::Fetch(user, asked) => {
-                response::get_item(body).map(|items| self.fetched(now, *user, asked, items, fx))
-            }
-            Job::CatchUp(user) => {
-                response::find_item(body).map(|page| self.caught_up(now, *user, page.items, page.last, fx))
-            }
-            Job::Badge(user) => response::get_folder(body).map(|counts| {
-                let inbox = item_hash(&self.config.item_key, counts.folder.as_str());
-                self.counted(now, *user, inbox, counts.unread, fx);
-            }),
-            // Whatever the answer, nobody waits for it.
-            Job::Unsubscribe(_) => Ok(()),
-        };
+        let done =
+            match job {
+                Job::Subscribe(user) => response::subscribe(body)
+                    .map(|subscription| self.subscribed(now, *user, subscription, &reply.head, fx)),
+                Job::Fetch(user, asked) => response::get_item(body)
+                    .map(|items| self.fetched(now, server_id, *user, asked, items, fx)),
+                Job::CatchUp(user) => response::find_item(body)
+                    .map(|page| self.caught_up(now, *user, page.items, page.last, fx)),
+                Job::Badge(user) => response::get_folder(body).map(|counts| {
+                    let inbox = item_hash(&self.config.item_key, counts.folder.as_str());
+                    let asked = now.time - reply.took;
+                    self.counted(now, *user, inbox, counts.unread, asked, fx);
+                }),
+                // Whatever the answer, nobody waits for it.
+                Job::Unsubscribe(_) => Ok(()),
+            };
         match done {
             Ok(()) => {
                 self.server_worked(now, server_id, fx);
@@ -261,6 +261,7 @@ impl ShardCore {
     fn fetched(
         &mut self,
         now: Now,
+        server_id: MailServerId,
         user_id: UserId,
         asked: &[u64],
         items: Vec<Result<FetchedItem, EwsError>>,
@@ -279,7 +280,10 @@ impl ShardCore {
                     self.take_details(user_id, *hash, item.details);
                 }
                 Err(error) if error.action() == Action::ItemGone => self.mail_gone(now, user_id, *hash, fx),
-                Err(_) => {
+                Err(error) => {
+                    if let Action::BackOffAccount { ms } = error.action() {
+                        self.server_busy(now, server_id, ms);
+                    }
                     if let Some(item) =
                         self.users.get_mut(user_id).and_then(|user| user.pending.find_mut(*hash))
                     {
@@ -316,12 +320,15 @@ impl ShardCore {
         self.resolve_unsettled(now, user_id, fx);
     }
 
-    /// The unread count came.
-    fn counted(&mut self, now: Now, user_id: UserId, inbox: u64, unread: u32, fx: &mut Effects) {
+    /// The unread count came. An event that overtook it says more: whatever changed after the server counted comes by the
+    /// stream.
+    fn counted(&mut self, now: Now, user_id: UserId, inbox: u64, unread: u32, asked: Time, fx: &mut Effects) {
         let Some(user) = self.users.get_mut(user_id) else { return };
         user.needs.remove(Needs::BADGE);
         user.inbox = Some(inbox);
-        self.set_unread(now, user_id, unread, fx);
+        if user.unread_heard.is_none_or(|heard| heard < asked) {
+            self.set_unread(now, user_id, unread, fx);
+        }
         self.look_live(user_id, fx);
     }
 

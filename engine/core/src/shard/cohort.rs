@@ -32,9 +32,11 @@ pub type CohortId = Id<Cohort>;
 pub struct Cohort {
     pub(super) server: MailServerId,
     grouping: Box<str>,
-    /// The mailbox by which all requests of the cohort are routed, and who is impersonated for the stream.
+    /// The mailbox by which all requests of the cohort are routed.
     pub(super) anchor: Option<SmtpAddress>,
     anchor_user: Option<UserId>,
+    /// Who is impersonated for the stream, when the anchor's own budget for streams is exhausted.
+    charged: Option<UserId>,
     /// They lead to the back end that holds the subscriptions.
     pub(super) cookies: Cookies,
     /// The anchor's own subscription has been answered (or came from the store): the others may follow.
@@ -58,7 +60,7 @@ pub struct Cohort {
 pub(super) struct CohortKey {
     server: MailServerId,
     grouping: Box<str>,
-    route: Option<(SmtpAddress, Box<str>)>,
+    anchor: Option<SmtpAddress>,
 }
 
 impl Cohort {
@@ -94,18 +96,15 @@ impl ShardCore {
                 && *cohort.grouping == *grouping
                 && cohort.members.len() < users_max
                 && match stored {
-                    // A stored subscription can only be reached through its own cohort's anchor and cookie.
-                    Some((anchor, cookie)) => {
-                        cohort.anchor.as_ref() == Some(anchor) && cohort.cookies.as_str() == cookie
-                    }
+                    // A stored subscription can only be reached by its own cohort's route. The records of one cohort
+                    // may hold different cookies, as each was written when its own member was subscribed; members
+                    // that the one taken does not lead to are subscribed anew.
+                    Some((anchor, _)) => cohort.anchor.as_ref() == Some(anchor),
                     None => true,
                 }
         };
-        let key = CohortKey {
-            server,
-            grouping: grouping.into(),
-            route: stored.map(|(anchor, cookie)| (anchor.clone(), cookie.into())),
-        };
+        let key =
+            CohortKey { server, grouping: grouping.into(), anchor: stored.map(|(anchor, _)| anchor.clone()) };
         let found = self.open_cohorts.get(&key).copied();
         let found = found.filter(|id| self.cohorts.get(*id).is_some_and(&fits));
         let cohort_id = found.unwrap_or_else(|| {
@@ -116,6 +115,7 @@ impl ShardCore {
                 grouping: grouping.into(),
                 anchor: stored.map(|(anchor, _)| anchor.clone()),
                 anchor_user: None,
+                charged: None,
                 cookies: Cookies::from_text(stored.map_or("", |(_, cookie)| cookie)),
                 rooted: stored.is_some(),
                 members: Vec::new(),
@@ -487,17 +487,18 @@ impl ShardCore {
         self.lose_subscriptions(now, cohort_id, &members, trouble, fx);
     }
 
-    /// Another member becomes the anchor; subscriptions and cookies stay.
-    pub(super) fn change_anchor(&mut self, cohort_id: CohortId) {
+    /// The stream is charged to another member's budget. Route, subscriptions and cookies stay (exchange-ews §4.2).
+    pub(super) fn change_budget(&mut self, cohort_id: CohortId) {
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
-        let candidates = cohort.members.iter().filter(|id| Some(**id) != cohort.anchor_user);
-        let best = candidates
-            .filter_map(|id| Some((*id, self.users.get(*id)?)))
-            .min_by_key(|(_, user)| &user.address);
-        if let Some((user_id, user)) = best {
-            cohort.anchor = Some(user.address.clone());
-            cohort.anchor_user = Some(user_id);
-        }
+        let present = cohort.charged.or(cohort.anchor_user);
+        let at = cohort.members.iter().position(|member| Some(*member) == present).map_or(0, |at| at + 1);
+        cohort.charged = cohort.members.get(at).or(cohort.members.first()).copied();
+    }
+
+    /// Whose budget the stream is charged to: the anchor's, unless that was exhausted.
+    pub(super) fn charged_address(&self, cohort: &Cohort) -> Option<SmtpAddress> {
+        let other = cohort.charged.and_then(|id| self.users.get(id)).map(|user| user.address.clone());
+        other.or_else(|| cohort.anchor.clone())
     }
 
     pub(super) fn is_anchor(&self, user_id: UserId) -> Option<CohortId> {

@@ -27,7 +27,12 @@ impl ShardCore {
                     item.touched = true;
                 }
             }
-            MailSignal::Unread { count } => self.set_unread(now, user_id, count, fx),
+            MailSignal::Unread { count } => {
+                if let Some(user) = self.users.get_mut(user_id) {
+                    user.unread_heard = Some(now.time);
+                }
+                self.set_unread(now, user_id, count, fx);
+            }
             MailSignal::Gap => {
                 if let Some(user) = self.users.get_mut(user_id)
                     && user.server.is_some()

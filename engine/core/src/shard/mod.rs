@@ -34,5 +34,5 @@ pub use config::{
 pub use effect::{Effect, Effects};
 pub use flight::FlightId;
 pub use input::{CloseReason, ConnId, ConnMark, Input};
-pub use report::{NoticeRecord, Report, Trouble, WatchRecord};
+pub use report::{NoticeRecord, Report, ToldMail, Trouble, WatchRecord};
 pub use stats::{ANSWERS, PushTimes, ShardStats};

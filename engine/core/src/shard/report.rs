@@ -121,8 +121,30 @@ pub struct WatchRecord {
 pub struct NoticeRecord {
     /// Every mail received before this was dealt with. Zero for a user whose mailbox was never looked at.
     pub sync_point: UnixMillis,
-    /// The newest mails dealt with ([`crate::user::item_hash`]), at most [`crate::limits::TOLD_ITEMS_MAX`], oldest first.
-    pub told: Vec<u64>,
+    /// Mails after that which were dealt with, at most [`crate::limits::TOLD_ITEMS_MAX`], in the order of learning.
+    pub told: Vec<ToldMail>,
     /// Unread mails in the inbox, as last heard.
     pub unread: Option<u32>,
+}
+
+/// A mail that was dealt with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ToldMail {
+    /// Its name ([`crate::user::item_hash`]).
+    pub hash: u64,
+    /// When the mail server received it.
+    pub received: UnixMillis,
+}
+
+impl ToldMail {
+    /// Both parts, little-endian, for stores and journals.
+    pub fn to_bytes(self) -> [u8; 16] {
+        (u128::from(self.hash) | u128::from(self.received.0) << 64).to_le_bytes()
+    }
+
+    /// The inverse of [`ToldMail::to_bytes`].
+    pub fn from_bytes(bytes: [u8; 16]) -> ToldMail {
+        let both = u128::from_le_bytes(bytes);
+        ToldMail { hash: both as u64, received: UnixMillis((both >> 64) as u64) }
+    }
 }

@@ -4,7 +4,7 @@ use super::core::ShardCore;
 use super::flight::{Flight, FlightId};
 use super::{Effect, Effects, Report};
 use crate::ledger::{Station, Superseded, Suppressed};
-use crate::limits::{AMBIGUOUS_RESENDS_MAX, PUSH_BACK_OFF, STALE_GONE_MAX};
+use crate::limits::{PUSH_BACK_OFF, STALE_GONE_MAX};
 use crate::push::{Certainty, Outcome, RetryScope};
 use crate::time::{Now, Span, UnixMillis};
 use crate::user::{DeviceId, UserId};
@@ -126,6 +126,9 @@ impl ShardCore {
     /// The push was certainly not processed: its mails wait again, and fold with what came since.
     fn come_back(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
         let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
+        if self.is_stopped(&flight) {
+            return self.give_up(now, &flight, Suppressed::Stopped, fx);
+        }
         if let Some(device) = self.devices.get_mut(flight.device) {
             device.not_before = device.not_before.max(now.time + wait);
         }
@@ -142,28 +145,43 @@ impl ShardCore {
     /// Nobody knows whether the push was processed: the same bytes under the same `apns-id`, on another lane.
     fn send_again(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
-        flight.ambiguous += 1;
-        if flight.ambiguous > AMBIGUOUS_RESENDS_MAX {
-            if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
+        flight.ambiguous = flight.ambiguous.saturating_add(1);
+        let (ambiguous, service) = (flight.ambiguous, flight.service);
+        let expired = now.time.since(flight.times.signalled)
+            > Span::from_secs(self.config.timing.alert_expiry_s.into());
+        let Some(flight) = self.flights.get(flight_id) else { return };
+        let (stopped, removed) = (self.is_stopped(flight), self.devices.get(flight.device).is_none());
+        if expired || stopped || removed {
+            let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
+            if stopped || removed {
+                self.give_up(now, &flight, Suppressed::Stopped, fx);
+            } else {
                 self.stats.ledger.enter(Station::Expired, u64::from(flight.mails));
                 self.forget_owed(now, &flight, fx);
             }
             return;
         }
-        let wait = match flight.ambiguous {
+        let wait = match ambiguous {
             1 => Span::ZERO,
             n => self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, n - 2),
         };
         self.stats.resends_ambiguous += 1;
-        let Some(flight) = self.flights.get_mut(flight_id) else { return };
-        flight.not_before = now.time + wait;
-        let service = flight.service;
+        if let Some(flight) = self.flights.get_mut(flight_id) {
+            flight.not_before = now.time + wait;
+        }
         self.services[usize::from(service.0)].resend.push_back(flight_id);
         self.note_blocked(now, service, fx);
     }
 
+    fn is_stopped(&self, flight: &Flight) -> bool {
+        self.users.get(flight.user).is_some_and(|user| user.stopped)
+    }
+
     /// The provider will not take this notice: its mails are not told to this device.
     fn give_up(&mut self, now: Now, flight: &Flight, why: Suppressed, fx: &mut Effects) {
+        if self.devices.get(flight.device).is_none() {
+            return;
+        }
         self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
         self.forget_owed(now, flight, fx);
         let Some(device) = self.devices.get_mut(flight.device) else { return };
@@ -215,17 +233,21 @@ impl ShardCore {
         Some(flight)
     }
 
-    /// The device of a flight was removed. If the push waits to be sent again, it ends here; if it is on a lane, its
-    /// answer will end it.
-    pub(super) fn orphan_flight(&mut self, flight_id: FlightId, why: Suppressed) {
-        if self.flights.get(flight_id).is_some_and(|flight| flight.lane.is_none()) {
-            let Some(flight) = self.flights.remove(flight_id) else { return };
-            self.stats.pushes_in_flight -= 1;
-            self.stats.ledger.enter(Station::Returned, u64::from(flight.mails));
-            self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
-            if let Some(user) = self.users.get_mut(flight.user) {
-                user.flights = user.flights.saturating_sub(1);
-            }
+    /// The device of a flight was removed, or its user stopped. A push that waits to be sent again ends here; one that is
+    /// on a lane is ended by its answer.
+    pub(super) fn end_unsent(&mut self, flight_id: FlightId, why: Suppressed) {
+        if self.flights.get(flight_id).is_some_and(|flight| flight.lane.is_some()) {
+            return;
+        }
+        let Some(flight) = self.flights.remove(flight_id) else { return };
+        self.stats.pushes_in_flight -= 1;
+        self.stats.ledger.enter(Station::Returned, u64::from(flight.mails));
+        self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
+        if let Some(user) = self.users.get_mut(flight.user) {
+            user.flights = user.flights.saturating_sub(1);
+        }
+        if let Some(device) = self.devices.get_mut(flight.device) {
+            device.flight = None;
         }
     }
 

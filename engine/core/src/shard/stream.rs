@@ -137,10 +137,10 @@ impl ShardCore {
                 self.lose_and_reopen(now, conn_id, cohort_id, &bad, &trouble, fx);
             }
             Action::FewerConnections { .. } => {
-                // The budget is the anchor's: another mailbox may have one to spare.
+                // Another mailbox may have a connection to spare.
                 let wait = self.pause_after(error, 0);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
-                self.change_anchor(cohort_id);
+                self.change_budget(cohort_id);
                 self.delay_cohort(now, cohort_id, wait, fx);
             }
             Action::Rediscover

@@ -77,6 +77,7 @@ impl ShardCore {
             catch_up_offset: 0,
             inbox: None,
             unread: assign.notices.unread,
+            unread_heard: None,
             known: Known::restore(&assign.notices, now.unix),
             pending: Pending::default(),
             devices: Vec::new(),
@@ -222,7 +223,7 @@ impl ShardCore {
             user.devices.retain(|id| *id != device_id);
         }
         if let Some(flight_id) = device.flight {
-            self.orphan_flight(flight_id, why);
+            self.end_unsent(flight_id, why);
         }
         self.tidy(now, user_id);
     }
@@ -241,7 +242,11 @@ impl ShardCore {
             let Some(device) = self.devices.get_mut(device_id) else { continue };
             let owed = std::mem::take(&mut device.owed);
             device.unsettled = None;
+            let flight = device.flight;
             self.stats.ledger.enter(Station::Suppressed(Suppressed::Stopped), u64::from(owed));
+            if let Some(flight) = flight {
+                self.end_unsent(flight, Suppressed::Stopped);
+            }
         }
         self.tidy(now, user_id);
     }

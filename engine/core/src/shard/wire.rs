@@ -31,9 +31,10 @@ impl ShardCore {
         let cohort = self.cohorts.get(cohort_id)?;
         let server = cohort.server;
         let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
+        let charged = self.charged_address(cohort)?;
         let caller = Caller {
             version: self.servers[usize::from(server.0)].version,
-            impersonate: self.mail_server(server).impersonate.then_some(&anchor),
+            impersonate: self.mail_server(server).impersonate.then_some(&charged),
         };
         let ids: Vec<&SubscriptionId> =
             users.iter().filter_map(|id| self.users.get(*id)?.subscription.as_ref()).collect();

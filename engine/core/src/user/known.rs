@@ -1,7 +1,7 @@
 //! Which mails a row has already dealt with, so that a catch-up neither loses one nor tells it twice.
 
 use crate::limits::{KNOWN_LOOK_BACK, SEEN_ITEMS_MIN, TOLD_ITEMS_MAX};
-use crate::shard::NoticeRecord;
+use crate::shard::{NoticeRecord, ToldMail};
 use crate::time::UnixMillis;
 
 /// The mails seen: everything received up to a floor, and single ones after it, each either dealt with or waiting.
@@ -35,12 +35,10 @@ impl Known {
                 ..Known::default()
             };
         }
-        // The record names the mails but not their times; just after the floor is the earliest that they can have.
-        let floor = record.sync_point;
-        let received = UnixMillis(floor.0 + 1);
         let first = record.told.len().saturating_sub(TOLD_ITEMS_MAX);
-        let seen = |hash: &u64| Seen { hash: *hash, received, waiting: false };
-        Known { floor, recent: record.told[first..].iter().map(seen).collect(), waiting_since: None }
+        let seen = |told: &ToldMail| Seen { hash: told.hash, received: told.received, waiting: false };
+        let recent = record.told[first..].iter().map(seen).collect();
+        Known { floor: record.sync_point, recent, waiting_since: None }
     }
 
     /// Whether a mail seen in an event was seen before.
@@ -91,7 +89,7 @@ impl Known {
         let told = self.recent.iter().filter(|seen| !seen.waiting);
         NoticeRecord {
             sync_point: floor.max(UnixMillis(1)),
-            told: told.map(|seen| seen.hash).collect(),
+            told: told.map(|seen| ToldMail { hash: seen.hash, received: seen.received }).collect(),
             unread,
         }
     }
@@ -146,6 +144,19 @@ mod tests {
             assert!(again.covers(n, UnixMillis((520 + n) * S)), "{n}");
         }
         assert!(!again.covers(99, UnixMillis(529 * S)));
+    }
+
+    #[test]
+    fn what_was_stored_stays_known_when_newer_mail_comes() {
+        let mut known = fresh();
+        for n in 0..12 {
+            known.add(n, UnixMillis(560 * S));
+        }
+        known.settle();
+        let mut again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+        again.add(100, UnixMillis(601 * S));
+        again.settle();
+        assert!((0..12).all(|n| again.covers(n, UnixMillis(560 * S))));
     }
 
     #[test]

@@ -45,6 +45,8 @@ pub struct User {
     pub inbox: Option<u64>,
     /// Unread mails in the inbox.
     pub unread: Option<u32>,
+    /// When an event last told it.
+    pub unread_heard: Option<Time>,
     /// Mails dealt with.
     pub known: Known,
     /// Mails that wait.

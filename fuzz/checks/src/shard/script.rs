@@ -5,7 +5,8 @@ use carillon_core::limits::USER_DEVICES_MAX;
 use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, SubscriptionId, Topic, UserKey};
 use carillon_core::shard::{
     AssignUser, CloseReason, Command, DeviceSettings, DeviceSpec, Input as ShardInput, MailCredential,
-    MailServerId, NoticeRecord, PushServiceId, TeamId, Timing, UnsettledNotice, VipRules, WatchRecord,
+    MailServerId, NoticeRecord, PushServiceId, TeamId, Timing, ToldMail, UnsettledNotice, VipRules,
+    WatchRecord,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::{Span, UnixMillis};
@@ -96,7 +97,7 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
         watch: flag(4).then_some(watch),
         notices: NoticeRecord {
             sync_point: moment(rig, input),
-            told: vec![input.u64()],
+            told: vec![ToldMail { hash: input.u64(), received: UnixMillis(input.u64()) }],
             unread: flag(3).then_some(3),
         },
         vip: VipRules { high_importance: flag(2), senders: Box::default() },

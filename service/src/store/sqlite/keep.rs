@@ -17,7 +17,7 @@ pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<
             .await?;
     }
     for (user, notices) in &batch.notices {
-        let told: Vec<u8> = notices.told.iter().flat_map(|hash| hash.to_le_bytes()).collect();
+        let told: Vec<u8> = notices.told.iter().flat_map(|mail| mail.to_bytes()).collect();
         sqlx::query("UPDATE users SET sync_point_ms = ?2, told = ?3, unread = ?4 WHERE key = ?1")
             .bind(user.0 as i64)
             .bind(notices.sync_point.0 as i64)

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, SubscriptionId, Topic, UserKey};
-use carillon_core::shard::{DeviceSettings, NoticeRecord, UnsettledNotice, VipRules, WatchRecord};
+use carillon_core::shard::{DeviceSettings, NoticeRecord, ToldMail, UnsettledNotice, VipRules, WatchRecord};
 use carillon_core::time::UnixMillis;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -103,7 +103,7 @@ fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
         watch: anchor.map(|anchor| WatchRecord { subscription, anchor, cookie }),
         notices: NoticeRecord {
             sync_point: UnixMillis(row.try_get::<i64, _>(11)? as u64),
-            told: told.as_chunks().0.iter().map(|hash| u64::from_le_bytes(*hash)).collect(),
+            told: told.as_chunks().0.iter().map(|mail| ToldMail::from_bytes(*mail)).collect(),
             unread: row.try_get(13)?,
         },
         devices: Vec::new(),

@@ -1,5 +1,5 @@
 use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, SubscriptionId, Topic};
-use carillon_core::shard::{DeviceSettings, NoticeRecord, UnsettledNotice, VipRules, WatchRecord};
+use carillon_core::shard::{DeviceSettings, NoticeRecord, ToldMail, UnsettledNotice, VipRules, WatchRecord};
 
 use super::*;
 use crate::ids::DeviceId;
@@ -64,7 +64,14 @@ async fn a_registration_comes_back_as_it_went_in() {
         anchor: SmtpAddress::parse("anchor@example.com").unwrap(),
         cookie: "X-BackEndOverrideCookie=a~1".into(),
     };
-    let notices = NoticeRecord { sync_point: UnixMillis(77), told: vec![u64::MAX, 2], unread: Some(3) };
+    let notices = NoticeRecord {
+        sync_point: UnixMillis(77),
+        told: vec![
+            ToldMail { hash: u64::MAX, received: UnixMillis(78) },
+            ToldMail { hash: 2, received: UnixMillis(79) },
+        ],
+        unread: Some(3),
+    };
     let unsettled = UnsettledNotice { apns_id: u128::MAX - 1, mails: 4, newest: u64::MAX - 2 };
     let keep = Keep {
         watches: vec![(row.user, watch.clone())],

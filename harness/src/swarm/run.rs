@@ -1,0 +1,417 @@
+//! Lives through a plan and judges it.
+
+use carillon_core::shard::VipRules;
+use carillon_core::time::{Span, Time};
+
+use super::plan::{Act, Plan};
+use crate::apns::{Goaway, Share};
+use crate::exchange::{BusyScope, Code, Cut, ExchangeConfig, Importance, Override, Silence};
+use crate::peer::Close;
+use crate::world::Net;
+use crate::world::town::{Town, TownConfig};
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Verdict {
+    /// Hash over everything that crossed the network.
+    pub trace: u64,
+    /// Things that happened.
+    pub steps: u64,
+    /// Virtual time that passed.
+    pub passed: Span,
+    /// Mails that arrived.
+    pub mails: u64,
+    /// Pushes that phones got.
+    pub pushes: u64,
+    /// What is wrong; empty for a good run.
+    pub failures: Vec<String>,
+}
+
+impl Verdict {
+    /// Of a run that a broken invariant ended.
+    pub fn of_panic(panic: &(dyn std::any::Any + Send)) -> Verdict {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let failures = vec![text.unwrap_or_else(|| "a panic".to_owned())];
+        Verdict { trace: 0, steps: 0, passed: Span::ZERO, mails: 0, pushes: 0, failures }
+    }
+}
+
+/// How long the world may take to come to rest after the last fault. The longest pause of the engine is half an hour,
+/// and one may follow on another.
+const CALM_MAX: Span = Span::from_secs(4 * 3_600);
+
+/// How often a long calm looks whether everything has come to rest.
+const LOOK: Span = Span::from_secs(10);
+
+/// Lives through the plan.
+pub fn run(plan: &Plan) -> Verdict {
+    live(plan).judge()
+}
+
+/// As [`run`], with the story of one user: what he did, what the engine reported of him, what his phones were told.
+pub fn tell(plan: &Plan, user: usize) -> (Vec<(Time, String)>, Verdict) {
+    let life = live(plan);
+    let mut story: Vec<(Time, String)> = Vec::new();
+    let name = format!("UserKey({user})");
+    for (at, act) in &plan.acts {
+        story.push((*at, format!("{act:?}")));
+    }
+    for (at, report) in &life.town.world.reports {
+        let text = format!("{report:?}");
+        if text.contains(&name) || !text.contains("UserKey") {
+            story.push((*at, format!("    engine: {text}")));
+        }
+    }
+    let phones: Vec<_> = life.town.people[user].phones.iter().map(|phone| phone.device).collect();
+    for push in life.town.deliveries.iter().filter(|push| phones.contains(&push.device)) {
+        let (payload, id) = (&push.payload, push.apns_id);
+        let text = format!(
+            "    phone {}: {:?} n={} badge={:?} items={:x?} id={id:x} again={}",
+            push.tag, payload.alert, payload.n, payload.badge, payload.items, push.duplicate
+        );
+        story.push((push.at.time, text));
+    }
+    story.sort_by_key(|(at, _)| *at);
+    (story, life.judge())
+}
+
+fn live(plan: &Plan) -> Life {
+    let mut life = Life::new(plan);
+    for (at, act) in &plan.acts {
+        life.run_to(*at);
+        life.act(act);
+    }
+    life.run_to(Time(0) + plan.length);
+    life.end_faults();
+    life.calm_down();
+    life
+}
+
+struct Life {
+    town: Town,
+    /// Troubles that end by themselves.
+    until: Vec<(Time, Trouble)>,
+    knobs: crate::apns::Knobs,
+    net: Net,
+    deaf: bool,
+    crashed: bool,
+    failures: Vec<String>,
+    mails: u64,
+    shards: usize,
+    back_ends: usize,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Push,
+    Network,
+}
+
+impl Life {
+    fn new(plan: &Plan) -> Life {
+        let names = ["ex1.example.com", "ex2.example.com", "ex3.example.com"];
+        let manners = &plan.manners;
+        let exchange = ExchangeConfig {
+            back_ends: names[..plan.back_ends].iter().map(|name| (*name).to_owned()).collect(),
+            heartbeat: manners.heartbeat,
+            call_time: manners.call_time,
+            detached_ttl: manners.detached_ttl,
+            limits: manners.limits.clone(),
+            ..ExchangeConfig::default()
+        };
+        let (cohort, minutes, calls) = (plan.cohort_users_max, plan.stream_minutes, plan.calls_max);
+        let config = TownConfig {
+            seed: plan.seed,
+            users: plan.users,
+            phones: plan.phones,
+            shards: plan.shards,
+            exchange,
+            knobs: plan.knobs.clone(),
+            timing: plan.timing,
+            mail_server: Box::new(move |server| {
+                server.cohort_users_max = cohort;
+                server.stream_minutes = minutes;
+                server.calls_max = calls;
+            }),
+            // A mail that was read at any time need not have been told: outages may last for most of the day.
+            wait_max: plan.length + CALM_MAX,
+            ..TownConfig::default()
+        };
+        let mut town = Town::new(config);
+        let net = Net {
+            delay: plan.delay,
+            jitter: plan.jitter,
+            fragment_bytes_max: plan.fragment_bytes_max,
+            ..Net::default()
+        };
+        town.world.net = net.clone();
+        let faults = &mut town.world.exchanges[0].faults;
+        faults.chunks = manners.chunks;
+        faults.style = manners.style;
+        faults.lead = manners.lead;
+        faults.transfer = manners.transfer;
+        for person in 0..plan.users {
+            if person % 4 == 0 {
+                town.set_vip(person, VipRules { high_importance: true, senders: Box::default() });
+            }
+        }
+        Life {
+            town,
+            until: Vec::new(),
+            knobs: plan.knobs.clone(),
+            net,
+            deaf: false,
+            crashed: false,
+            failures: Vec::new(),
+            mails: 0,
+            shards: plan.shards,
+            back_ends: plan.back_ends,
+        }
+    }
+
+    fn run_to(&mut self, at: Time) {
+        while let Some((end, trouble)) =
+            self.until.iter().copied().filter(|(end, _)| *end <= at).min_by_key(|(end, _)| *end)
+        {
+            self.run_plainly(end);
+            self.until.retain(|(other, kind)| (*other, *kind) != (end, trouble));
+            self.end_trouble(trouble);
+        }
+        self.run_plainly(at);
+    }
+
+    fn run_plainly(&mut self, at: Time) {
+        let now = self.town.world.now().time;
+        self.town.run_for(at.since(now));
+    }
+
+    fn end_trouble(&mut self, trouble: Trouble) {
+        if self.until.iter().any(|(_, other)| *other == trouble) {
+            return;
+        }
+        match trouble {
+            Trouble::Push => {
+                let knobs = self.knobs.clone();
+                self.town.turn_apns(|present| *present = knobs);
+            }
+            Trouble::Network => self.town.world.net = self.net.clone(),
+        }
+    }
+
+    fn act(&mut self, act: &Act) {
+        let now = self.town.world.now();
+        let people = self.town.people.len();
+        match act {
+            Act::Mail { user, mails, vip } => {
+                for n in 0..*mails {
+                    let mut mail = self.town.mail();
+                    mail.subject = format!("mail {n} of {mails} — Grüße 🎉");
+                    mail.body = "Dear all, ".repeat(1 + (n as usize % 40));
+                    if *vip {
+                        mail.importance = Importance::High;
+                    }
+                    self.town.deliver_mail(user % people, mail);
+                    self.mails += 1;
+                }
+            }
+            Act::Read { user, mail } => self.with_mail(*user, *mail, Town::read),
+            Act::Delete { user, mail } => self.with_mail(*user, *mail, Town::delete),
+            Act::UseApp { user, phone } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.use_app(user % people, phone % phones);
+            }
+            Act::Register { user, phone } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.register_again(user % people, phone % phones);
+            }
+            Act::Uninstall { user, phone } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.uninstall(user % people, phone % phones);
+            }
+            Act::Stop { user } => self.town.stop(user % people),
+            Act::Crash { shard } => {
+                self.deaf = true;
+                self.crashed = true;
+                let shards = self.shards;
+                self.town.world.crash(shard % shards);
+            }
+            Act::CutStream { .. }
+            | Act::SilenceStream { .. }
+            | Act::CloseStream { .. }
+            | Act::RestartBackEnd { .. }
+            | Act::Busy { .. }
+            | Act::Nonsense { .. }
+            | Act::LoseSubscription { .. } => {
+                self.deaf = true;
+                self.mail_fault(act);
+            }
+            Act::Goaway { .. } | Act::ResetLane | Act::SilenceLane | Act::PushTrouble { .. } => {
+                self.push_fault(act)
+            }
+            Act::BadNetwork { resets, refused, length } => {
+                self.deaf = true;
+                self.town.world.net.resets = *resets;
+                self.town.world.net.refused = *refused;
+                self.until.push((now.time + *length, Trouble::Network));
+            }
+        }
+    }
+
+    fn with_mail(&mut self, user: usize, mail: usize, what: fn(&mut Town, usize, usize)) {
+        let user = user % self.town.people.len();
+        let mails = self.town.people[user].mails.len();
+        if mails > 0 {
+            what(&mut self.town, user, mail % mails);
+        }
+    }
+
+    fn mail_fault(&mut self, act: &Act) {
+        let now = self.town.world.now();
+        let people = self.town.people.len();
+        let mailboxes: Vec<_> = self.town.people.iter().map(|person| person.mailbox).collect();
+        let exchange = &mut self.town.world.exchanges[0];
+        let streams = exchange.stream_keys();
+        let some = |index: usize| (!streams.is_empty()).then(|| streams[index % streams.len()]);
+        match act {
+            Act::CutStream { stream, after_bytes, reset } => {
+                if let Some(key) = some(*stream) {
+                    let how = if *reset { Close::Reset } else { Close::Orderly };
+                    exchange.cut_stream(key, Cut { after_bytes: *after_bytes, how });
+                }
+            }
+            Act::SilenceStream { stream, blackhole } => {
+                if let Some(key) = some(*stream) {
+                    exchange.go_silent(key, if *blackhole { Silence::Blackhole } else { Silence::Stall });
+                }
+            }
+            Act::CloseStream { stream } => {
+                if let Some(key) = some(*stream) {
+                    exchange.close_stream(now, key);
+                }
+            }
+            Act::RestartBackEnd { back_end } => {
+                exchange.restart_back_end(now, back_end % self.back_ends);
+            }
+            Act::Busy { length, shape } => exchange.set_busy(now, BusyScope::All, *length, *shape, false),
+            Act::Nonsense { requests, kind } => {
+                let answer = match kind {
+                    0 => Override::Unavailable { retry_after_s: Some(5) },
+                    1 => Override::InternalError { retry_after_s: None },
+                    2 => Override::LogonRedirect,
+                    3 => Override::Html,
+                    4 => Override::MalformedXml,
+                    _ => Override::Oversized(3 << 20),
+                };
+                exchange.answer_next(*requests, None, answer);
+            }
+            Act::LoseSubscription { user, kind } => {
+                let code = match kind {
+                    0 => Code::ErrorSubscriptionNotFound,
+                    1 => Code::ErrorExpiredSubscription,
+                    2 => Code::ErrorReadEventsFailed,
+                    _ => Code::ErrorMailboxStoreUnavailable,
+                };
+                exchange.fail_subscriptions(now, &[mailboxes[user % people]], code, None);
+            }
+            _ => {}
+        }
+        self.town.world.collect();
+    }
+
+    fn push_fault(&mut self, act: &Act) {
+        let now = self.town.world.now();
+        let apns = &mut self.town.world.apns[0];
+        let lanes = apns.connections();
+        match act {
+            Act::Goaway { unprocessed } => {
+                if let Some(lane) = lanes.first() {
+                    apns.goaway(now, *lane, Goaway { unprocessed: *unprocessed, ..Goaway::default() });
+                }
+            }
+            Act::ResetLane => {
+                if let Some(lane) = lanes.first() {
+                    apns.reset_connection(*lane);
+                }
+            }
+            Act::SilenceLane => {
+                if let Some(lane) = lanes.first() {
+                    apns.go_silent(*lane);
+                }
+            }
+            Act::PushTrouble { kind, share, length } => {
+                let until = now.time + *length;
+                let share = Share(*share);
+                apns.turn(now, |knobs| match kind {
+                    0 => knobs.requests_lost = share,
+                    1 => knobs.answers_lost = share,
+                    2 => knobs.resets_before = share,
+                    3 => knobs.resets_after = share,
+                    4 => knobs.internal_errors = share,
+                    5 => knobs.unavailable_until = until,
+                    6 => knobs.streams_max = 1,
+                    _ => knobs.ping_unanswered = true,
+                });
+                self.until.push((until, Trouble::Push));
+            }
+            _ => {}
+        }
+        self.town.world.collect();
+    }
+
+    fn end_faults(&mut self) {
+        self.until.clear();
+        self.end_trouble(Trouble::Push);
+        self.end_trouble(Trouble::Network);
+        self.town.world.exchanges[0].clear_orders();
+    }
+
+    /// With the faults off, everything must come to rest by itself.
+    fn calm_down(&mut self) {
+        let end = self.town.world.now().time + CALM_MAX;
+        loop {
+            self.town.run_for(LOOK);
+            let people = self.town.people.len() as u64;
+            let live: u64 = (0..self.shards).map(|shard| self.town.world.stats(shard).users_live).sum();
+            if live == people && self.town.is_quiet() && self.town.badges_are_right() {
+                return;
+            }
+            if self.town.world.now().time >= end {
+                let stats: Vec<_> = (0..self.shards).map(|shard| self.town.world.stats(shard)).collect();
+                self.failures.push(format!("did not come to rest: {live} of {people} live; {stats:?}"));
+                return;
+            }
+        }
+    }
+
+    fn judge(mut self) -> Verdict {
+        for shard in 0..self.shards {
+            if let Err(why) = self.town.world.check(shard) {
+                self.failures.push(why);
+            }
+            let second_look = self.town.world.stats(shard).second_look;
+            let resent = self.town.world.stats(shard).resends_ambiguous;
+            if second_look > resent {
+                self.failures
+                    .push(format!("{second_look} notices were worded with details past the cut-off"));
+            }
+        }
+        // Who starts again does not know what was asked of his predecessor: his first request finds out.
+        let crashed = self.crashed;
+        let excused = |violation: &str| crashed && violation.contains("before the end of the back-off");
+        let violations =
+            self.town.world.exchanges[0].violations().iter().filter(|violation| !excused(violation));
+        self.failures.extend(violations.map(|violation| format!("mail server: {violation}")));
+        let (trace, steps) = (self.town.world.trace(), self.town.world.steps());
+        let passed = self.town.world.now().time.since(Time(0));
+        let report = self.town.finish();
+        let deaf = self.deaf;
+        for (name, finding) in report.findings() {
+            // Who cannot hear the mail server cannot know that a mail was read.
+            if finding.count > 0 && !(deaf && name == "told_after_gone") {
+                self.failures.push(format!("{name}: {} ({:?})", finding.count, finding.examples.first()));
+            }
+        }
+        Verdict { trace, steps, passed, mails: self.mails, pushes: report.pushes, failures: self.failures }
+    }
+}
