@@ -66,7 +66,8 @@ impl ShardCore {
             return;
         }
         self.stats.ledger.enter(Station::Signalled, 1);
-        user.known.add(hash, received);
+        let gap = user.needs.has(Needs::CATCH_UP);
+        user.known.add(hash, received, gap);
         let mut waits = false;
         for device_id in &user.devices {
             let Some(device) = self.devices.get_mut(*device_id) else { continue };
@@ -89,7 +90,7 @@ impl ShardCore {
             }
         }
         if !waits {
-            user.known.settle();
+            user.settle_known();
             return;
         }
         let vip = vip || details.as_ref().is_some_and(|details| is_vip(&user.vip, details));
@@ -261,7 +262,7 @@ impl ShardCore {
         let owed = user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| device.owed > 0);
         if !owed && user.flights == 0 {
             user.pending.clear();
-            user.known.settle();
+            user.settle_known();
             user.needs.remove(Needs::FETCH);
         }
     }

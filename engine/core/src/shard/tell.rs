@@ -148,7 +148,7 @@ impl ShardCore {
             }
         }
         if any {
-            user.known.settle();
+            user.settle_known();
             self.report_noticed(user_id, fx);
         }
     }

@@ -237,7 +237,7 @@ impl ShardCore {
         user.due = None;
         user.badge_since = None;
         user.needs.remove(Needs::FETCH);
-        user.known.settle();
+        user.settle_known();
         for device_id in user.devices.clone() {
             let Some(device) = self.devices.get_mut(device_id) else { continue };
             let owed = std::mem::take(&mut device.owed);

@@ -56,30 +56,37 @@ impl Known {
         self.floor
     }
 
-    /// Takes in a mail that waits to be told.
-    pub fn add(&mut self, hash: u64, received: UnixMillis) {
+    /// Takes in a mail that waits to be told. `gap`: see [`Known::settle`].
+    pub fn add(&mut self, hash: u64, received: UnixMillis, gap: bool) {
         if !self.contains(hash) {
             self.recent.push(Seen { hash, received, waiting: true });
             self.waiting_since = Some(self.waiting_since.map_or(received, |since| since.min(received)));
             if self.recent.len() > TOLD_ITEMS_MAX {
                 // A burst within the look-back: the oldest gives way, and the floor rises over it.
                 let oldest = self.recent.remove(0);
-                self.floor = self.floor.max(oldest.received);
+                if !gap {
+                    self.floor = self.floor.max(oldest.received);
+                }
                 self.prune();
             }
         }
     }
 
     /// All mails that waited have been dealt with.
-    pub fn settle(&mut self) {
+    ///
+    /// `gap`: older mails may be there of which no event told; until a look into the folder has found them, the floor
+    /// must not rise over them, however new the mails are of which events tell.
+    pub fn settle(&mut self, gap: bool) {
         self.waiting_since = None;
         let mut newest = 0;
         for seen in &mut self.recent {
             seen.waiting = false;
             newest = newest.max(seen.received.0);
         }
-        self.floor = self.floor.max(UnixMillis(newest.saturating_sub(KNOWN_LOOK_BACK.as_millis())));
-        self.prune();
+        if !gap {
+            self.floor = self.floor.max(UnixMillis(newest.saturating_sub(KNOWN_LOOK_BACK.as_millis())));
+            self.prune();
+        }
     }
 
     /// What is to be stored: never more than was dealt with.
@@ -126,8 +133,8 @@ mod tests {
     #[test]
     fn a_mail_with_an_older_time_stamp_than_the_newest_is_still_news() {
         let mut known = fresh();
-        known.add(1, UnixMillis(520 * S));
-        known.settle();
+        known.add(1, UnixMillis(520 * S), false);
+        known.settle(false);
         assert!(known.covers(1, UnixMillis(520 * S)));
         assert!(!known.covers(2, UnixMillis(519 * S)));
     }
@@ -136,9 +143,9 @@ mod tests {
     fn what_was_stored_is_told_to_nobody_again() {
         let mut known = fresh();
         for n in 0..10 {
-            known.add(n, UnixMillis((520 + n) * S));
+            known.add(n, UnixMillis((520 + n) * S), false);
         }
-        known.settle();
+        known.settle(false);
         let again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
         for n in 0..10 {
             assert!(again.covers(n, UnixMillis((520 + n) * S)), "{n}");
@@ -150,21 +157,32 @@ mod tests {
     fn what_was_stored_stays_known_when_newer_mail_comes() {
         let mut known = fresh();
         for n in 0..12 {
-            known.add(n, UnixMillis(560 * S));
+            known.add(n, UnixMillis(560 * S), false);
         }
-        known.settle();
+        known.settle(false);
         let mut again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
-        again.add(100, UnixMillis(601 * S));
-        again.settle();
+        again.add(100, UnixMillis(601 * S), false);
+        again.settle(false);
         assert!((0..12).all(|n| again.covers(n, UnixMillis(560 * S))));
+    }
+
+    #[test]
+    fn newer_mail_does_not_cover_the_mails_of_a_gap() {
+        let mut known = fresh();
+        known.add(1, UnixMillis(900 * S), true);
+        known.settle(true);
+        assert!(!known.covers(2, UnixMillis(700 * S)), "no event told of it, and nobody has looked yet");
+        known.add(2, UnixMillis(700 * S), false);
+        known.settle(false);
+        assert!(known.covers(2, UnixMillis(700 * S)) && known.covers(1, UnixMillis(900 * S)));
     }
 
     #[test]
     fn what_waits_is_not_stored_as_told() {
         let mut known = fresh();
-        known.add(1, UnixMillis(600 * S));
-        known.settle();
-        known.add(2, UnixMillis(590 * S));
+        known.add(1, UnixMillis(600 * S), false);
+        known.settle(false);
+        known.add(2, UnixMillis(590 * S), false);
         let again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
         assert!(again.covers(1, UnixMillis(600 * S)));
         assert!(!again.covers(2, UnixMillis(590 * S)));
@@ -175,9 +193,9 @@ mod tests {
     fn a_long_burst_stays_within_its_bound_and_covers_all_of_it() {
         let mut known = fresh();
         for n in 0..1_000 {
-            known.add(n, UnixMillis(600 * S));
+            known.add(n, UnixMillis(600 * S), false);
         }
-        known.settle();
+        known.settle(false);
         assert!(known.recent.len() <= TOLD_ITEMS_MAX);
         assert!((0..1_000).all(|n| known.covers(n, UnixMillis(600 * S))));
     }
@@ -185,8 +203,8 @@ mod tests {
     #[test]
     fn an_event_with_an_old_time_stamp_is_recognised_when_it_comes_again() {
         let mut known = fresh();
-        known.add(1, UnixMillis(100 * S));
-        known.settle();
+        known.add(1, UnixMillis(100 * S), false);
+        known.settle(false);
         assert!(known.contains(1));
     }
 
@@ -194,8 +212,8 @@ mod tests {
     fn an_idle_row_forgets_old_mails_but_covers_them() {
         let mut known = fresh();
         for n in 0..20 {
-            known.add(n, UnixMillis((600 + n * 300) * S));
-            known.settle();
+            known.add(n, UnixMillis((600 + n * 300) * S), false);
+            known.settle(false);
         }
         assert!(known.recent.len() <= SEEN_ITEMS_MIN);
         assert!(known.covers(3, UnixMillis(1_500 * S)));

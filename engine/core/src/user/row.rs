@@ -71,6 +71,13 @@ pub struct User {
     pub parked: bool,
 }
 
+impl User {
+    /// Every mail that waited has been dealt with.
+    pub fn settle_known(&mut self) {
+        self.known.settle(self.needs.has(Needs::CATCH_UP));
+    }
+}
+
 /// Calls that must be made for a user: a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs(u8);
