@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 
 use carillon_core::names::{DeviceKey, UserKey};
 use carillon_core::rng::Rng;
-use carillon_core::shard::{AssignUser, Command, DeviceSpec, MailCredential, MailServerId, TeamId, Timing};
+use carillon_core::shard::{
+    AssignUser, Command, DeviceSpec, Endpoint, EndpointId, MailCredential, MailServerId, TeamId, Timing,
+};
 use carillon_core::signal::MailSignal;
 use carillon_core::time::UnixMillis;
 
 use crate::mailbox::Mailbox;
+use crate::settings::{StartError, TlsSettings};
 use crate::stats::{EngineStats, snapshot};
+use crate::tls::Target;
 
 /// Commands to a running engine. Clones command the same engine; when the last one is dropped, the engine shuts down.
 ///
@@ -91,6 +95,21 @@ impl EngineHandle {
         credential: MailCredential,
     ) -> Result<(), Refused> {
         self.send_all(|| Command::SetMailCredential { server, credential: credential.clone() })
+    }
+
+    /// Whom an endpoint trusts and who we are to it, for all connections made from now on; open ones go on. What a
+    /// refusal had stopped is started by [`EngineHandle::set_mail_credential`].
+    ///
+    /// # Errors
+    /// [`StartError`]; then everything stays as it was.
+    ///
+    /// # Panics
+    /// For an endpoint that the engine does not have.
+    pub fn set_tls(&self, endpoint: EndpointId, settings: &TlsSettings) -> Result<(), StartError> {
+        let at = usize::from(endpoint.0);
+        let renewed = Target::new(&self.shared.endpoints[at], settings)?;
+        self.shared.targets.iter().for_each(|targets| targets[at].renew(&renewed));
+        Ok(())
     }
 
     /// New times and intervals.
@@ -180,6 +199,9 @@ pub(crate) struct Shared {
     pub(crate) threads: Mutex<Vec<JoinHandle<()>>>,
     pub(crate) ended: Arc<Ended>,
     pub(crate) epoch: u64,
+    pub(crate) endpoints: Vec<Endpoint>,
+    /// Of each shard, in the order of `endpoints`.
+    pub(crate) targets: Vec<Vec<Target>>,
 }
 
 impl Shared {

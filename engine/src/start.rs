@@ -66,12 +66,14 @@ where
 
     // Everything that can fail comes first, so that a failure leaves no threads behind.
     let mut prepared = Vec::new();
+    let mut shard_targets = Vec::new();
     for number in 0..shards {
         let poll = Poll::new().map_err(StartError::System)?;
         let waker = Waker::new(poll.registry(), WAKER).map_err(StartError::System)?;
         let mailbox = Arc::new(Mailbox::new(waker, config.commands_waiting_max, targets.len()));
         let registry = poll.registry().try_clone().map_err(StartError::System)?;
-        let targets = targets.iter().map(Target::for_shard).collect();
+        let targets: Vec<Target> = targets.iter().map(Target::for_shard).collect();
+        shard_targets.push(targets.clone());
         let links =
             Links::new(registry, targets, resolver.clone(), Arc::clone(&mailbox), config.connect_timeout);
         let journal = match &config.journal_dir {
@@ -91,6 +93,8 @@ where
         threads: Mutex::default(),
         ended: Arc::clone(&ended),
         epoch: config.epoch,
+        endpoints: config.shard.endpoints.clone(),
+        targets: shard_targets,
     };
     for (shard, parts) in prepared {
         let make = Arc::clone(&make);

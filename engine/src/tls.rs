@@ -1,6 +1,6 @@
-//! TLS settings become rustls configurations, once at start.
+//! TLS settings become rustls configurations: at start, and when certificates are renewed.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use carillon_core::shard::{CloseReason, Endpoint, Protocol};
 use rustls::client::Resumption;
@@ -9,14 +9,15 @@ use rustls_pki_types::ServerName;
 
 use crate::settings::{StartError, TlsSettings};
 
-/// An endpoint, ready to connect to.
+/// An endpoint, ready to connect to. Clones share their TLS.
 #[derive(Clone, Debug)]
 pub(crate) struct Target {
     pub(crate) host: Box<str>,
     pub(crate) port: u16,
     protocol: Protocol,
     server_name: ServerName<'static>,
-    tls: Arc<ClientConfig>,
+    /// Read once for each connection, written when certificates are renewed.
+    tls: Arc<RwLock<Arc<ClientConfig>>>,
 }
 
 impl Target {
@@ -55,20 +56,36 @@ impl Target {
             port: endpoint.port,
             protocol: endpoint.protocol,
             server_name,
-            tls: Arc::new(tls),
+            tls: Arc::new(RwLock::new(Arc::new(tls))),
         })
     }
 
     /// The same endpoint for another shard: shards do not contend for one cache of sessions.
     pub(crate) fn for_shard(&self) -> Target {
-        let mut tls = ClientConfig::clone(&self.tls);
+        let tls = Arc::new(RwLock::new(Arc::new(self.own_sessions())));
+        Target { tls, ..self.clone() }
+    }
+
+    /// Connections from now on are made as `renewed` makes them. No session of before is resumed: it would go on with
+    /// the old certificate.
+    pub(crate) fn renew(&self, renewed: &Target) {
+        let tls = Arc::new(renewed.own_sessions());
+        *self.tls.write().unwrap_or_else(PoisonError::into_inner) = tls;
+    }
+
+    fn own_sessions(&self) -> ClientConfig {
+        let mut tls = ClientConfig::clone(&self.tls());
         tls.resumption = Resumption::in_memory_sessions(SESSIONS_MAX);
-        Target { tls: Arc::new(tls), ..self.clone() }
+        tls
+    }
+
+    fn tls(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.tls.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Our side of a handshake.
     pub(crate) fn client(&self) -> Result<ClientConnection, CloseReason> {
-        let mut client = ClientConnection::new(Arc::clone(&self.tls), self.server_name.clone())
+        let mut client = ClientConnection::new(self.tls(), self.server_name.clone())
             .map_err(|error| close_reason(&error))?;
         // What waits is bounded by whom it comes from: the core is drained only when nothing waits.
         client.set_buffer_limit(None);

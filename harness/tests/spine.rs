@@ -5,7 +5,9 @@ use carillon_core::shard::{Command, MailCredential, MailServerId, Report, Timing
 use carillon_core::time::{Span, UnixMillis};
 use carillon_harness::apns::{AlertKind, Knobs, Latency, Share};
 use carillon_harness::audit::AuditReport;
-use carillon_harness::exchange::{BusyScope, BusyShape, ExchangeConfig, Importance, Operation, Silence};
+use carillon_harness::exchange::{
+    BusyScope, BusyShape, ExchangeConfig, ImpersonationRight, Importance, Operation, Silence,
+};
 use carillon_harness::world::town::{Town, TownConfig};
 
 fn live(config: TownConfig) -> Town {
@@ -338,6 +340,50 @@ fn a_wrong_password_is_tried_once_and_a_right_one_heals_it() {
     assert!(town.run_until_live(secs(120)), "{:?}", town.world.stats(0));
     town.deliver(250, "at last");
     town.run_for(secs(30));
+    clean(town);
+}
+
+#[test]
+fn a_right_that_was_missing_is_told_once_and_with_it_all_mailboxes_go_live_at_once() {
+    for users in [1, 3, 250] {
+        let mut town = Town::new(TownConfig { users, wait_max: secs(1200), ..TownConfig::default() });
+        let account = town.world.exchanges[0].account("EX\\carillon").expect("the town's account");
+        let allow = |town: &mut Town, right| {
+            town.world.exchanges[0].change_account(account, |account| account.impersonation = right);
+        };
+        allow(&mut town, ImpersonationRight::None);
+        town.run_for(secs(290));
+        let told = town.world.reports.iter();
+        let told = told.filter(|(_, report)| matches!(report, Report::MailServerTrouble { .. })).count();
+        assert_eq!(told, 1, "{users} users");
+        let asked = town.world.exchanges[0].stats().count_all(Operation::Subscribe);
+        let asked = asked + town.world.exchanges[0].stats().faults.values().sum::<u64>();
+        assert!(asked <= 6, "{asked} requests of {users} users within five minutes");
+
+        allow(&mut town, ImpersonationRight::All);
+        let credential =
+            MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() };
+        town.world.command(0, Command::SetMailCredential { server: MailServerId(0), credential });
+        assert!(town.run_until_live(secs(60)), "{users} users: {:?}", town.world.stats(0));
+        let well = town.world.reports.iter();
+        assert_eq!(well.filter(|(_, report)| matches!(report, Report::MailServerWell { .. })).count(), 1);
+        town.deliver(users - 1, "at last");
+        town.run_for(secs(30));
+        clean(town);
+    }
+}
+
+#[test]
+fn a_new_credential_does_not_shorten_what_a_busy_server_asked_for() {
+    let mut town = Town::new(TownConfig { users: 5, wait_max: secs(600), ..TownConfig::default() });
+    let now = town.world.now();
+    town.world.exchanges[0].set_busy(now, BusyScope::All, secs(300), BusyShape::Fault, false);
+    town.run_for(secs(60));
+    let credential = MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() };
+    town.world.command(0, Command::SetMailCredential { server: MailServerId(0), credential });
+    assert!(!town.run_until_live(secs(200)));
+    assert!(town.run_until_live(secs(120)), "{:?}", town.world.stats(0));
+    // The strict server would say if anybody had called while it was busy.
     clean(town);
 }
 

@@ -151,6 +151,11 @@ impl Directory {
         self.lock().mail_servers.clone()
     }
 
+    /// How one mail server does; well, if there is none.
+    pub fn mail_server(&self, server: MailServerId) -> Health {
+        self.lock().mail_servers.get(usize::from(server.0)).cloned().unwrap_or_default()
+    }
+
     /// How each provider does, by [`PushServiceId`].
     pub fn push_services(&self) -> Vec<Health> {
         self.lock().push_services.clone()

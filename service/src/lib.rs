@@ -2,7 +2,7 @@
 //!
 //! How it hangs together: [`config`] reads one TOML file; [`store`] keeps registrations; [`app`] is what the running parts
 //! share; [`writer`] makes what callers ask for durable and tells the engine; [`bridge`] carries the engine's reports
-//! the other way.
+//! the other way; [`reload`] takes up passwords, certificates and settings that change meanwhile.
 
 pub mod api;
 pub mod app;
@@ -19,6 +19,7 @@ pub mod ids;
 pub mod import;
 pub mod keys;
 pub mod metrics;
+pub mod reload;
 pub mod seal;
 pub mod serve;
 pub mod store;

@@ -21,7 +21,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// Serve until SIGTERM or Ctrl-C.
+    /// Serve until SIGTERM or Ctrl-C. SIGHUP: read the configuration and its files again.
     Serve {
         #[command(flatten)]
         config: ConfigFile,
@@ -76,8 +76,8 @@ struct ConfigFile {
 fn main() -> ExitCode {
     match Arguments::parse().verb {
         Verb::Serve { config } => with_config(&config, |config| {
-            serve::start_log(&config);
-            match serve::run(config) {
+            let log = serve::start_log(&config);
+            match serve::run(config, log) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(error) => fail(&error, EXIT_FAILED),
             }

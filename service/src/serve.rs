@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use carillon_core::shard::Command;
 use carillon_engine::{Engine as Shards, EngineHandle, StartError};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
 
 use crate::api::server::{Bound, Server, ServerError};
 use crate::api::{Bounds, Extras};
@@ -19,6 +20,7 @@ use crate::directory::Directory;
 use crate::engine::Engine;
 use crate::files::FileError;
 use crate::keys::{Signer, SignerError, TokenKeeper};
+use crate::reload::{self, Reloader, Watch};
 use crate::seal::{Vault, VaultError};
 use crate::store::sqlite::SqliteStore;
 use crate::store::{Store, StoreError};
@@ -65,22 +67,46 @@ pub enum ServeError {
     System(std::io::Error),
 }
 
-/// Starts the log, as the configuration says. Once in a process.
-pub fn start_log(config: &Config) {
-    // The level was parsed when the configuration was read.
-    let filter = tracing_subscriber::EnvFilter::new(&config.log.level);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match config.log.format {
-        LogFormat::Text => log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).init(),
-        LogFormat::Json => log.json().init(),
+/// Changes the level of the log.
+pub struct LogLevel(Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>);
+
+impl LogLevel {
+    /// From now on. The level is one that the configuration has taken.
+    ///
+    /// # Errors
+    /// When there is no log any more.
+    pub fn set(&self, level: &str) -> Result<(), String> {
+        (self.0)(EnvFilter::new(level))
     }
 }
 
-/// Serves until SIGTERM or SIGINT. Prints `ready https://ADDRESS:PORT` on stdout once everything runs.
+/// Starts the log, as the configuration says. Once in a process.
+pub fn start_log(config: &Config) -> LogLevel {
+    // The level was parsed when the configuration was read.
+    let filter = EnvFilter::new(&config.log.level);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.log.format {
+        LogFormat::Text => {
+            let log = log.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+            let log = log.with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            LogLevel(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
+        }
+        LogFormat::Json => {
+            let log = log.json().with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            LogLevel(Box::new(move |filter| handle.reload(filter).map_err(|error| error.to_string())))
+        }
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; SIGHUP has the configuration read again. Prints `ready https://ADDRESS:PORT` on stdout once everything runs.
 ///
 /// # Errors
 /// [`ServeError`], before anything was served.
-pub fn run(config: Config) -> Result<(), ServeError> {
+pub fn run(config: Config, log: LogLevel) -> Result<(), ServeError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("carillon-control")
@@ -88,7 +114,7 @@ pub fn run(config: Config) -> Result<(), ServeError> {
         .build()
         .map_err(ServeError::System)?;
     let served = runtime.block_on(async {
-        let service = Service::start(Arc::new(config)).await?;
+        let service = Service::start(Arc::new(config), log).await?;
         let mut stdout = std::io::stdout();
         // Whoever started us may not listen; that is no reason to end.
         let _ = writeln!(stdout, "ready https://{}", service.server.address()).and_then(|()| stdout.flush());
@@ -112,7 +138,11 @@ struct Service {
 
 impl Service {
     /// Everything that can be wrong is found before the first connection is made.
-    async fn start(config: Arc<Config>) -> Result<Service, ServeError> {
+    async fn start(config: Arc<Config>, log: LogLevel) -> Result<Service, ServeError> {
+        // From here on SIGHUP does not end the process, and no later change of a file goes unseen.
+        let hangup = signal(SignalKind::hangup()).map_err(ServeError::System)?;
+        let mut watch = Watch::default();
+        watch.set(reload::watched(&config));
         let bound = Bound::new(&config.api)?;
         let signers = config.teams.iter().map(Signer::load).collect::<Result<Vec<_>, _>>()?;
         let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store.path).await?);
@@ -160,6 +190,10 @@ impl Service {
         tokio::spawn(keeper.clone().run());
         tokio::spawn(keeper.clone().run_sync());
         tokio::spawn(tokens.run(news));
+        let running = Config::clone(&config);
+        let reloader =
+            Reloader::new(running, engine.clone(), directory.clone(), bound.certificate(), log, watch);
+        tokio::spawn(reloader.run(hangup));
         let app = App::start(config, store.clone(), face, directory);
         let extras = Extras { keeper: Some(keeper.clone()), item_key: Some(item_key) };
         let server = bound.serve(app, Bounds::default(), extras).map_err(ServeError::System)?;

@@ -190,6 +190,11 @@ impl Exchange {
 
 /// What a test wants to know.
 impl Exchange {
+    /// The account that logs on with this name.
+    pub fn account(&self, name: &str) -> Option<AccountKey> {
+        self.account_names.get(&name.to_ascii_lowercase()).copied()
+    }
+
     /// The mailbox with this address, primary or not.
     pub fn mailbox(&self, address: &str) -> Option<MailboxKey> {
         self.addresses.get(&address.to_ascii_lowercase()).map(|(key, _)| *key)

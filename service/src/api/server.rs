@@ -83,6 +83,11 @@ impl Bound {
         self.address
     }
 
+    /// The certificate, to be renewed while the API is served.
+    pub fn certificate(&self) -> Certificate {
+        Certificate(self.tls.clone())
+    }
+
     /// Begins to serve. To be called within a tokio runtime.
     pub fn serve(self, app: Arc<App>, bounds: Bounds, extras: Extras) -> io::Result<Server> {
         let handle = Handle::new();
@@ -99,6 +104,21 @@ impl Bound {
         let service = router(ApiState::new(app, bounds, extras)).into_make_service();
         let task = tokio::spawn(server.serve(service));
         Ok(Server { address: self.address, handle, task })
+    }
+}
+
+/// The certificate of an API that may be served already.
+#[derive(Clone, Debug)]
+pub struct Certificate(RustlsConfig);
+
+impl Certificate {
+    /// Reads the files again; connections from now on are served with what stands in them.
+    ///
+    /// # Errors
+    /// [`ServerError`]; the one before stays in use then.
+    pub fn renew(&self, api: &Api) -> Result<(), ServerError> {
+        self.0.reload_from_config(Arc::new(tls_config(api)?));
+        Ok(())
     }
 }
 

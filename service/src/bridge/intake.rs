@@ -13,6 +13,7 @@ use crate::clock;
 use crate::config::Config;
 use crate::directory::{Directory, Health, Watch};
 use crate::keys::Refused;
+use crate::reload;
 
 /// How long one wait for reports takes at most, and so how late the end of the engine is noticed.
 const RECEIVE_TIME: Duration = Duration::from_millis(200);
@@ -92,15 +93,25 @@ impl Intake {
                 let _ = self.refusals.try_send((*team, *issued));
             }
             Report::MailCredentialRefused { server, trouble } => {
-                if self.directory.set_mail_server(*server, Health::Refused(Arc::new(trouble.clone()))) {
+                let refused = Health::Refused(Arc::new(trouble.clone()));
+                // Each shard finds out for itself; people need to hear of it once.
+                let known = matches!(self.directory.mail_server(*server), Health::Refused(_));
+                if self.directory.set_mail_server(*server, refused) && !known {
                     let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
-                    tracing::error!(exchange, %code, "Exchange refuses the credential; nothing is sent until it changes: {text}");
+                    let configured = self.config.exchange.get(usize::from(server.0));
+                    let advice = configured.map(reload::after_refusal).unwrap_or_default();
+                    tracing::error!(
+                        exchange, %code,
+                        "Exchange refuses the credential; nothing is sent but one request in 15 minutes, so that the account \
+                         is not locked. To do: {advice}. ({text})"
+                    );
                 }
             }
             Report::MailServerTrouble { server, trouble } => {
                 if self.directory.set_mail_server(*server, Health::Trouble(Arc::new(trouble.clone()))) {
                     let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
-                    tracing::warn!(exchange, %code, "Exchange is in trouble: {text}");
+                    let advice = reload::after_trouble(trouble).unwrap_or_default();
+                    tracing::warn!(exchange, %code, "Exchange is in trouble: {text}{advice}");
                 }
             }
             Report::MailServerWell { server } => {

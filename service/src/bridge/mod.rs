@@ -9,7 +9,9 @@ mod start;
 pub use intake::Intake;
 pub use keeper::{Keeper, KeeperStats};
 pub use pending::Pending;
-pub use setup::{engine_config, journal_dir, key_file};
+pub use setup::{
+    engine_config, exchange_endpoint, exchange_tls, journal_dir, key_file, push_endpoint, push_tls,
+};
 pub use start::{Assigned, ReplayError, assign_all, replay};
 
 use carillon_core::shard::{AssignUser, DeviceSpec, MailServerId, PushServiceId};

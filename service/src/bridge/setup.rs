@@ -8,7 +8,7 @@ use carillon_core::shard::{
 use carillon_engine::{EngineConfig, TlsSettings};
 
 use crate::clock;
-use crate::config::{ClientCertificate, Config, PushCredential};
+use crate::config::{ClientCertificate, Config, Exchange, Push, PushCredential};
 use crate::files::{self, FileError};
 
 /// What Exchange sees as `User-Agent`.
@@ -29,7 +29,7 @@ pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<
     };
     let mut mail_servers = Vec::new();
     for exchange in &config.exchange {
-        let tls = tls(exchange.ca_file.as_ref(), exchange.client.as_ref())?;
+        let tls = exchange_tls(exchange)?;
         mail_servers.push(MailServer {
             endpoint: endpoint(&exchange.host, exchange.port, Protocol::Http1, tls),
             path: exchange.path.clone(),
@@ -47,11 +47,11 @@ pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<
     }
     let mut push_services = Vec::new();
     for push in &config.push {
-        let (auth, client) = match &push.auth {
-            PushCredential::Team(team) => (PushAuth::Team(TeamId(*team)), None),
-            PushCredential::Certificate(client) => (PushAuth::Certificate, Some(client)),
+        let auth = match &push.auth {
+            PushCredential::Team(team) => PushAuth::Team(TeamId(*team)),
+            PushCredential::Certificate(_) => PushAuth::Certificate,
         };
-        let tls = tls(push.ca_file.as_ref(), client)?;
+        let tls = push_tls(push)?;
         push_services.push(PushService {
             endpoint: endpoint(&push.host, push.port, Protocol::Http2, tls),
             auth,
@@ -75,6 +75,36 @@ pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<
         epoch,
         ..EngineConfig::new(shard, endpoints_tls)
     })
+}
+
+/// The endpoint of the `[[exchange]]` at this place.
+pub fn exchange_endpoint(at: usize) -> EndpointId {
+    EndpointId(at as u16)
+}
+
+/// The endpoint of the `[[push]]` at this place.
+pub fn push_endpoint(config: &Config, at: usize) -> EndpointId {
+    EndpointId((config.exchange.len() + at) as u16)
+}
+
+/// Whom an `[[exchange]]` trusts and who we are to it, as its files say now.
+///
+/// # Errors
+/// A certificate or key file that cannot be used.
+pub fn exchange_tls(exchange: &Exchange) -> Result<TlsSettings, FileError> {
+    tls(exchange.ca_file.as_ref(), exchange.client.as_ref())
+}
+
+/// Whom a `[[push]]` trusts and who we are to it, as its files say now.
+///
+/// # Errors
+/// A certificate or key file that cannot be used.
+pub fn push_tls(push: &Push) -> Result<TlsSettings, FileError> {
+    let client = match &push.auth {
+        PushCredential::Team(_) => None,
+        PushCredential::Certificate(client) => Some(client),
+    };
+    tls(push.ca_file.as_ref(), client)
 }
 
 /// Where the engine's journal is: beside the database.

@@ -199,6 +199,9 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
     let url = section.parsed("url", |text| https(text, "/EWS/Exchange.asmx"));
     let user = section.text("user");
     let password = section.secret("password_file", "password_env");
+    // Only a path that has been read: what is wrong with another was told already.
+    let password_file =
+        password.as_ref().and_then(|_| section.path("password_file")).map(|found| found.value);
     let password_given = section.has("password_file") || section.has("password_env");
     let client = client_certificate(&mut section, "client_cert_file", "client_key_file");
     let client_given = section.has("client_cert_file") || section.has("client_key_file");
@@ -244,6 +247,7 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
         port,
         path,
         credential: credential?,
+        password_file,
         client,
         impersonate,
         ca_file,

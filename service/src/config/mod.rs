@@ -5,7 +5,7 @@ mod read;
 mod secret;
 
 pub use read::ConfigError;
-pub use secret::Secret;
+pub use secret::{Secret, read_secret};
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -40,7 +40,7 @@ pub struct Config {
 }
 
 /// `[api]`: the HTTPS API.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Api {
     /// Address and port to listen on; port 0 takes any free one.
     pub listen: SocketAddr,
@@ -61,14 +61,14 @@ pub struct Api {
 }
 
 /// `[store]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreConfig {
     /// The SQLite file. Its key (`<path>.key`) and the engine's journal (`<path>.journal/`) live beside it.
     pub path: PathBuf,
 }
 
 /// `[engine]`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EngineConfig {
     /// Shard threads; 0 for one a core.
     pub shards: usize,
@@ -77,7 +77,7 @@ pub struct EngineConfig {
 }
 
 /// `[log]`
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// A level (`info`) or directives (`info,carillon=debug`).
     pub level: String,
@@ -95,7 +95,7 @@ pub enum LogFormat {
 }
 
 /// One `[[exchange]]`: a server, or the front of many.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exchange {
     /// Its name in registrations, logs and metrics.
     pub name: Box<str>,
@@ -107,6 +107,8 @@ pub struct Exchange {
     pub path: Box<str>,
     /// How Carillon logs on.
     pub credential: MailCredential,
+    /// The file that the password came from, if it came from one.
+    pub password_file: Option<PathBuf>,
     /// PEM certificate and key, for logging on by TLS.
     pub client: Option<ClientCertificate>,
     /// Whether requests impersonate the mailbox's owner.
@@ -130,7 +132,7 @@ pub struct Exchange {
 }
 
 /// One `[[push]]`: a provider, an environment, a credential.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Push {
     /// Its name in registrations, logs and metrics.
     pub name: Box<str>,
@@ -151,7 +153,7 @@ pub struct Push {
 }
 
 /// How pushes are authorised.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushCredential {
     /// By provider tokens of this signing key: an index into [`Config::teams`].
     Team(u16),
@@ -160,7 +162,7 @@ pub enum PushCredential {
 }
 
 /// A signing key for provider tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Team {
     /// The developer team: 10 characters.
     pub team_id: Box<str>,
@@ -171,7 +173,7 @@ pub struct Team {
 }
 
 /// A certificate with its private key, both PEM.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The chain, own certificate first.
     pub cert_file: PathBuf,

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::secret::{one_line, read_secret};
+
 /// Everything that is wrong with a configuration, by line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -275,26 +277,16 @@ impl<'a> Section<'a> {
                 self.complain_at(variable.line, env_key, text);
                 return None;
             }
-            (Some(file), None) => {
-                let read = std::fs::read_to_string(&file.value);
-                (file_key, file.line, read.map_err(|error| format!("{}: {error}", file.value.display())))
-            }
+            (Some(file), None) => (file_key, file.line, read_secret(&file.value)),
             (None, Some(variable)) => {
                 let name = variable.value;
                 let read = (self.source.env)(&name);
                 let unset = || format!("the environment variable {name} is not set, or not UTF-8");
-                (env_key, variable.line, read.ok_or_else(unset))
+                (env_key, variable.line, read.ok_or_else(unset).and_then(|text| one_line(&text)))
             }
             (None, None) => return None,
         };
-        let checked = secret.and_then(|secret| match secret.trim() {
-            "" => Err("the secret is empty".to_owned()),
-            secret if secret.contains(['\n', '\r', '\0']) => {
-                Err("the secret has several lines: it must be one".to_owned())
-            }
-            secret => Ok(secret.to_owned()),
-        });
-        match checked {
+        match secret {
             Ok(value) => Some(Found { value, line }),
             Err(why) => {
                 self.complain_at(line, key, why);

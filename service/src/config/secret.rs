@@ -1,6 +1,7 @@
 //! A text that must not be seen.
 
 use std::fmt;
+use std::path::Path;
 
 /// A password or token. It shows itself only to who asks for it by name.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +16,26 @@ impl Secret {
     /// The text itself.
     pub fn expose(&self) -> &str {
         &self.0
+    }
+}
+
+/// The secret in a file: one line, without the blanks around it.
+///
+/// # Errors
+/// What is wrong with the file, which is named, or with what stands in it, which is not.
+pub fn read_secret(file: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    one_line(&text)
+}
+
+/// What is left of a text when the blanks around it are taken off; it must be one line.
+pub(super) fn one_line(text: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err("the secret is empty".to_owned()),
+        secret if secret.contains(['\n', '\r', '\0']) => {
+            Err("the secret has several lines: it must be one".to_owned())
+        }
+        secret => Ok(secret.to_owned()),
     }
 }
 

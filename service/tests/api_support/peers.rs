@@ -18,6 +18,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 pub(crate) struct Served<P> {
     pub(crate) address: SocketAddr,
     pub(crate) peer: Arc<Mutex<P>>,
+    origin: Instant,
     ending: Arc<AtomicBool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
@@ -61,10 +62,11 @@ pub(crate) fn serve<P: Peer + Send + 'static>(
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
     let (peer, ending) = (Arc::new(Mutex::new(peer)), Arc::new(AtomicBool::new(false)));
+    let origin = Instant::now();
     let thread = std::thread::spawn({
         let (peer, ending) = (peer.clone(), ending.clone());
         move || {
-            let (origin, next) = (Instant::now(), AtomicU64::new(1));
+            let next = AtomicU64::new(1);
             std::thread::scope(|scope| {
                 while !ending.load(Ordering::Relaxed) {
                     match listener.accept() {
@@ -82,7 +84,7 @@ pub(crate) fn serve<P: Peer + Send + 'static>(
             });
         }
     });
-    Served { address, peer, ending, thread: Some(thread) }
+    Served { address, peer, origin, ending, thread: Some(thread) }
 }
 
 fn connection<P: Peer>(
@@ -101,10 +103,7 @@ fn connection<P: Peer>(
         stream.conn.complete_io(&mut stream.sock)?;
     }
     stream.sock.set_read_timeout(Some(Duration::from_millis(10)))?;
-    let now = || Now {
-        time: Time(u64::try_from(origin.elapsed().as_micros()).unwrap()),
-        unix: carillon::clock::now(),
-    };
+    let now = || now(origin);
     let hello = Hello {
         client: client.ip().to_string(),
         sni: stream.conn.server_name().map(str::to_owned),
@@ -135,6 +134,18 @@ fn connection<P: Peer>(
     }
     peer.lock().unwrap().closed(now(), conn);
     Ok(())
+}
+
+fn now(origin: Instant) -> Now {
+    Now { time: Time(u64::try_from(origin.elapsed().as_micros()).unwrap()), unix: carillon::clock::now() }
+}
+
+impl<P> Served<P> {
+    /// Does something at the server, in its time.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut P, Now) -> T) -> T {
+        let mut peer = self.peer.lock().unwrap();
+        act(&mut peer, now(self.origin))
+    }
 }
 
 impl<P> Drop for Served<P> {

@@ -171,6 +171,13 @@ impl ShardCore {
         self.step_cohort(now, cohort_id, fx);
     }
 
+    /// No cohort of a server waits after a failure any longer; one that still gathers its members goes on doing so.
+    pub(super) fn release_cohorts_of(&mut self, now: Now, server: MailServerId) {
+        for (_, cohort) in self.cohorts.iter_mut().filter(|(_, cohort)| cohort.server == server) {
+            cohort.not_before = cohort.not_before.min(now.time + COHORT_GATHER);
+        }
+    }
+
     /// Every cohort of a server looks at what it may do now.
     pub(super) fn step_cohorts_of(&mut self, now: Now, server: MailServerId, fx: &mut Effects) {
         let ids: Vec<CohortId> =

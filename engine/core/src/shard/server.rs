@@ -24,10 +24,14 @@ pub(super) struct Server {
     pub(super) proven: bool,
     /// Nothing is sent before: the server asked for it, refused the credential, or cannot be reached.
     pub(super) not_before: Time,
+    /// As `not_before`, for what the server itself asked for: no new credential shortens it.
+    busy_until: Time,
     pub(super) connect_failures: u8,
     /// The owner was told of trouble and waits to hear of its end.
     pub(super) troubled: bool,
+    /// The owner was told that the present credential is refused, or that its rights do not suffice.
     pub(super) refused: bool,
+    alarmed: bool,
     alarms_in_a_row: u8,
     /// Calls that may be in flight: halves when the server is busy, grows by one with each full window of successes.
     window: u16,
@@ -81,9 +85,11 @@ impl Server {
             version: SchemaVersion::default(),
             proven: false,
             not_before: Time(0),
+            busy_until: Time(0),
             connect_failures: 0,
             troubled: false,
             refused: false,
+            alarmed: false,
             alarms_in_a_row: 0,
             window: calls_max,
             successes: 0,
@@ -254,6 +260,7 @@ impl ShardCore {
         if server.troubled {
             server.troubled = false;
             server.refused = false;
+            server.alarmed = false;
             fx.report(Report::MailServerWell { server: server_id });
         }
         if !server.proven {
@@ -284,7 +291,8 @@ impl ShardCore {
     pub(super) fn server_busy(&mut self, now: Now, server_id: MailServerId, back_off_ms: u64) {
         let asked = Span::from_millis(back_off_ms);
         let server = &mut self.servers[usize::from(server_id.0)];
-        server.not_before = server.not_before.max(now.time + asked);
+        server.busy_until = server.busy_until.max(now.time + asked);
+        server.not_before = server.not_before.max(server.busy_until);
         server.window = (server.window / 2).max(1);
         server.successes = 0;
         self.wheel.arm(&server.timer, server.not_before);
@@ -310,7 +318,8 @@ impl ShardCore {
         }
     }
 
-    /// A mailbox is out of our rights' reach. Several in a row: it is the account, which is then probed with one call.
+    /// A mailbox is out of our rights' reach. Several in a row, or all that there are: it is the account, which is then
+    /// probed with one call.
     pub(super) fn server_alarmed(
         &mut self,
         now: Now,
@@ -318,20 +327,24 @@ impl ShardCore {
         error: &EwsError,
         fx: &mut Effects,
     ) {
+        let of_server = self.users.iter().filter(|(_, user)| user.server == Some(server_id));
+        let mailboxes = of_server.take(ALARMS_IN_A_ROW_MAX.into()).count();
         let server = &mut self.servers[usize::from(server_id.0)];
         server.alarms_in_a_row = server.alarms_in_a_row.saturating_add(1);
-        if server.alarms_in_a_row < ALARMS_IN_A_ROW_MAX {
+        if usize::from(server.alarms_in_a_row) < mailboxes {
             return;
         }
         server.proven = false;
         server.not_before = server.not_before.max(now.time + Span(ALARM_RETRY.0 / 6));
         self.wheel.arm(&server.timer, server.not_before);
-        if !std::mem::replace(&mut server.troubled, true) {
+        server.troubled = true;
+        if !std::mem::replace(&mut server.alarmed, true) {
             fx.report(Report::MailServerTrouble { server: server_id, trouble: error.trouble() });
         }
     }
 
-    /// A new or corrected credential: what waited for it goes on.
+    /// A new or corrected credential, or the same one with other rights: whoever was refused may try again at once, one
+    /// request at a time until one succeeds.
     pub(super) fn set_mail_credential(
         &mut self,
         now: Now,
@@ -343,10 +356,28 @@ impl ShardCore {
         self.config.mail_servers[usize::from(server_id.0)].credential = credential;
         server.proven = false;
         server.refused = false;
+        server.alarmed = false;
         server.alarms_in_a_row = 0;
-        server.not_before = now.time;
+        server.not_before = server.busy_until.max(now.time);
+        self.forget_refusals(now, server_id, fx);
         self.step_cohorts_of(now, server_id, fx);
         self.pump_calls(now, server_id, fx);
+    }
+
+    /// Mailboxes and cohorts that wait to be tried again need not wait any longer.
+    fn forget_refusals(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        self.release_cohorts_of(now, server_id);
+        let waiting = |user: &User| user.server == Some(server_id) && user.call_not_before > now.time;
+        let ids: Vec<UserId> =
+            self.users.iter().filter(|(_, user)| waiting(user)).map(|(id, _)| id).collect();
+        for user_id in ids {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.call_not_before = Time(0);
+                user.call_failures = 0;
+            }
+            self.request_call(now, user_id, fx);
+            self.arm_user(user_id);
+        }
     }
 
     /// The server's timer fired: a back-off ended, or the pace allows another subscription.

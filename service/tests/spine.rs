@@ -1,0 +1,151 @@
+//! The whole way on real sockets: a mail in Exchange rings a phone, whatever happens to the process meanwhile.
+
+#[allow(dead_code, reason = "each of the tests uses a part of it")]
+mod process_support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use carillon_harness::apns::{AlertKind, Delivery};
+use carillon_harness::exchange::{ExchangeConfig, Operation};
+use process_support::{Process, Site, wait};
+
+const USERS: usize = 6;
+
+/// What the phones were told, and how many mails there were to tell.
+#[derive(Default)]
+struct Phones {
+    deliveries: Vec<Delivery>,
+    mails: [usize; USERS],
+}
+
+impl Phones {
+    fn deliver(&mut self, site: &Site, user: usize, subject: &str) {
+        site.deliver(user, subject);
+        self.mails[user] += 1;
+    }
+
+    fn hear(&mut self, site: &Site) {
+        site.apns.with(|apns, _| self.deliveries.extend(std::iter::from_fn(|| apns.poll_delivery())));
+    }
+
+    /// For each user: the notices, and which mails each tells of. A push that came again under its name is the same
+    /// notice.
+    fn notices(&self, user: usize) -> BTreeMap<u128, Vec<u64>> {
+        let mut notices = BTreeMap::new();
+        let told = self.deliveries.iter().filter(|delivery| delivery.tag == user as u64);
+        for delivery in told.filter(|delivery| delivery.payload.is_alert()) {
+            assert_eq!(delivery.fault, None);
+            assert_eq!(delivery.payload.items.len(), delivery.payload.n as usize);
+            assert_eq!(delivery.duplicate, notices.contains_key(&delivery.apns_id));
+            notices.insert(delivery.apns_id, delivery.payload.items.clone());
+        }
+        notices
+    }
+
+    /// Waits until every mail was told, and sees that none was told twice.
+    #[track_caller]
+    fn all_told(&mut self, site: &Site) {
+        let told = |phones: &Phones| -> Vec<usize> {
+            (0..USERS).map(|user| phones.notices(user).values().map(Vec::len).sum()).collect()
+        };
+        let phones = std::cell::RefCell::new(self);
+        let shows = || format!("{:?} of {:?}; {}", told(&phones.borrow()), phones.borrow().mails, site.log());
+        wait("every mail to be told", shows, || {
+            phones.borrow_mut().hear(site);
+            told(&phones.borrow()).iter().zip(phones.borrow().mails).all(|(told, mails)| *told >= mails)
+        });
+        // What comes too much would come now.
+        std::thread::sleep(Duration::from_millis(700));
+        let phones = phones.into_inner();
+        phones.hear(site);
+        for user in 0..USERS {
+            let mut items: Vec<u64> = phones.notices(user).into_values().flatten().collect();
+            items.sort_unstable();
+            let all = items.len();
+            items.dedup();
+            assert_eq!((all, items.len()), (phones.mails[user], phones.mails[user]), "user {user}");
+        }
+    }
+}
+
+fn subscribed(site: &Site) -> u64 {
+    site.exchange.with(|exchange, _| exchange.stats().count_all(Operation::Subscribe))
+}
+
+fn clean(site: &Site, mut process: Process) {
+    let ledger = process.status()["ledger"].clone();
+    process.signal("TERM");
+    assert_eq!(process.ended(), 0, "{ledger}");
+    site.exchange.with(|exchange, _| assert_eq!(exchange.violations(), &[] as &[String]));
+    assert!(!site.log().contains("panicked"), "{}", site.log());
+    for private in ["Lunch", "Jane Doe", "@example.com", process_support::PASSWORD] {
+        assert!(!site.log().contains(private), "{private} stands in the log");
+    }
+}
+
+#[test]
+fn a_mail_rings_a_phone_and_a_kill_in_the_middle_loses_nothing_and_tells_nothing_twice() {
+    let site = Site::new(USERS, ExchangeConfig::default());
+    let mut phones = Phones::default();
+    let mut process = site.start();
+    process.register(USERS);
+    process.live(USERS as u64);
+
+    phones.deliver(&site, 3, "Lunch?");
+    phones.all_told(&site);
+    let first = &phones.deliveries[0];
+    let expected = AlertKind::Details {
+        title: "Jane Doe".to_owned(),
+        subtitle: "Lunch?".to_owned(),
+        body: "body of Lunch?".to_owned(),
+    };
+    assert_eq!((first.tag, &first.payload.alert, first.payload.badge), (3, &expected, Some(1)));
+
+    let before = subscribed(&site);
+    for at in 0..240 {
+        if at == 80 || at == 170 {
+            process.child.kill().unwrap();
+            process.child.wait().unwrap();
+        }
+        phones.deliver(&site, at % USERS, &format!("Lunch {at}"));
+        std::thread::sleep(Duration::from_millis(8));
+        phones.hear(&site);
+        if at == 100 || at == 190 {
+            process = site.start();
+        }
+    }
+    phones.all_told(&site);
+    process.live(USERS as u64);
+    assert_eq!(subscribed(&site), before, "subscriptions that live are used again");
+    clean(&site, process);
+}
+
+#[test]
+fn an_orderly_end_saves_all_and_the_next_start_goes_on_from_there() {
+    let site = Site::new(USERS, ExchangeConfig::default());
+    let mut phones = Phones::default();
+    let mut process = site.start();
+    process.register(USERS);
+    process.live(USERS as u64);
+    let before = subscribed(&site);
+    for round in 0..3 {
+        for user in 0..USERS {
+            phones.deliver(&site, user, &format!("before {round}"));
+        }
+        // Some notices wait, some are on their way.
+        std::thread::sleep(Duration::from_millis(40 * round));
+        process.signal("TERM");
+        assert_eq!(process.ended(), 0);
+        for user in 0..3 {
+            phones.deliver(&site, user, &format!("meanwhile {round}"));
+        }
+        phones.hear(&site);
+        process = site.start();
+        process.live(USERS as u64);
+        phones.all_told(&site);
+    }
+    assert_eq!(subscribed(&site), before, "subscriptions that live are used again");
+    assert_eq!(site.log().matches("ended, all saved").count(), 3, "{}", site.log());
+    clean(&site, process);
+}
