@@ -374,6 +374,30 @@ fn a_right_that_was_missing_is_told_once_and_with_it_all_mailboxes_go_live_at_on
 }
 
 #[test]
+fn a_refusal_of_what_was_asked_with_the_old_password_says_nothing_of_the_new_one() {
+    let mut town = live(TownConfig { users: 12, wait_max: secs(60), ..TownConfig::default() });
+    town.run_for(secs(20));
+    let account = town.world.exchanges[0].account("EX\\carillon").expect("the town's account");
+    town.world.exchanges[0].set_password(account, "battery staple");
+    for person in 0..12 {
+        town.deliver(person, "asked for with the old password");
+    }
+    // The refusals are on their way when the engine is told of the new one.
+    while town.world.exchanges[0].stats().refused == 0 {
+        town.run_for(Span(100));
+    }
+    let credential = MailCredential::Basic { user: "EX\\carillon".into(), password: "battery staple".into() };
+    town.world.command(0, Command::SetMailCredential { server: MailServerId(0), credential });
+    town.run_for(secs(50));
+    let told = town.world.reports.iter();
+    assert_eq!(told.filter(|(_, report)| matches!(report, Report::MailCredentialRefused { .. })).count(), 0);
+    for person in 0..12 {
+        assert!(town.told(person, 0).iter().any(|push| push.payload.is_alert()), "person {person}");
+    }
+    clean(town);
+}
+
+#[test]
 fn a_new_credential_does_not_shorten_what_a_busy_server_asked_for() {
     let mut town = Town::new(TownConfig { users: 5, wait_max: secs(600), ..TownConfig::default() });
     let now = town.world.now();

@@ -120,7 +120,7 @@ mod tests {
         watch.set(std::iter::once(link.clone()));
         std::fs::remove_file(&link).unwrap();
         std::os::unix::fs::symlink(&new, &link).unwrap();
-        assert_eq!(watch.changed(), [link.clone()]);
+        assert_eq!(watch.changed(), std::slice::from_ref(&link));
         assert!(watch.changed().is_empty());
         std::thread::sleep(std::time::Duration::from_millis(20));
         std::fs::write(&new, "same").unwrap();

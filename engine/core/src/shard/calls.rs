@@ -38,14 +38,16 @@ impl ShardCore {
             return;
         }
         if let Some(response) = machine.poll() {
-            let reusable = machine.reusable();
+            // One that is not the server's any more was opened with an earlier credential.
+            let current = self.servers[usize::from(server_id.0)].has_conn(conn_id);
+            let reusable = machine.reusable() && current;
             let job = job.take();
             if !reusable {
                 self.close_conn(conn_id, fx);
             }
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
-                self.call_answered(now, server_id, &job, &response, fx);
+                self.call_answered(now, server_id, &job, &response, current, fx);
             }
             self.pump_calls(now, server_id, fx);
         }
@@ -93,10 +95,15 @@ impl ShardCore {
         server_id: MailServerId,
         job: &Job,
         reply: &Response,
+        current: bool,
         fx: &mut Effects,
     ) {
         let body = match response::http(reply) {
             Ok(body) => body,
+            // Of the present credential nothing is known by that.
+            Err(error) if !current && error.action() == Action::AuthFailed => {
+                return self.retry_later(now, job, Span::ZERO, fx);
+            }
             Err(error) => return self.call_failed(now, server_id, job, &error, fx),
         };
         let done =
@@ -117,7 +124,9 @@ impl ShardCore {
             };
         match done {
             Ok(()) => {
-                self.server_worked(now, server_id, fx);
+                if current {
+                    self.server_worked(now, server_id, fx);
+                }
                 if let Some(user_id) = job.user() {
                     if let Some(user) = self.users.get_mut(user_id) {
                         user.call_failures = 0;

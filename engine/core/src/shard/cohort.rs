@@ -277,9 +277,10 @@ impl ShardCore {
         cohort.retiring = cohort.stream.take();
         cohort.opened = false;
         let endpoint = self.config.mail_servers[usize::from(cohort.server.0)].endpoint;
+        let credential = self.servers[usize::from(cohort.server.0)].credential;
         let conn = self.open_conn(
             endpoint,
-            Kind::Stream { cohort: cohort_id, machine: None, users: Vec::new() },
+            Kind::Stream { cohort: cohort_id, machine: None, users: Vec::new(), credential },
             fx,
         );
         if let Some(cohort) = self.cohorts.get_mut(cohort_id) {
@@ -322,8 +323,8 @@ impl ShardCore {
 
     /// The opening envelope came: the stream is live.
     pub(super) fn stream_opened(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
-        let users = match self.conns.get(conn_id).map(|conn| &conn.kind) {
-            Some(Kind::Stream { users, .. }) => users.clone(),
+        let (users, credential) = match self.conns.get(conn_id).map(|conn| &conn.kind) {
+            Some(Kind::Stream { users, credential, .. }) => (users.clone(), *credential),
             _ => return,
         };
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
@@ -349,7 +350,9 @@ impl ShardCore {
             self.request_call(now, user_id, fx);
             self.look_live(user_id, fx);
         }
-        self.server_worked(now, server, fx);
+        if credential == self.servers[usize::from(server.0)].credential {
+            self.server_worked(now, server, fx);
+        }
         self.step_cohort(now, cohort_id, fx);
     }
 

@@ -28,8 +28,8 @@ pub(super) struct Conn {
 #[derive(Debug)]
 pub(super) enum Kind {
     /// A streaming connection of a cohort; the machine stands once the connection is open. `users` are those
-    /// whose subscriptions were asked for.
-    Stream { cohort: CohortId, machine: Option<Box<StreamConn>>, users: Vec<UserId> },
+    /// whose subscriptions were asked for. `credential` is the number of the one that it was opened with.
+    Stream { cohort: CohortId, machine: Option<Box<StreamConn>>, users: Vec<UserId>, credential: u32 },
     /// Ordinary calls to a mail server.
     Call { server: MailServerId, machine: Box<CallConn>, job: Option<Job> },
     /// A lane to a provider; the machine stands once the connection is open.

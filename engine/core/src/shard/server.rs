@@ -22,6 +22,8 @@ pub(super) struct Server {
     /// A request has succeeded since the credential came or was refused. Until then one request at a time: fifty
     /// parallel log-ins with a wrong password lock an account.
     pub(super) proven: bool,
+    /// Counts the credentials. A connection belongs to the one that it was opened with.
+    pub(super) credential: u32,
     /// Nothing is sent before: the server asked for it, refused the credential, or cannot be reached.
     pub(super) not_before: Time,
     /// As `not_before`, for what the server itself asked for: no new credential shortens it.
@@ -84,6 +86,7 @@ impl Server {
         Server {
             version: SchemaVersion::default(),
             proven: false,
+            credential: 0,
             not_before: Time(0),
             busy_until: Time(0),
             connect_failures: 0,
@@ -102,6 +105,10 @@ impl Server {
             farewells: VecDeque::new(),
             timer,
         }
+    }
+
+    pub(super) fn has_conn(&self, conn: ConnId) -> bool {
+        self.conns.contains(&conn)
     }
 
     pub(super) fn forget_conn(&mut self, conn: ConnId) {
@@ -355,10 +362,17 @@ impl ShardCore {
         let Some(server) = self.servers.get_mut(usize::from(server_id.0)) else { return };
         self.config.mail_servers[usize::from(server_id.0)].credential = credential;
         server.proven = false;
+        server.credential = server.credential.wrapping_add(1);
         server.refused = false;
         server.alarmed = false;
         server.alarms_in_a_row = 0;
         server.not_before = server.busy_until.max(now.time);
+        // Servers may take a connection for whoever opened it: none is used for two credentials.
+        for conn_id in std::mem::take(&mut server.conns) {
+            if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(conn_id) {
+                self.close_conn(conn_id, fx);
+            }
+        }
         self.forget_refusals(now, server_id, fx);
         self.step_cohorts_of(now, server_id, fx);
         self.pump_calls(now, server_id, fx);

@@ -115,7 +115,15 @@ impl ShardCore {
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
             }
             Action::AuthFailed => {
-                self.server_refused(now, server, error, fx);
+                let present = self.servers[usize::from(server.0)].credential;
+                let asked_with = match self.conns.get(conn_id).map(|conn| &conn.kind) {
+                    Some(Kind::Stream { credential, .. }) => *credential,
+                    _ => present,
+                };
+                // What was asked with an earlier credential says nothing of the present one.
+                if asked_with == present {
+                    self.server_refused(now, server, error, fx);
+                }
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
             }
             Action::RetryConnection | Action::RetryOrBisect => {
