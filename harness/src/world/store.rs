@@ -41,7 +41,10 @@ impl Store {
             Command::RegisterDevice { user, device } => {
                 if let Some(row) = self.users.get_mut(user) {
                     row.assign.stopped = false;
-                    row.devices.insert(device.device, (**device).clone());
+                    // A refresh brings what the app knows; what is on its way stays written down.
+                    let before = row.devices.get(&device.device);
+                    let (badge, unsettled) = before.map_or((None, None), |old| (old.badge, old.unsettled));
+                    row.devices.insert(device.device, DeviceSpec { badge, unsettled, ..(**device).clone() });
                 }
             }
             Command::RemoveDevice { user, device } => {

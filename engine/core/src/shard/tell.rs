@@ -226,7 +226,7 @@ impl ShardCore {
         else {
             return;
         };
-        let told = |seq: u32| flight.newest.is_none() && is_after(seq, flight.from_seq);
+        let told = |seq: u32| is_after(seq, flight.from_seq) && !is_after(seq, flight.to_seq);
         let covered = user.pending.items().iter().rev().filter(|item| match flight.newest {
             Some(newest) => item.hash == newest,
             None => told(item.seq),
