@@ -41,6 +41,9 @@ impl Verdict {
 /// and one may follow on another.
 const CALM_MAX: Span = Span::from_secs(4 * 3_600);
 
+/// When the silence of a stream has surely been noticed (120 s), and its cohort caught up.
+const SILENCE_NOTICED: Span = Span::from_secs(240);
+
 /// How often a long calm looks whether everything has come to rest.
 const LOOK: Span = Span::from_secs(10);
 
@@ -370,6 +373,8 @@ impl Life {
     /// With the faults off, everything must come to rest by itself.
     fn calm_down(&mut self) {
         let end = self.town.world.now().time + CALM_MAX;
+        // A stream that fell silent without a word is only noticed by its silence.
+        self.town.run_for(SILENCE_NOTICED);
         loop {
             self.town.run_for(LOOK);
             let people = self.town.people.len() as u64;
