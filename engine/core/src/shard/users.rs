@@ -80,7 +80,8 @@ impl ShardCore {
             unread_heard: None,
             known: Known::restore(&assign.notices, now.unix),
             pending: Pending::default(),
-            devices: Vec::new(),
+            // One device is the rule: the row of an idle user is to stay small.
+            devices: Vec::with_capacity(assign.devices.len().min(USER_DEVICES_MAX)),
             badge_since: None,
             flights: 0,
             told_at: None,

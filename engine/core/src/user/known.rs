@@ -110,6 +110,9 @@ impl Known {
             at += 1;
             at > last_few || seen.received > floor
         });
+        if self.recent.len() <= SEEN_ITEMS_MIN && self.recent.capacity() > 2 * SEEN_ITEMS_MIN {
+            self.recent.shrink_to(SEEN_ITEMS_MIN);
+        }
     }
 }
 
