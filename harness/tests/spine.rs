@@ -6,7 +6,8 @@ use carillon_core::time::{Span, UnixMillis};
 use carillon_harness::apns::{AlertKind, Knobs, Latency, Share};
 use carillon_harness::audit::AuditReport;
 use carillon_harness::exchange::{
-    BusyScope, BusyShape, ExchangeConfig, ImpersonationRight, Importance, Operation, Silence,
+    BusyScope, BusyShape, Exchange, ExchangeConfig, ImpersonationRight, Importance, Operation, Override,
+    Silence,
 };
 use carillon_harness::world::town::{Town, TownConfig};
 
@@ -368,6 +369,71 @@ fn a_right_that_was_missing_is_told_once_and_with_it_all_mailboxes_go_live_at_on
         let well = town.world.reports.iter();
         assert_eq!(well.filter(|(_, report)| matches!(report, Report::MailServerWell { .. })).count(), 1);
         town.deliver(users - 1, "at last");
+        town.run_for(secs(30));
+        clean(town);
+    }
+}
+
+#[test]
+fn what_is_no_stream_ends_its_connection_with_a_typed_reason_and_disturbs_no_other() {
+    let cohorts = |server: &mut carillon_core::shard::MailServer| server.cohort_users_max = 5;
+    type Harm = fn(&mut Exchange, u64);
+    let harms: [(Harm, &str); 3] = [
+        (|exchange, stream| exchange.inject(stream, b"<html><body>oops".repeat(9)), "soap_not_an_envelope"),
+        (|exchange, stream| exchange.inject(stream, vec![0; 100]), "soap_text_outside"),
+        (|exchange, stream| exchange.inject_oversized(stream, 5 << 20), "soap_too_large"),
+    ];
+    for (harm, code) in harms {
+        let mut town = live(TownConfig {
+            users: 10,
+            mail_server: Box::new(cohorts),
+            wait_max: secs(300),
+            ..TownConfig::default()
+        });
+        town.run_for(secs(30));
+        let streams = town.world.exchanges[0].stream_keys();
+        let [harmed, other] = streams[..] else { panic!("{streams:?}") };
+        let before = town.world.reports.len();
+        harm(&mut town.world.exchanges[0], harmed);
+        town.world.collect();
+        for person in 0..10 {
+            town.deliver(person, "meanwhile");
+        }
+        town.run_for(secs(120));
+        let troubles = town.world.reports[before..].iter();
+        let codes: Vec<&str> = troubles
+            .filter_map(|(_, report)| match report {
+                Report::Unwatched { trouble, .. } => Some(&*trouble.code),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(codes, [code; 5], "the five of the one stream");
+        assert!(town.world.exchanges[0].stream_keys().contains(&other), "{code}: the other stream goes on");
+        assert_eq!(town.world.stats(0).users_live, 10, "{code}");
+        clean(town);
+    }
+}
+
+#[test]
+fn answers_that_are_no_soap_are_asked_for_again_more_slowly() {
+    for answer in [
+        Override::Html,
+        Override::LogonRedirect,
+        Override::MalformedXml,
+        Override::Oversized(20 << 20),
+        Override::InternalError { retry_after_s: None },
+    ] {
+        let mut town = Town::new(TownConfig { users: 20, wait_max: secs(600), ..TownConfig::default() });
+        town.world.exchanges[0].answer_next(1_000_000, None, answer.clone());
+        town.run_for(secs(300));
+        let asked: u64 = town.world.exchanges[0].stats().statuses.values().sum();
+        assert!((3..30).contains(&asked), "{answer:?}: {asked} requests of 20 users in five minutes");
+        let told = town.world.reports.iter();
+        let told = told.filter(|(_, report)| matches!(report, Report::MailServerTrouble { .. })).count();
+        assert_eq!(told, 1, "{answer:?}");
+        town.world.exchanges[0].clear_orders();
+        assert!(town.run_until_live(secs(300)), "{answer:?}: {:?}", town.world.stats(0));
+        town.deliver(7, "at last");
         town.run_for(secs(30));
         clean(town);
     }

@@ -1,7 +1,7 @@
 //! What all parts of the running service share.
 
-use std::sync::Arc;
-use std::time::Instant;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use carillon_core::time::UnixMillis;
 
@@ -24,7 +24,11 @@ pub struct App {
     auth: Auth,
     writer: Writer,
     started: Instant,
+    store_told: Mutex<Option<Instant>>,
 }
+
+/// The least time between two log lines about callers whom the store failed.
+const STORE_TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a verb was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +54,16 @@ impl App {
     ) -> Arc<App> {
         let auth = Auth::new(config.api.gateway_token.as_ref(), config.api.admin_token.as_ref());
         let writer = Writer::start(config.clone(), store.clone(), engine.clone(), directory.clone());
-        Arc::new(App { config, store, engine, directory, auth, writer, started: Instant::now() })
+        Arc::new(App {
+            config,
+            store,
+            engine,
+            directory,
+            auth,
+            writer,
+            started: Instant::now(),
+            store_told: Mutex::default(),
+        })
     }
 
     /// The configuration.
@@ -86,7 +99,7 @@ impl App {
     /// Adds or refreshes devices, all or none. One answer each, in order.
     pub async fn register(&self, batch: Vec<RegisterWrite>) -> Result<Vec<RegisteredRow>, AppError> {
         let writes = batch.into_iter().map(|one| Write::Register(Box::new(one))).collect();
-        let wrote = self.writer.write(writes).await?;
+        let wrote = self.told(self.writer.write(writes).await)?;
         Ok(wrote
             .into_iter()
             .filter_map(|one| match one {
@@ -127,11 +140,23 @@ impl App {
 
     /// One user with his devices.
     pub async fn read_user(&self, user: &UserId) -> Result<Option<UserRow>, AppError> {
-        Ok(self.store.user(user).await?)
+        self.told(self.store.user(user).await.map_err(AppError::from))
+    }
+
+    /// Says in the log what a caller is not told: which file failed, and why.
+    fn told<T>(&self, result: Result<T, AppError>) -> Result<T, AppError> {
+        if let Err(AppError::Store(error)) = &result {
+            let mut last = self.store_told.lock().unwrap_or_else(PoisonError::into_inner);
+            if last.is_none_or(|at| at.elapsed() >= STORE_TOLD_EVERY) {
+                *last = Some(Instant::now());
+                tracing::error!(%error, "the store fails; API requests are refused, and pushes go on");
+            }
+        }
+        result
     }
 
     async fn one(&self, write: Write) -> Result<bool, AppError> {
-        let wrote = self.writer.write(vec![write]).await?;
+        let wrote = self.told(self.writer.write(vec![write]).await)?;
         Ok(!matches!(wrote.as_slice(), [Wrote::NotFound]))
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use carillon_harness::apns::{AlertKind, Delivery};
 use carillon_harness::exchange::{ExchangeConfig, Operation};
 use process_support::{Process, Site, wait};
+use sqlx::{ConnectOptions, Executor};
 
 const USERS: usize = 6;
 
@@ -123,6 +124,67 @@ fn a_mail_rings_a_phone_and_a_kill_in_the_middle_loses_nothing_and_tells_nothing
 }
 
 #[test]
+fn while_the_database_is_locked_pushes_go_on_and_even_a_kill_then_loses_nothing() {
+    let site = Site::new(USERS, ExchangeConfig::default());
+    let mut phones = Phones::default();
+    let mut process = site.start();
+    process.register(USERS);
+    process.live(USERS as u64);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(site.path("carillon.db"));
+    let mut stranger = runtime.block_on(options.connect()).unwrap();
+    runtime.block_on(stranger.execute("BEGIN IMMEDIATE")).unwrap();
+
+    for user in 0..USERS {
+        phones.deliver(&site, user, "Lunch while the database is locked");
+    }
+    phones.all_told(&site);
+    site.logged("the store fails; pushes go on", 1);
+    assert!(
+        process.status()["store"].to_string().contains("locked by another process"),
+        "{}",
+        process.status()
+    );
+    let (status, text) = process.put("u0", r#"{"address":"u0@example.com","token":"abcdef0123456789"}"#);
+    assert_eq!(status, 503, "{text}");
+    site.logged("the store fails; API requests are refused", 1);
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    runtime.block_on(stranger.execute("ROLLBACK")).unwrap();
+    drop(stranger);
+
+    process = site.start();
+    process.live(USERS as u64);
+    phones.deliver(&site, 1, "Lunch with a database");
+    phones.all_told(&site);
+    clean(&site, process);
+}
+
+#[test]
+fn a_database_that_is_damaged_while_it_is_used_is_said_and_pushes_go_on() {
+    use std::io::{Seek, Write};
+    let site = Site::new(USERS, ExchangeConfig::default());
+    let mut phones = Phones::default();
+    let process = site.start();
+    process.register(USERS);
+    process.live(USERS as u64);
+    for name in ["carillon.db", "carillon.db-wal"] {
+        let mut file = std::fs::File::options().write(true).open(site.path(name)).unwrap();
+        let bytes = file.metadata().unwrap().len();
+        file.rewind().unwrap();
+        file.write_all(&vec![0x55; bytes as usize]).unwrap();
+    }
+    for user in 0..USERS {
+        phones.deliver(&site, user, "Lunch without a database");
+    }
+    phones.all_told(&site);
+    // What SQLite has in memory is whole; who reads the file finds out.
+    assert_eq!(process.get("/v1/users/u0").0, 503);
+    let told = site.logged("the store fails; API requests are refused", 1);
+    assert!(told[0].contains("carillon.db is damaged"), "{}", told[0]);
+}
+
+#[test]
 fn an_orderly_end_saves_all_and_the_next_start_goes_on_from_there() {
     let site = Site::new(USERS, ExchangeConfig::default());
     let mut phones = Phones::default();
@@ -130,6 +192,8 @@ fn an_orderly_end_saves_all_and_the_next_start_goes_on_from_there() {
     process.register(USERS);
     process.live(USERS as u64);
     let before = subscribed(&site);
+    let caught_up = || site.exchange.with(|exchange, _| exchange.stats().count_all(Operation::FindItem));
+    let first = caught_up();
     for round in 0..3 {
         for user in 0..USERS {
             phones.deliver(&site, user, &format!("before {round}"));
@@ -147,6 +211,7 @@ fn an_orderly_end_saves_all_and_the_next_start_goes_on_from_there() {
         phones.all_told(&site);
     }
     assert_eq!(subscribed(&site), before, "subscriptions that live are used again");
+    assert_eq!(caught_up() - first, 3 * USERS as u64, "each mailbox is caught up once at each start");
     assert_eq!(site.log().matches("ended, all saved").count(), 3, "{}", site.log());
     clean(&site, process);
 }

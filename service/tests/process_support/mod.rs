@@ -197,18 +197,29 @@ impl Process {
     pub(crate) fn register(&self, users: usize) {
         for user in 0..users {
             let body = format!(r#"{{"address":"u{user}@example.com","token":"{}"}}"#, token(user));
-            let request = self.agent.put(format!("{}/v1/users/u{user}/devices/phone", self.url));
-            let request = request.header("authorization", format!("Bearer {GATEWAY}"));
-            let reply = request.header("content-type", "application/json").send(body).unwrap();
-            assert_eq!(reply.status().as_u16(), 201);
+            let (status, text) = self.put(&format!("u{user}"), &body);
+            assert_eq!(status, 201, "{text}");
         }
+    }
+
+    /// Registers the phone of one user; status and body of the answer.
+    pub(crate) fn put(&self, user: &str, body: &str) -> (u16, String) {
+        let request = self.agent.put(format!("{}/v1/users/{user}/devices/phone", self.url));
+        let request = request.header("authorization", format!("Bearer {GATEWAY}"));
+        let mut reply = request.header("content-type", "application/json").send(body).unwrap();
+        (reply.status().as_u16(), reply.body_mut().read_to_string().unwrap())
+    }
+
+    /// Reads something as an administrator; status and body of the answer.
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        let mut reply = request.header("authorization", format!("Bearer {ADMIN}")).call().unwrap();
+        (reply.status().as_u16(), reply.body_mut().read_to_string().unwrap())
     }
 
     /// `GET /v1/status`
     pub(crate) fn status(&self) -> serde_json::Value {
-        let request = self.agent.get(format!("{}/v1/status", self.url));
-        let request = request.header("authorization", format!("Bearer {ADMIN}"));
-        serde_json::from_str(&request.call().unwrap().body_mut().read_to_string().unwrap()).unwrap()
+        serde_json::from_str(&self.get("/v1/status").1).unwrap()
     }
 
     /// Waits until so many mailboxes are watched.

@@ -165,8 +165,8 @@ impl ShardCore {
                     wait = Span::ZERO;
                 }
             }
-            Action::RetryConnection
-            | Action::RetryOrBisect
+            Action::RetryConnection => self.server_failed(now, server_id, error, fx),
+            Action::RetryOrBisect
             | Action::CatchUp
             | Action::StepAside
             | Action::Resubscribe

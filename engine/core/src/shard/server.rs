@@ -7,7 +7,7 @@ use super::config::MailServerId;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::{ConnId, Effects, Report, Trouble};
-use crate::ews::{EwsError, SchemaVersion};
+use crate::ews::{EwsError, ResponseCode, SchemaVersion};
 use crate::http1::CallConn;
 use crate::limits::{ALARM_RETRY, ALARMS_IN_A_ROW_MAX, CONNECT_BACK_OFF, REFUSED_RETRY};
 use crate::names::{SmtpAddress, SubscriptionId};
@@ -35,6 +35,8 @@ pub(super) struct Server {
     pub(super) refused: bool,
     alarmed: bool,
     alarms_in_a_row: u8,
+    /// Answers in a row that were no SOAP.
+    failures_in_a_row: u8,
     /// Calls that may be in flight: halves when the server is busy, grows by one with each full window of successes.
     window: u16,
     successes: u16,
@@ -94,6 +96,7 @@ impl Server {
             refused: false,
             alarmed: false,
             alarms_in_a_row: 0,
+            failures_in_a_row: 0,
             window: calls_max,
             successes: 0,
             in_flight: 0,
@@ -259,6 +262,7 @@ impl ShardCore {
         let server = &mut self.servers[usize::from(server_id.0)];
         server.connect_failures = 0;
         server.alarms_in_a_row = 0;
+        server.failures_in_a_row = 0;
         server.successes += 1;
         if server.successes >= server.window {
             server.successes = 0;
@@ -322,6 +326,29 @@ impl ShardCore {
         self.wheel.arm(&server.timer, server.not_before);
         if !std::mem::replace(&mut server.troubled, true) {
             fx.report(Report::MailServerTrouble { server: server_id, trouble });
+        }
+    }
+
+    /// An answer that is no SOAP: a page, a redirect, a bare status. From a server that has not worked yet, or several in
+    /// a row, they are nobody's mailbox: all requests wait, and one at a time tries.
+    pub(super) fn server_failed(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        error: &EwsError,
+        fx: &mut Effects,
+    ) {
+        if !matches!(
+            error.code,
+            ResponseCode::NotSoap | ResponseCode::Redirect | ResponseCode::Malformed | ResponseCode::Http(_)
+        ) {
+            return;
+        }
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.failures_in_a_row = server.failures_in_a_row.saturating_add(1);
+        if !server.proven || server.failures_in_a_row >= ALARMS_IN_A_ROW_MAX {
+            server.proven = false;
+            self.server_unreachable(now, server_id, error.trouble(), fx);
         }
     }
 
