@@ -19,7 +19,7 @@ macro_rules! replay {
 
         #[test]
         fn each_target_is_replayed() {
-            assert_eq!(TARGETS.map(|target| target.name), [$(stringify!($name)),*]);
+            assert_eq!(TARGETS.iter().map(|target| target.name).collect::<Vec<_>>(), [$(stringify!($name)),*]);
         }
     };
 }
@@ -37,7 +37,7 @@ fn each_target_has_its_binary() {
 }
 
 fn replay(name: &str) {
-    let target = TARGETS.into_iter().find(|target| target.name == name).expect("a target of this name");
+    let target = TARGETS.iter().find(|target| target.name == name).expect("a target of this name");
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../seeds").join(name);
     let mut seeds: Vec<_> = fs::read_dir(&folder)
         .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
