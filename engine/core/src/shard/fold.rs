@@ -111,11 +111,19 @@ impl ShardCore {
     pub(super) fn found(&mut self, now: Now, user_id: UserId, item: FoundItem, fx: &mut Effects) {
         let hash = item_hash(&self.config.item_key, item.id.as_str());
         let Some(user) = self.users.get_mut(user_id) else { return };
-        let recalled = user.devices.iter().any(|id| {
-            let unsettled = self.devices.get(*id).and_then(|device| device.unsettled);
-            unsettled.is_some_and(|unsettled| unsettled.frozen && unsettled.notice.newest == hash)
-        });
-        if recalled && !item.details.read {
+        let mut recalled = false;
+        for device_id in &user.devices {
+            let Some(unsettled) =
+                self.devices.get_mut(*device_id).and_then(|device| device.unsettled.as_mut())
+            else {
+                continue;
+            };
+            if unsettled.frozen && unsettled.notice.newest == hash && !item.details.read {
+                unsettled.resolved = true;
+                recalled = true;
+            }
+        }
+        if recalled {
             user.pending.recall(item.id, hash, item.received, item.details);
             return;
         }

@@ -266,8 +266,9 @@ impl ShardCore {
             };
             unsettled.resolved = true;
             let mails = u32::from(unsettled.notice.mails);
-            if looked_up && mails == 1 && user.pending.find(unsettled.notice.newest).is_none() {
-                // Read or deleted meanwhile. If it had been accepted, the phone has it; if not, nobody misses it.
+            if looked_up && mails == 1 {
+                // The look has not found it: read or deleted meanwhile. If it had been accepted, the phone has it; if
+                // not, nobody misses it.
                 device.unsettled = None;
                 let gone = mails.min(device.owed);
                 device.owed -= gone;

@@ -125,25 +125,28 @@ impl ShardCore {
         let mut any = false;
         for device_id in &user.devices {
             let Some(device) = self.devices.get_mut(*device_id) else { continue };
-            if device.owed == 0 || device.flight.is_some() || device.suspect {
+            if device.flight.is_some() || device.suspect {
                 continue;
             }
-            any = true;
-            if device.unsettled.is_some_and(|unsettled| unsettled.frozen) {
-                continue;
+            let before = (device.badge, device.unsettled);
+            if device.badge_due(user.unread).is_some() {
+                // Until the answer comes nobody knows which badge the phone shows.
+                device.badge = None;
             }
-            let apns_id =
-                device.unsettled.map_or_else(|| self.rng.uuid_v4(), |unsettled| unsettled.notice.apns_id);
-            let mails = u16::try_from(device.owed).unwrap_or(u16::MAX);
-            let notice = UnsettledNotice { apns_id, mails, newest };
-            let unsettled = Some(Unsettled { notice, frozen: false, resolved: true });
-            if device.unsettled != unsettled {
-                device.unsettled = unsettled;
+            any |= device.owed > 0;
+            if device.owed > 0 && device.unsettled.is_none_or(|unsettled| !unsettled.frozen) {
+                let known = device.unsettled.map(|unsettled| unsettled.notice.apns_id);
+                let apns_id = known.unwrap_or_else(|| self.rng.uuid_v4());
+                let mails = u16::try_from(device.owed).unwrap_or(u16::MAX);
+                let notice = UnsettledNotice { apns_id, mails, newest };
+                device.unsettled = Some(Unsettled { notice, frozen: false, resolved: true });
+            }
+            if before != (device.badge, device.unsettled) {
                 fx.report(Report::Device {
                     user: user.key,
                     device: device.key,
                     badge: device.badge,
-                    unsettled: Some(notice),
+                    unsettled: device.unsettled.map(|unsettled| unsettled.notice),
                 });
             }
         }

@@ -76,7 +76,8 @@ impl ShardCore {
             inbox_only: false,
             catch_up_offset: 0,
             inbox: None,
-            unread: assign.notices.unread,
+            // What was stored may be old news; where the mailbox can be looked at, that comes first.
+            unread: assign.notices.unread.filter(|_| assign.server.is_none()),
             unread_heard: None,
             known: Known::restore(&assign.notices, now.unix),
             pending: Pending::default(),

@@ -24,6 +24,9 @@ pub struct Item {
     pub fetch_tries: u8,
 }
 
+/// The number of a mail that was counted in an earlier life.
+const RECALLED: u32 = 0;
+
 /// The newest mails, oldest first, and when the oldest of all that wait came.
 #[derive(Clone, Debug, Default)]
 pub struct Pending {
@@ -45,7 +48,9 @@ impl Pending {
     ) {
         self.seq = self.seq.wrapping_add(1);
         if self.items.len() == PENDING_ITEMS_MAX {
-            self.items.remove(0);
+            // A recalled mail stays: its notice goes out first.
+            let oldest = self.items.iter().position(|item| item.seq != RECALLED).unwrap_or(0);
+            self.items.remove(oldest);
         }
         let details = details.map(Box::new);
         self.items.push(Item { id, hash, seq: self.seq, received, touched: false, details, fetch_tries: 0 });
@@ -56,7 +61,7 @@ impl Pending {
     pub fn recall(&mut self, id: ItemId, hash: u64, received: UnixMillis, details: MailDetails) {
         if self.items.len() < PENDING_ITEMS_MAX && self.find(hash).is_none() {
             let details = Some(Box::new(details));
-            let item = Item { id, hash, seq: 0, received, touched: false, details, fetch_tries: 0 };
+            let item = Item { id, hash, seq: RECALLED, received, touched: false, details, fetch_tries: 0 };
             self.items.insert(0, item);
         }
     }

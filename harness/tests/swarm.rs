@@ -1,0 +1,29 @@
+//! Days drawn from seeds: the ordinary portion. `harness swarm` lives through more.
+
+use carillon_harness::swarm::{Plan, Ranges, run};
+
+fn live_through(seeds: impl Iterator<Item = u64>) {
+    for seed in seeds {
+        let verdict = run(&Plan::draw(seed, &Ranges::default()));
+        assert!(verdict.failures.is_empty(), "harness run --seed {seed}: {:#?}", verdict.failures);
+    }
+}
+
+#[test]
+fn two_hundred_days_end_well() {
+    live_through(0..200);
+}
+
+#[test]
+fn days_that_once_ended_badly_end_well() {
+    // 223: newer mail covered the mails of a gap. 582: a notice reworded on its way named a newer mail. 1023: a recalled
+    // mail was pushed out of the row by newer ones.
+    live_through([223, 440, 582, 767, 1023].into_iter());
+}
+
+#[test]
+fn equal_seeds_give_equal_days() {
+    let day = || run(&Plan::draw(7, &Ranges::default()));
+    let (one, other) = (day(), day());
+    assert_eq!((one.trace, one.steps), (other.trace, other.steps));
+}
