@@ -77,6 +77,7 @@ impl Audit {
     pub fn register_again(&mut self, phone: PhoneIx, at: Time, active: UnixMillis) {
         let user = self.phones[phone.0 as usize].user;
         if self.phones[phone.0 as usize].phone.until != Time::NEVER {
+            self.note_lost(phone);
             let row = &mut self.phones[phone.0 as usize];
             row.phone.present_since = at;
             row.phone.until = Time::NEVER;
@@ -260,15 +261,11 @@ impl Audit {
 
     /// Closes a phone's account up to `at`.
     fn settle(&mut self, phone: PhoneIx, at: Time) {
+        self.note_lost(phone);
         let row = &self.phones[phone.0 as usize];
         let owed = self.owed_to(row);
         let too_many = excess(&row.unlisted, &owed.untold);
         let report = &mut self.report;
-        report.tellings_owed += u64::from(owed.must_total);
-        // Which of the owed mails were told by number nobody can say: the last ones serve as examples.
-        for (arrived, item) in owed.must.iter().rev().take(owed.lost() as usize) {
-            report.lost.note(Some(row.user), phone, Some(*item), *arrived, "never told");
-        }
         for _ in 0..too_many {
             let at = row.unlisted.last().map_or(at, |last| last.0);
             let note = "the numbers told exceed the mails there were";
@@ -279,6 +276,18 @@ impl Audit {
     /// Whether every phone whose badge can be judged shows the right one. Walks everything.
     pub fn badges_are_right(&self) -> bool {
         self.phones.iter().all(|row| self.judge_badge(row).is_none_or(|(shown, expected)| shown == expected))
+    }
+
+    /// What a phone should have been told by now and was not.
+    fn note_lost(&mut self, phone: PhoneIx) {
+        let row = &self.phones[phone.0 as usize];
+        let owed = self.owed_to(row);
+        let report = &mut self.report;
+        report.tellings_owed += u64::from(owed.must_total);
+        // Which of the owed mails were told by number nobody can say: the last ones serve as examples.
+        for (arrived, item) in owed.must.iter().rev().take(owed.lost() as usize) {
+            report.lost.note(Some(row.user), phone, Some(*item), *arrived, "never told");
+        }
     }
 
     fn check_badge(&mut self, phone: PhoneIx, now: Now) {

@@ -27,6 +27,9 @@ pub struct Framer {
     /// Bytes since the last envelope that belong to none.
     between_bytes: usize,
     depth: usize,
+    /// Hashes of the names of the open elements, prefixes included. With a tag missing inside, the depth alone would never
+    /// come back to 0, and every later envelope be swallowed while the stream looks alive.
+    open_names: Vec<u32>,
     state: State,
     failed: Option<FrameError>,
 }
@@ -65,7 +68,7 @@ pub enum FrameError {
     TextOutside,
     /// The root element is none called `Envelope`.
     NotAnEnvelope,
-    /// Not XML: an end tag without a start, a tag without a name.
+    /// Not XML: an end tag without a start or out of its order, a tag without a name.
     Malformed,
 }
 
@@ -199,6 +202,10 @@ impl Framer {
                         self.scanned = at + skip + 1;
                         self.state = State::Text;
                         self.depth -= 1;
+                        let name = self.buffer[self.markup + 2..at + skip].trim_ascii_end();
+                        if self.open_names.pop() != Some(name_hash(name)) {
+                            return Err(FrameError::Malformed);
+                        }
                         if self.depth == 0 {
                             return self.envelope().map(Some);
                         }
@@ -251,19 +258,21 @@ impl Framer {
     /// A start tag ends at the `>` at `close`. True if it is a whole envelope by itself.
     fn start_tag(&mut self, close: usize) -> Result<bool, FrameError> {
         let tag = &self.buffer[self.markup + 1..close];
+        let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/');
+        let name = tag.split(is_end).next().unwrap_or_default();
         if self.depth == 0 {
-            let is_end = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'/');
-            let name = tag.split(is_end).next().unwrap_or_default();
             let local = name.rsplit(|byte| *byte == b':').next().unwrap_or_default();
             if local != b"Envelope" {
                 return Err(FrameError::NotAnEnvelope);
             }
+            self.open_names.clear();
             self.kept = self.markup;
         }
         if tag.ends_with(b"/") {
             return Ok(self.depth == 0);
         }
         self.depth += 1;
+        self.open_names.push(name_hash(name));
         if self.depth > XML_DEPTH_MAX { Err(FrameError::TooDeep) } else { Ok(false) }
     }
 
@@ -289,6 +298,11 @@ impl Framer {
             self.buffer = Vec::new();
         }
     }
+}
+
+/// FNV-1a. Names that collide by chance are told apart by the parser of the whole envelope.
+fn name_hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }
 
 impl fmt::Debug for Framer {

@@ -236,3 +236,15 @@ proptest! {
         prop_assert_eq!(frames_of([&wire]), frames_of(wire.as_bytes().chunks(cut)));
     }
 }
+
+#[test]
+fn a_tag_that_is_missing_inside_does_not_swallow_the_envelopes_after_it() {
+    for bad in
+        ["<s:Envelope><oops></s:Envelope>", "<s:Envelope></oops></s:Envelope>", "<a:Envelope></b:Envelope>"]
+    {
+        let mut framer = Framer::default();
+        framer.feed(bad.as_bytes());
+        framer.feed(b"<s:Envelope></s:Envelope>");
+        assert_eq!(framer.next(), Err(FrameError::Malformed), "{bad}");
+    }
+}
