@@ -83,10 +83,12 @@ impl World {
         let faults = &self.plan.faults;
         let done = match fault {
             Fault::StreamReset => self.any_stream().is_some_and(|stream| {
+                self.note_stream(now, stream, fault);
                 self.exchange.peer.cut_stream(stream, Cut { after_bytes: 0, how: Close::Reset });
                 true
             }),
             Fault::StreamCut => self.any_stream().is_some_and(|stream| {
+                self.note_stream(now, stream, fault);
                 let after_bytes = self.rng.below(1_500);
                 self.exchange.peer.cut_stream(stream, Cut { after_bytes, how: Close::Orderly });
                 true
@@ -97,6 +99,7 @@ impl World {
                 true
             }
             Fault::SilentStream => self.any_stream().is_some_and(|stream| {
+                self.note_stream(now, stream, fault);
                 let how = if self.rng.chance(1, 2) { Silence::Blackhole } else { Silence::Stall };
                 self.exchange.peer.go_silent(stream, how);
                 self.silent.push(stream);
@@ -148,14 +151,37 @@ impl World {
                 fresh
             }
             Fault::KillService => {
-                self.history.note(now.time, None, Deed::Killed);
                 self.notes.push(Note::KillService);
                 true
             }
         };
+        match fault {
+            // Noted with those whom they concern.
+            Fault::StreamReset
+            | Fault::StreamCut
+            | Fault::SilentStream
+            | Fault::ThrottledDevice
+            | Fault::GoneDevice => {}
+            Fault::ServerBusy
+            | Fault::BackEndRestart
+            | Fault::Goaway
+            | Fault::LaneReset
+            | Fault::StreamAbort
+            | Fault::Unavailable
+            | Fault::KillService => self.history.note(now.time, None, Deed::Fault(fault)),
+        }
         if done {
             *self.faults.entry(fault.name().to_owned()).or_default() += 1;
         }
+    }
+
+    fn note_stream(&mut self, now: Now, stream: u64, fault: Fault) {
+        let streams = self.exchange.peer.streams();
+        let found = streams.iter().find(|view| view.key == stream);
+        // Mailboxes are numbered as the users are.
+        let users: Vec<u32> =
+            found.map_or_else(Vec::new, |view| view.mailboxes.iter().map(|key| key.0).collect());
+        self.history.note_stream(now.time, &users, fault);
     }
 
     fn any_stream(&mut self) -> Option<u64> {

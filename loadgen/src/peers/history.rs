@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use carillon_core::time::Time;
 
+use super::schedule::Fault;
+
 /// One thing that happened.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Deed {
@@ -19,8 +21,8 @@ pub(super) enum Deed {
     Gone(u32),
     /// This phone's pushes get 429 for a while.
     Throttled(u32),
-    /// The service was killed.
-    Killed,
+    /// Something else broke.
+    Fault(Fault),
 }
 
 /// All of it, in order. 64 bytes for a deed.
@@ -30,6 +32,11 @@ pub(super) struct History {
 }
 
 impl History {
+    /// A stream of these users broke.
+    pub(super) fn note_stream(&mut self, at: Time, users: &[u32], fault: Fault) {
+        self.deeds.extend(users.iter().map(|user| (at, Some(*user), Deed::Fault(fault))));
+    }
+
     /// Something happened to this user, or to everybody.
     pub(super) fn note(&mut self, at: Time, user: Option<u32>, deed: Deed) {
         self.deeds.push((at, user, deed));
@@ -62,7 +69,7 @@ fn words(deed: &Deed) -> String {
         }
         Deed::Gone(phone) => format!("phone {phone} is gone"),
         Deed::Throttled(phone) => format!("phone {phone} gets 429"),
-        Deed::Killed => "carillon serve was killed".to_owned(),
+        Deed::Fault(fault) => format!("fault: {}", fault.name().replace('_', " ")),
     }
 }
 
@@ -78,11 +85,8 @@ mod tests {
         let mut history = History::default();
         history.note(Time(1_000_000), Some(1), Deed::Mail(7));
         history.note(Time(1_500_000), Some(2), Deed::Mail(8));
-        history.note(Time(2_000_000), None, Deed::Killed);
+        history.note(Time(2_000_000), None, Deed::Fault(Fault::KillService));
         let told = history.of(&[1]);
-        assert_eq!(
-            told["user 1"],
-            ["1.000 s: mail 0000000000000007 came", "2.000 s: carillon serve was killed"]
-        );
+        assert_eq!(told["user 1"], ["1.000 s: mail 0000000000000007 came", "2.000 s: fault: kill service"]);
     }
 }
