@@ -1,11 +1,13 @@
 //! A shard by its public face: mistakes that fuzzing found, each with the rule that it broke.
 
-use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
+use carillon_core::h2pump::{Answer, ServerConfig, ServerEvent, ServerPump};
+use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
     AssignUser, Budget, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects, Endpoint, EndpointId,
     Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol, PushAuth, PushService,
     PushServiceId, ShardConfig, ShardCore, Timing, UnsettledNotice, VipRules,
 };
+use carillon_core::signal::MailSignal;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
 const START: UnixMillis = UnixMillis(1_767_600_000_000);
@@ -109,6 +111,67 @@ fn a_notice_that_waits_for_the_catch_up_lets_the_shard_rest() {
         now.unix.0 += 500;
     }
     assert_eq!((core.stats().pushes_sent, core.stats().ledger.waiting), (0, 1));
+}
+
+/// A turn in which the first lane is asked for; then it stands.
+fn open_lane(core: &mut ShardCore, now: Now, fx: &mut Effects) -> ConnId {
+    core.work(now, Budget::TURN, fx);
+    let opened = fx.drain().find_map(|effect| match effect {
+        Effect::Open { conn, endpoint: EndpointId(1) } => Some(conn),
+        _ => None,
+    });
+    let conn = opened.expect("a device wants a lane");
+    core.handle(now, Input::Opened { conn }, fx);
+    conn
+}
+
+#[test]
+fn mail_that_came_while_a_removed_device_had_a_push_out_is_told_to_the_other() {
+    let mut now = Now { time: Time(0), unix: START };
+    let (mut core, mut fx) = (shard(now), Effects::new());
+    let device = |number| DeviceSpec {
+        device: DeviceKey(number),
+        unsettled: None,
+        ..device_with_a_notice_of_an_earlier_life()
+    };
+    core.handle(now, Input::Command(user(None, vec![device(1)])), &mut fx);
+    let (lane, mut apns) = (open_lane(&mut core, now, &mut fx), ServerPump::new(ServerConfig::default()));
+    let mail = |id: &str| {
+        let item = ItemId::parse(id).unwrap();
+        let signal = MailSignal::NewMail { item, received: START, vip: false };
+        Command::Signal { user: UserKey(1), signal }
+    };
+    core.handle(now, Input::Command(mail("AAMk1")), &mut fx);
+    // Past settling, and before the lane is given up for lack of SETTINGS.
+    now.time = now.time + Span::from_secs(3);
+    turns_until_rest(&mut core, now, &mut fx);
+    assert_eq!(core.stats().pushes_sent, 1);
+    for command in [
+        Command::RegisterDevice { user: UserKey(1), device: Box::new(device(2)) },
+        Command::RemoveDevice { user: UserKey(1), device: DeviceKey(1) },
+        mail("AAMk2"),
+    ] {
+        core.handle(now, Input::Command(command), &mut fx);
+    }
+
+    for _ in 0..8 {
+        let (mut up, mut down) = (Vec::new(), Vec::new());
+        while core.drain(lane, &mut up, 4_096) {}
+        apns.feed(&up);
+        while let Some(event) = apns.poll() {
+            if let ServerEvent::Request(request) = event {
+                let answer =
+                    Answer { status: 200, headers: &[], body: b"", data_bytes_max: 0, empty_tail: false };
+                apns.respond(request.stream, &answer).unwrap();
+            }
+        }
+        apns.drain(&mut down, usize::MAX);
+        core.handle(now, Input::Bytes { conn: lane, data: &down }, &mut fx);
+        turns_until_rest(&mut core, now, &mut fx);
+        core.check().unwrap();
+        now.time = now.time + Span::from_secs(1);
+    }
+    assert_eq!((core.stats().pushes_sent, core.stats().ledger.accepted), (2, 2));
 }
 
 #[test]

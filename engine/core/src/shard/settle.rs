@@ -14,7 +14,7 @@ impl ShardCore {
     pub(super) fn settle(&mut self, now: Now, flight_id: FlightId, outcome: Outcome, fx: &mut Effects) {
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
         flight.lane = None;
-        let service = flight.service;
+        let (user_id, service) = (flight.user, flight.service);
         self.stats.answers[answer_index(&outcome)] += 1;
         match outcome {
             Outcome::Accepted => {
@@ -70,6 +70,9 @@ impl ShardCore {
                 }
             }
         }
+        // The device may be gone, and others of the user waited for this one.
+        self.tidy(now, user_id);
+        self.look_due(now, user_id, fx);
         self.use_room(now, service, fx);
     }
 

@@ -18,6 +18,7 @@ impl ShardCore {
             Command::RemoveDevice { user, device } => {
                 if let Some((user_id, device_id)) = self.find_device(user, device) {
                     self.remove_device(now, user_id, device_id, Suppressed::Removed);
+                    self.look_due(now, user_id, fx);
                 }
             }
             Command::TouchDevice { user, device, at } => {
