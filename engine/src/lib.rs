@@ -71,3 +71,8 @@ mod sync {
     pub(crate) use std::sync::atomic::{AtomicBool, Ordering, fence};
     pub(crate) use std::sync::{Condvar, Mutex};
 }
+
+const _: () = assert!(
+    !carillon_core::planted::COMPILED_IN,
+    "the feature `planted` is for simulations: an engine that serves people is never built with it"
+);

@@ -59,19 +59,19 @@ impl<T, Mark> Arena<T, Mark> {
     /// The row, if it is still there.
     pub fn get(&self, id: Id<Mark>) -> Option<&T> {
         let row = self.rows.get(id.index as usize)?;
-        if row.generation == id.generation { row.value.as_ref() } else { None }
+        if row.generation == id.generation || planted!(StaleGeneration) { row.value.as_ref() } else { None }
     }
 
     /// The row, if it is still there.
     pub fn get_mut(&mut self, id: Id<Mark>) -> Option<&mut T> {
         let row = self.rows.get_mut(id.index as usize)?;
-        if row.generation == id.generation { row.value.as_mut() } else { None }
+        if row.generation == id.generation || planted!(StaleGeneration) { row.value.as_mut() } else { None }
     }
 
     /// Takes the row out.
     pub fn remove(&mut self, id: Id<Mark>) -> Option<T> {
         let row = self.rows.get_mut(id.index as usize)?;
-        if row.generation != id.generation {
+        if row.generation != id.generation && !planted!(StaleGeneration) {
             return None;
         }
         let value = row.value.take()?;

@@ -9,6 +9,9 @@
 //! into one row per mailbox, [`notice`] words what a phone is told, [`push`] carries it over a lane to the provider,
 //! and [`ledger`] accounts for every mail on the way.
 
+#[macro_use]
+pub mod planted;
+
 pub mod arena;
 pub mod ews;
 pub mod h2pump;

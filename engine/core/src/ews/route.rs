@@ -52,9 +52,11 @@ pub fn http_request(
             request.header("X-AnchorMailbox", mailbox.as_str())?;
         }
         Route::Cohort { anchor, cookies } => {
-            request.header("X-AnchorMailbox", anchor.as_str())?;
+            if !planted!(AnchorMissing) {
+                request.header("X-AnchorMailbox", anchor.as_str())?;
+            }
             request.header("X-PreferServerAffinity", "true")?;
-            if !cookies.is_empty() {
+            if !cookies.is_empty() && !planted!(CookieForgotten) {
                 request.header("Cookie", cookies)?;
             }
         }

@@ -26,6 +26,9 @@ pub use scan::carries_details;
 /// used, so nothing is shown until it is used again.
 pub fn details_allowed(now: UnixMillis, active: UnixMillis, cutoff_s: u32) -> bool {
     let cutoff_ms = u64::from(cutoff_s.min(DETAIL_CUTOFF_S_MAX)) * 1_000;
+    if planted!(CutoffByMinutes) {
+        return now.millis_since(active) / 60_000 <= cutoff_ms / 60_000;
+    }
     active.millis_since(now) <= CLOCK_SKEW_MS_MAX && now.millis_since(active) < cutoff_ms
 }
 

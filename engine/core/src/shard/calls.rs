@@ -71,6 +71,7 @@ impl ShardCore {
         self.forget_conn(conn_id);
         let Some(job) = job else { return };
         self.call_ended(server_id, &job);
+        self.servers[usize::from(server_id.0)].in_flight += u16::from(planted!(CallNotGivenBack));
         self.server_unreachable(now, server_id, reason.trouble(), fx);
         self.retry_later(now, &job, Span::ZERO, fx);
     }
@@ -335,7 +336,7 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return };
         user.needs.remove(Needs::BADGE);
         user.inbox = Some(inbox);
-        if user.unread_heard.is_none_or(|heard| heard < asked) {
+        if user.unread_heard.is_none_or(|heard| heard < asked) && !planted!(BadgeFromEvents) {
             self.set_unread(now, user_id, unread, fx);
         }
         self.look_live(user_id, fx);
@@ -360,6 +361,7 @@ impl ShardCore {
                 let folders: &[_] = if user.inbox_only { &[] } else { &self.mail_server(server).folders };
                 let body = request::subscribe(&caller, folders);
                 let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
+                let anchor = if planted!(AnchorOfMember) { user.address.clone() } else { anchor };
                 self.encode_call(server, Route::Cohort { anchor: &anchor, cookies: cookies.as_str() }, &body)
             }
             Job::Fetch(_, asked) => {

@@ -381,7 +381,9 @@ impl ShardCore {
         self.stats.streams_broken += 1;
         for user_id in users {
             if let Some(user) = self.users.get_mut(user_id) {
-                user.needs.add(Needs::CATCH_UP);
+                if !planted!(NoCatchUp) {
+                    user.needs.add(Needs::CATCH_UP);
+                }
                 if !retiring {
                     self.set_unwatched(user_id, trouble, fx);
                 }

@@ -127,7 +127,7 @@ impl ShardCore {
             user.pending.recall(item.id, hash, item.received, item.details);
             return;
         }
-        if user.known.covers(hash, item.received) {
+        if user.known.covers(hash, item.received) && !planted!(CatchUpTellsAgain) {
             if item.details.read {
                 self.mail_gone(now, user_id, hash, fx);
             }
@@ -245,13 +245,11 @@ impl ShardCore {
     }
 
     pub(super) fn user_timer(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
-        let Some(user) = self.users.get_mut(user_id) else { return };
-        if user.due.is_some_and(|due| due <= now.time)
-            && !user.parked
-            && !std::mem::replace(&mut user.queued, true)
-        {
-            self.ready.push_back(user_id);
+        let Some(user) = self.users.get(user_id) else { return };
+        if user.due.is_some_and(|due| due <= now.time) && !user.parked {
+            self.enqueue(user_id);
         }
+        let Some(user) = self.users.get_mut(user_id) else { return };
         if user.call_not_before > Time(0) && user.call_not_before <= now.time {
             user.call_not_before = Time(0);
             let subscribing = user.needs.has(Needs::SUBSCRIBE);
@@ -262,6 +260,14 @@ impl ShardCore {
             }
         }
         self.arm_user(user_id);
+    }
+
+    /// Puts the user into the ready ring, unless he stands there.
+    pub(super) fn enqueue(&mut self, user_id: UserId) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if planted!(NoQueuedBit) || !std::mem::replace(&mut user.queued, true) {
+            self.ready.push_back(user_id);
+        }
     }
 
     /// Gives up what nobody needs any more.

@@ -300,11 +300,11 @@ impl ShardCore {
 
     /// The server asks to be left alone: every call on the account would lengthen it.
     pub(super) fn server_busy(&mut self, now: Now, server_id: MailServerId, back_off_ms: u64) {
-        let asked = Span::from_millis(back_off_ms);
+        let asked = if planted!(BackOffIgnored) { Span::ZERO } else { Span::from_millis(back_off_ms) };
         let server = &mut self.servers[usize::from(server_id.0)];
         server.busy_until = server.busy_until.max(now.time + asked);
         server.not_before = server.not_before.max(server.busy_until);
-        server.window = (server.window / 2).max(1);
+        server.window = if planted!(WindowKept) { server.window } else { (server.window / 2).max(1) };
         server.successes = 0;
         self.wheel.arm(&server.timer, server.not_before);
     }

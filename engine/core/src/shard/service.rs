@@ -275,8 +275,8 @@ impl ShardCore {
             let Some(user_id) = self.services[usize::from(service_id.0)].waiting.pop_front() else { break };
             if let Some(user) = self.users.get_mut(user_id) {
                 user.parked = false;
-                if !std::mem::replace(&mut user.queued, true) {
-                    self.ready.push_back(user_id);
+                if !planted!(LostWake) {
+                    self.enqueue(user_id);
                 }
             }
         }

@@ -63,6 +63,9 @@ impl ShardCore {
                     self.service_failed(now, service, fx);
                 }
             }
+            Outcome::Retry { certainty: Certainty::Ambiguous, .. } if planted!(AmbiguousTakenForSafe) => {
+                self.come_back(now, flight_id, Span::ZERO, fx);
+            }
             Outcome::Retry { certainty: Certainty::Ambiguous, scope } => {
                 self.send_again(now, flight_id, fx);
                 if scope == RetryScope::Service {
@@ -105,7 +108,7 @@ impl ShardCore {
             self.end_flight(flight_id, Station::Returned);
             return;
         };
-        if since.is_none_or(|since| since > device.registered) {
+        if since.is_none_or(|since| since > device.registered || planted!(StaleGoneBelieved)) {
             let device_key = device.key;
             self.end_flight(flight_id, Station::Returned);
             self.remove_device(now, user_id, device_id, Suppressed::TokenGone);
@@ -148,6 +151,7 @@ impl ShardCore {
     /// Nobody knows whether the push was processed: the same bytes under the same `apns-id`, on another lane.
     fn send_again(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        flight.apns_id ^= u128::from(planted!(NewApnsId));
         flight.ambiguous = flight.ambiguous.saturating_add(1);
         let (ambiguous, service) = (flight.ambiguous, flight.service);
         let expired = now.time.since(flight.times.signalled)
@@ -177,7 +181,7 @@ impl ShardCore {
     }
 
     fn is_stopped(&self, flight: &Flight) -> bool {
-        self.users.get(flight.user).is_some_and(|user| user.stopped)
+        self.users.get(flight.user).is_some_and(|user| user.stopped) && !planted!(StopIgnored)
     }
 
     /// The provider will not take this notice: its mails are not told to this device.

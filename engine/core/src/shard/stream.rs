@@ -183,6 +183,7 @@ impl ShardCore {
         trouble: &Trouble,
         fx: &mut Effects,
     ) {
+        let bad = if planted!(BadIdKept) { bad.get(1..).unwrap_or_default() } else { bad };
         self.lose_subscriptions(now, cohort_id, bad, trouble, fx);
         self.stream_closed(now, conn_id, cohort_id, fx);
     }

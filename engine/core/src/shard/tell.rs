@@ -141,7 +141,7 @@ impl ShardCore {
                 let notice = UnsettledNotice { apns_id, mails, newest };
                 device.unsettled = Some(Unsettled { notice, frozen: false, resolved: true });
             }
-            if before != (device.badge, device.unsettled) {
+            if before != (device.badge, device.unsettled) && !planted!(NotPutDown) {
                 fx.report(Report::Device {
                     user: user.key,
                     device: device.key,
@@ -265,7 +265,8 @@ impl ShardCore {
         let Some(flight) = self.flights.get(flight_id) else { return };
         let Some(device) = self.devices.get(flight.device) else { return };
         // The second look, at the finished bytes: time may have passed since they were worded.
-        if carries_details(&flight.payload) && !self.details_allowed(now.unix, device.active) {
+        let detailed = carries_details(&flight.payload) && !planted!(NoSecondLook);
+        if detailed && !self.details_allowed(now.unix, device.active) {
             self.stats.second_look += 1;
             self.word(now, flight_id, false);
         }

@@ -247,7 +247,7 @@ impl ShardCore {
             device.unsettled = None;
             let flight = device.flight;
             self.stats.ledger.enter(Station::Suppressed(Suppressed::Stopped), u64::from(owed));
-            if let Some(flight) = flight {
+            if let Some(flight) = flight.filter(|_| !planted!(StopIgnored)) {
                 self.end_unsent(flight, Suppressed::Stopped);
             }
         }

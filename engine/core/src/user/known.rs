@@ -37,7 +37,7 @@ impl Known {
         }
         let first = record.told.len().saturating_sub(TOLD_ITEMS_MAX);
         let seen = |told: &ToldMail| Seen { hash: told.hash, received: told.received, waiting: false };
-        let recent = record.told[first..].iter().map(seen).collect();
+        let recent = record.told[first..].iter().filter(|_| !planted!(ToldForgotten)).map(seen).collect();
         Known { floor: record.sync_point, recent, waiting_since: None }
     }
 
@@ -77,6 +77,7 @@ impl Known {
     /// `gap`: older mails may be there of which no event told; until a look into the folder has found them, the floor
     /// must not rise over them, however new the mails are of which events tell.
     pub fn settle(&mut self, gap: bool) {
+        let gap = gap && !planted!(FloorOverGap);
         self.waiting_since = None;
         let mut newest = 0;
         for seen in &mut self.recent {

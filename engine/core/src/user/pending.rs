@@ -54,7 +54,7 @@ impl Pending {
         }
         let details = details.map(Box::new);
         self.items.push(Item { id, hash, seq: self.seq, received, touched: false, details, fetch_tries: 0 });
-        self.since.get_or_insert(now);
+        self.since = Some(self.since.filter(|_| !planted!(SettleRearmed)).unwrap_or(now));
     }
 
     /// Puts back a mail that a notice of an earlier life told of, without counting it as new.
