@@ -195,3 +195,45 @@ fn a_notice_does_not_wait_for_a_catch_up_that_will_never_come() {
         assert_eq!((core.stats().pushes_sent, core.stats().ledger.in_flight), (1, 1));
     }
 }
+
+#[test]
+fn a_notice_whose_details_cannot_be_asked_for_now_lets_the_shard_rest() {
+    let mut now = Now { time: Time(0), unix: START };
+    let (mut core, mut fx) = (shard(now), Effects::new());
+    let device = DeviceSpec { unsettled: None, ..device_with_a_notice_of_an_earlier_life() };
+    core.handle(now, Input::Command(user(Some(MailServerId(0)), vec![device])), &mut fx);
+    // Cohorts wait a moment for their members.
+    now.time = now.time + Span::from_secs(2);
+    now.unix.0 += 2_000;
+    core.work(now, Budget::TURN, &mut fx);
+    let opened: Vec<(ConnId, EndpointId)> = fx
+        .drain()
+        .filter_map(|effect| match effect {
+            Effect::Open { conn, endpoint } => Some((conn, endpoint)),
+            _ => None,
+        })
+        .collect();
+    for (conn, _) in &opened {
+        core.handle(now, Input::Opened { conn: *conn }, &mut fx);
+    }
+    let exchange = opened.iter().find(|(_, endpoint)| *endpoint == EndpointId(0));
+    let conn = exchange.expect("a subscription is asked for").0;
+    while core.drain(conn, &mut Vec::new(), 4_096) {}
+    let body = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><m:SubscribeResponse \
+        xmlns:m=\"http://schemas.microsoft.com/exchange/services/2006/messages\"><m:ResponseMessages>\
+        <m:SubscribeResponseMessage ResponseClass=\"Error\"><m:ResponseCode>ErrorAccessDenied</m:ResponseCode>\
+        </m:SubscribeResponseMessage></m:ResponseMessages></m:SubscribeResponse></s:Body></s:Envelope>";
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: {}\r\n\r\n", body.len());
+    core.handle(now, Input::Bytes { conn, data: (head + body).as_bytes() }, &mut fx);
+    // The mailbox is asked again in minutes; the notice goes out without details before.
+    let item = ItemId::parse("AAMk1").unwrap();
+    let signal = MailSignal::NewMail { item, received: START, vip: false };
+    core.handle(now, Input::Command(Command::Signal { user: UserKey(1), signal }), &mut fx);
+    for _ in 0..20 {
+        assert!(turns_until_rest(&mut core, now, &mut fx) <= 3);
+        core.check().unwrap();
+        now.time = now.time + Span::from_millis(500);
+        now.unix.0 += 500;
+    }
+    assert_eq!(core.stats().pushes_sent, 1);
+}

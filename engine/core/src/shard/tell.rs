@@ -84,8 +84,12 @@ impl ShardCore {
         }
         let Some(user) = self.users.get_mut(user_id) else { return false };
         user.needs.add(Needs::FETCH);
-        self.wheel.arm(&user.timer, due + FETCH_WAIT_MAX);
         self.request_call(now, user_id, fx);
+        let Some(user) = self.users.get(user_id) else { return false };
+        // A call that may not be made yet sets the timer to when the notice was due: that is over.
+        let call = Some(user.call_not_before).filter(|at| !user.calling && *at > now.time);
+        let wait = due + FETCH_WAIT_MAX;
+        self.wheel.arm(&user.timer, call.map_or(wait, |at| at.min(wait)));
         true
     }
 
