@@ -9,6 +9,7 @@ use super::mailbox::MailboxKey;
 use super::reply::{Failure, Fault};
 use super::state::Exchange;
 use super::stats::Operation;
+use crate::peer::PeerConn;
 
 /// Whose budget: the account's own, or the copy of the impersonated mailbox's (reference §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,8 @@ pub(super) struct Load {
 pub(super) struct Told {
     pub first: Time,
     pub until: Time,
+    /// On which connection it was said last.
+    pub by: PeerConn,
 }
 
 /// How a refusal is said.
@@ -44,6 +47,7 @@ impl Exchange {
     pub(super) fn throttle(
         &mut self,
         now: Time,
+        conn: PeerConn,
         budget: BudgetKey,
         operation: Operation,
     ) -> Result<(), Refusal> {
@@ -54,7 +58,7 @@ impl Exchange {
             BusyScope::Mailbox(mailbox) => budget.impersonated == Some(mailbox),
         });
         if let Some(busy) = busy {
-            return Err(self.say_busy(now, budget, busy));
+            return Err(self.say_busy(now, conn, budget, busy));
         }
         let load = self.loads.get(&budget).copied().unwrap_or_default();
         if operation == Operation::GetStreamingEvents {
@@ -78,7 +82,7 @@ impl Exchange {
                 ("Policy", "ConcurrentSyncCalls".to_owned()),
                 ("BackOffMilliseconds", "5000".to_owned()),
             ];
-            self.note_told(now, budget, now + Span::from_millis(5_000));
+            self.note_told(now, conn, budget, now + Span::from_millis(5_000));
             return Err(Refusal::Message(failure));
         }
         Ok(())
@@ -100,12 +104,19 @@ impl Exchange {
         }
     }
 
-    fn note_told(&mut self, now: Time, budget: BudgetKey, until: Time) {
-        let told = self.told.entry(budget).or_insert(Told { first: now, until });
-        told.until = told.until.max(until);
+    /// What was last said on this connection never reached the client, or the client has forgotten it: whom it was told to
+    /// let alone, it may ask again.
+    pub fn unheard(&mut self, conn: PeerConn) {
+        self.told.retain(|_, told| told.by != conn);
     }
 
-    fn say_busy(&mut self, now: Time, budget: BudgetKey, busy: Busy) -> Refusal {
+    fn note_told(&mut self, now: Time, conn: PeerConn, budget: BudgetKey, until: Time) {
+        let told = self.told.entry(budget).or_insert(Told { first: now, until, by: conn });
+        told.until = told.until.max(until);
+        told.by = conn;
+    }
+
+    fn say_busy(&mut self, now: Time, conn: PeerConn, budget: BudgetKey, busy: Busy) -> Refusal {
         let shape = match busy.shape {
             BusyShape::Rotate => {
                 self.busy_turn += 1;
@@ -118,7 +129,7 @@ impl Exchange {
         let mut values = Vec::new();
         if !busy.mute {
             values.push(("BackOffMilliseconds", rest_ms.to_string()));
-            self.note_told(now, budget, busy.until);
+            self.note_told(now, conn, budget, busy.until);
         }
         let code = Code::ErrorServerBusy;
         match shape {

@@ -214,7 +214,7 @@ impl Exchange {
             primary_smtp,
             version: call.version,
         };
-        let done = match self.throttle(now.time, budget, operation) {
+        let done = match self.throttle(now.time, conn, budget, operation) {
             Ok(()) => self.operate(&context, &call.body),
             Err(Refusal::Fault(fault)) => Done::Fault(fault),
             Err(Refusal::Message(failure)) if operation == Operation::GetStreamingEvents => {

@@ -149,6 +149,10 @@ impl World {
     /// from the store.
     pub fn crash(&mut self, shard: usize) {
         for index in 0..self.links.len() {
+            if self.links[index].shard == shard {
+                // Who starts again does not know what was asked of his predecessor.
+                self.unheard(index);
+            }
             let link = &mut self.links[index];
             if link.shard == shard && !link.dead {
                 link.dead = true;

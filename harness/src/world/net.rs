@@ -284,6 +284,13 @@ impl World {
         true
     }
 
+    /// What the mail server said last on this connection did not get through: it may not hold anybody to it.
+    pub(super) fn unheard(&mut self, index: usize) {
+        if let (PeerAt::Exchange(exchange), conn) = (self.links[index].peer, self.links[index].peer_conn()) {
+            self.exchanges[exchange].unheard(conn);
+        }
+    }
+
     /// Resets a connection for both sides.
     pub(super) fn break_link(&mut self, index: usize) {
         let link = &mut self.links[index];
@@ -296,6 +303,7 @@ impl World {
         if accepted {
             let now = self.now;
             self.peer(peer).closed(now, peer_conn);
+            self.unheard(index);
             self.collect_from(peer);
         }
         self.input(shard, Input::Closed { conn, reason: CloseReason::Reset });

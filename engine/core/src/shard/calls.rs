@@ -16,6 +16,26 @@ use crate::time::{Now, Span, Time};
 use crate::user::{Item, Needs, UserId, item_hash};
 
 impl ShardCore {
+    /// The connection of a call stands: its request may leave, unless the server has asked meanwhile to be left alone.
+    pub(super) fn call_connected(&mut self, now: Now, conn_id: ConnId, fx: &mut Effects) {
+        let Some(conn) = self.conns.get_mut(conn_id) else { return };
+        let Kind::Call { server, job, .. } = &mut conn.kind else { return };
+        let server_id = *server;
+        if self.servers[usize::from(server_id.0)].not_before <= now.time {
+            return self.touch_conn(conn_id, fx);
+        }
+        let job = job.take();
+        self.close_conn(conn_id, fx);
+        let Some(job) = job else { return };
+        self.call_ended(server_id, &job);
+        match job {
+            Job::Unsubscribe(farewell) => self.say_farewell(now, *farewell, fx),
+            Job::Subscribe(user) | Job::Fetch(user, _) | Job::CatchUp(user) | Job::Badge(user) => {
+                self.request_call(now, user, fx);
+            }
+        }
+    }
+
     /// Takes a whole response, or the error that made the connection unusable.
     pub(super) fn pump_call(
         &mut self,

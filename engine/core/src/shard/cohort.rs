@@ -297,6 +297,10 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(cohort) = self.cohorts.get(cohort_id) else { return };
+        if self.servers[usize::from(cohort.server.0)].not_before > now.time {
+            // While the connection was made, the server asked to be left alone. Its timer brings the cohort back.
+            return self.close_stream(now, conn_id, cohort_id, fx);
+        }
         let subscribed = |id: &UserId| self.users.get(*id).is_some_and(|user| user.subscription.is_some());
         let users: Vec<UserId> = cohort.members.iter().copied().filter(subscribed).collect();
         if users.is_empty() {

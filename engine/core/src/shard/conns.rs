@@ -61,7 +61,7 @@ impl ShardCore {
                 let cohort = *cohort;
                 self.stream_connected(now, conn_id, cohort, fx);
             }
-            Kind::Call { .. } => self.touch_conn(conn_id, fx),
+            Kind::Call { .. } => self.call_connected(now, conn_id, fx),
             Kind::Lane { service, .. } => {
                 let service = *service;
                 self.lane_connected(now, conn_id, service, fx);
