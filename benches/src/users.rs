@@ -98,8 +98,8 @@ impl Town {
                     busy = true;
                 }
                 Effect::Flush { conn } => busy |= self.flush(conn),
-                // Connections to the mail server never stand here.
-                Effect::Open { .. } | Effect::Close { .. } => {}
+                // Connections to the mail server never stand here, and there is no other shard.
+                Effect::Open { .. } | Effect::Close { .. } | Effect::Account { .. } => {}
                 Effect::Report(_) | Effect::Sent(_) | Effect::Accepted(_) => self.reports += 1,
             }
         }

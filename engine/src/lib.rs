@@ -36,6 +36,7 @@
 //!
 //! `engine/examples/embed.rs` is a whole program.
 
+mod accounts;
 mod clock;
 mod crc32;
 mod handle;

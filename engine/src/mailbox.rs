@@ -35,6 +35,8 @@ pub(crate) struct Mailbox {
     waker: mio::Waker,
     /// Durable reports up to this number are in the owner's store. Not a command: it must get through a full queue.
     stored: AtomicU64,
+    /// Other shards said something for this one to hear.
+    news: AtomicBool,
     shutdown: AtomicBool,
     ended: AtomicBool,
     pub(crate) published: Mutex<Published>,
@@ -48,6 +50,7 @@ impl Mailbox {
             parking: Parking::new(),
             waker,
             stored: AtomicU64::new(0),
+            news: AtomicBool::new(false),
             shutdown: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             published: Mutex::default(),
@@ -64,6 +67,11 @@ impl Mailbox {
     pub(crate) fn answer_lookup(&self, endpoint: EndpointId, addresses: Addresses) {
         let fits = self.resolved.push((endpoint, addresses)).is_ok();
         debug_assert!(fits, "one lookup per endpoint at a time");
+        self.wake();
+    }
+
+    pub(crate) fn ring_for_news(&self) {
+        self.news.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -91,7 +99,10 @@ impl Mailbox {
     /// Shard: true when it may sleep.
     pub(crate) fn lie_down(&self) -> bool {
         self.parking.lie_down(|| {
-            self.commands.is_empty() && self.resolved.is_empty() && !self.shutdown.load(Ordering::Relaxed)
+            self.commands.is_empty()
+                && self.resolved.is_empty()
+                && !self.news.load(Ordering::Relaxed)
+                && !self.shutdown.load(Ordering::Relaxed)
         })
     }
 
@@ -109,6 +120,10 @@ impl Mailbox {
 
     pub(crate) fn take_resolved(&self) -> Option<(EndpointId, Addresses)> {
         self.resolved.pop()
+    }
+
+    pub(crate) fn take_news(&self) -> bool {
+        self.news.swap(false, Ordering::AcqRel)
     }
 
     pub(crate) fn stored(&self) -> u64 {

@@ -14,6 +14,7 @@ use carillon_core::shard::{
 use carillon_core::time::{Now, Span, Time};
 use mio::{Events, Poll, Token};
 
+use crate::accounts::SharedAccounts;
 use crate::clock::Clock;
 use crate::handle::Ended;
 use crate::journal::{Journal, is_durable};
@@ -65,6 +66,7 @@ pub(crate) const WAKER: Token = Token(usize::MAX);
 pub(crate) struct Shard<C> {
     core: C,
     parts: Parts,
+    accounts: Arc<SharedAccounts>,
     events: Events,
     fx: Effects,
     /// The core ran out of budget.
@@ -93,16 +95,19 @@ pub(crate) struct Parts {
 /// Counts a shard out when its thread ends, in whatever way.
 #[derive(Debug)]
 pub(crate) struct CountOut {
+    pub(crate) number: u16,
+    pub(crate) accounts: Arc<SharedAccounts>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) outbox: Arc<Outbox>,
     pub(crate) ended: Arc<Ended>,
 }
 
 impl<C: Core> Shard<C> {
-    pub(crate) fn new(core: C, parts: Parts) -> Shard<C> {
+    pub(crate) fn new(core: C, parts: Parts, accounts: Arc<SharedAccounts>) -> Shard<C> {
         Shard {
             core,
             parts,
+            accounts,
             events: Events::with_capacity(EVENTS_PER_TURN),
             fx: Effects::new(),
             more: false,
@@ -176,6 +181,11 @@ impl<C: Core> Shard<C> {
             links.stats.commands += 1;
             core.handle(now, Input::Command(command), fx);
         }
+        if mailbox.take_news() {
+            for (server, news) in self.accounts.hear(self.parts.number) {
+                core.handle(now, Input::Account { server, news }, fx);
+            }
+        }
         let feed = &mut |input: Input<'_>| core.handle(now, input, fx);
         while let Some((endpoint, addresses)) = mailbox.take_resolved() {
             links.resolved(now.time, endpoint, addresses, feed);
@@ -216,6 +226,7 @@ impl<C: Core> Shard<C> {
                 Effect::Open { conn, endpoint } => links.open(conn, endpoint),
                 Effect::Flush { conn } => links.wants_flush(conn),
                 Effect::Close { conn } => links.wants_close(conn),
+                Effect::Account { server, word } => self.accounts.tell(self.parts.number, server, word),
                 Effect::Report(report) => {
                     let mut seq = 0;
                     if is_durable(&report) {
@@ -308,6 +319,7 @@ impl<C: Core> Shard<C> {
 
 impl Drop for CountOut {
     fn drop(&mut self) {
+        self.accounts.forget(self.number);
         self.mailbox.end();
         self.outbox.shard_ended();
         self.ended.count();

@@ -9,6 +9,7 @@ use carillon_core::shard::{PushService, ShardConfig, ShardCore};
 use carillon_core::time::Now;
 use mio::{Poll, Waker};
 
+use crate::accounts::SharedAccounts;
 use crate::clock::Clock;
 use crate::handle::{Ended, EngineHandle, Shared};
 use crate::journal::Journal;
@@ -88,8 +89,10 @@ where
         prepared.push((shard, Parts { number, poll, clock, links, mailbox, outbox, journal }));
     }
 
+    let mailboxes: Vec<_> = prepared.iter().map(|(_, parts)| Arc::clone(&parts.mailbox)).collect();
+    let accounts = Arc::new(SharedAccounts::new(mailboxes.clone(), config.shard.mail_servers.len()));
     let mut shared = Shared {
-        mailboxes: prepared.iter().map(|(_, parts)| Arc::clone(&parts.mailbox)).collect(),
+        mailboxes,
         threads: Mutex::default(),
         ended: Arc::clone(&ended),
         epoch: config.epoch,
@@ -99,7 +102,10 @@ where
     for (shard, parts) in prepared {
         let make = Arc::clone(&make);
         let core = cores.next();
+        let accounts = Arc::clone(&accounts);
         let count_out = CountOut {
+            number: parts.number,
+            accounts: Arc::clone(&accounts),
             mailbox: Arc::clone(&parts.mailbox),
             outbox: Arc::clone(&outbox),
             ended: Arc::clone(&ended),
@@ -112,7 +118,7 @@ where
                     core_affinity::set_for_current(core);
                 }
                 let core = make(parts.clock.now(), shard);
-                Shard::new(core, parts).run();
+                Shard::new(core, parts, accounts).run();
             });
         // Dropping `shared` ends the shards that run already.
         let thread = spawned.map_err(StartError::System)?;

@@ -1,6 +1,7 @@
 //! The shell on real sockets, around a core that does what the test says, and around the real one.
 
 mod links;
+mod login;
 mod owner;
 mod push;
 mod rig;

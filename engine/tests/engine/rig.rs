@@ -77,6 +77,8 @@ impl Core for Script {
                 self.obey(fx);
                 Seen::Command
             }
+            // No order says anything to other shards.
+            Input::Account { .. } => return,
         };
         let _ = self.seen.send(seen);
     }

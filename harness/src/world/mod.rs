@@ -14,7 +14,7 @@ use std::hash::Hasher;
 
 use carillon_core::ledger::Ledger;
 use carillon_core::rng::Rng;
-use carillon_core::shard::{Command, Input, Report, ShardConfig};
+use carillon_core::shard::{Accounts, Command, Input, Report, ShardConfig};
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use siphasher::sip::SipHasher24;
 
@@ -42,6 +42,7 @@ pub struct World {
     /// Reports of all shards, oldest first.
     pub reports: Vec<(Time, Report)>,
     sites: Vec<Site>,
+    accounts: Accounts,
     routes: Vec<PeerAt>,
     certificate: Option<Vec<u8>>,
     vigilant: bool,
@@ -81,6 +82,7 @@ impl World {
             let shard = ShardConfig { shard: number as u16, seed: rng.next_u64(), ..config.shard.clone() };
             sites.push(Site::new(now, shard));
         }
+        let accounts = Accounts::new(config.shards as u16, config.shard.mail_servers.len());
         World {
             now,
             exchanges,
@@ -89,6 +91,7 @@ impl World {
             store: Store::default(),
             reports: Vec::new(),
             sites,
+            accounts,
             routes: config.routes,
             certificate: config.certificate,
             vigilant: config.vigilant,
@@ -165,6 +168,8 @@ impl World {
         }
         let config = ShardConfig { seed: self.rng.next_u64(), ..self.sites[shard].core.config().clone() };
         self.sites[shard] = Site::new(self.now, config);
+        self.accounts.forget(shard as u16);
+        self.ring_for_news();
         for command in self.store.commands(shard) {
             self.input(shard, Input::Command(command));
         }

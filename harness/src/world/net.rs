@@ -9,6 +9,9 @@ use carillon_core::time::{Span, Time};
 use super::World;
 use crate::peer::{Close, Hello, PeerConn};
 
+/// From one shard's word to the other's turn that hears it.
+const SHARD_TO_SHARD: Span = Span(20);
+
 /// Where an endpoint leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PeerAt {
@@ -85,6 +88,8 @@ pub(super) enum What {
     ToShard(usize, Vec<u8>),
     PeerHungUp(usize, CloseReason),
     ShardHungUp(usize),
+    /// Other shards said something for this one to hear.
+    News(usize),
 }
 
 impl PartialEq for Event {
@@ -111,6 +116,13 @@ impl Ord for Event {
 impl World {
     pub(super) fn delay(&mut self) -> Span {
         self.net.delay + Span(self.rng.below(self.net.jitter.0 + 1))
+    }
+
+    /// Whoever has something to hear from other shards hears it soon: it goes from thread to thread.
+    pub(super) fn ring_for_news(&mut self) {
+        let at = self.now.time + SHARD_TO_SHARD;
+        let waiting: Vec<u16> = self.accounts.waiting().collect();
+        waiting.into_iter().for_each(|shard| self.push(at, What::News(shard.into())));
     }
 
     /// A shard asks for a connection.
@@ -259,6 +271,11 @@ impl World {
                 let (shard, conn) = (link.shard, link.conn);
                 self.record(5, index, &[]);
                 self.input(shard, Input::Closed { conn, reason });
+            }
+            What::News(shard) => {
+                for (server, news) in self.accounts.hear(shard as u16) {
+                    self.input(shard, Input::Account { server, news });
+                }
             }
             What::ShardHungUp(index) => {
                 let link = &mut self.links[index];

@@ -97,6 +97,10 @@ impl World {
                     self.store.note_report(shard, &report);
                     self.reports.push((self.now.time, report));
                 }
+                Effect::Account { server, word } => {
+                    self.accounts.tell(shard as u16, server, word);
+                    self.ring_for_news();
+                }
                 Effect::Sent(_) | Effect::Accepted(_) => {}
             }
         }

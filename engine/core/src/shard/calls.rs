@@ -3,7 +3,7 @@
 use super::conn::Kind;
 use super::core::ShardCore;
 use super::input::CloseReason;
-use super::server::Job;
+use super::server::{Asked, Job, Turn};
 use super::{ConnId, Effects, MailServerId};
 use crate::ews::{Action, Caller, EwsError, FetchedItem, FoundItem, Route, request, response};
 use crate::http1::{HttpError, Response};
@@ -34,6 +34,7 @@ impl ShardCore {
                 self.request_call(now, user, fx);
             }
         }
+        self.end_turn(now, server_id, conn_id, fx);
     }
 
     /// Takes a whole response, or the error that made the connection unusable.
@@ -54,22 +55,28 @@ impl ShardCore {
                 self.call_ended(server_id, &job);
                 self.server_unreachable(now, server_id, error.trouble(), fx);
                 self.retry_later(now, &job, Span::ZERO, fx);
+                self.end_turn(now, server_id, conn_id, fx);
             }
             return;
         }
         if let Some(response) = machine.poll() {
             // One that is not the server's any more was opened with an earlier credential.
-            let current = self.servers[usize::from(server_id.0)].has_conn(conn_id);
-            let reusable = machine.reusable() && current;
+            let server = &self.servers[usize::from(server_id.0)];
+            let asked = match server.turn == Turn::Used(conn_id) {
+                _ if !server.has_conn(conn_id) => Asked::WithEarlier,
+                true => Asked::OnTurn,
+                false => Asked::WithPresent,
+            };
+            let reusable = machine.reusable() && asked != Asked::WithEarlier;
             let job = job.take();
             if !reusable {
                 self.close_conn(conn_id, fx);
             }
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
-                self.call_answered(now, server_id, &job, &response, current, fx);
+                self.call_answered(now, server_id, &job, &response, asked, fx);
             }
-            self.pump_calls(now, server_id, fx);
+            self.end_turn(now, server_id, conn_id, fx);
         }
     }
 
@@ -94,6 +101,7 @@ impl ShardCore {
         self.servers[usize::from(server_id.0)].in_flight += u16::from(planted!(CallNotGivenBack));
         self.server_unreachable(now, server_id, reason.trouble(), fx);
         self.retry_later(now, &job, Span::ZERO, fx);
+        self.end_turn(now, server_id, conn_id, fx);
     }
 
     /// A call got no answer in time.
@@ -107,6 +115,7 @@ impl ShardCore {
             self.call_ended(server_id, &job);
             self.server_unreachable(now, server_id, error.trouble(), fx);
             self.retry_later(now, &job, Span::ZERO, fx);
+            self.end_turn(now, server_id, conn_id, fx);
         }
     }
 
@@ -116,13 +125,13 @@ impl ShardCore {
         server_id: MailServerId,
         job: &Job,
         reply: &Response,
-        current: bool,
+        asked: Asked,
         fx: &mut Effects,
     ) {
         let body = match response::http(reply) {
             Ok(body) => body,
             // Of the present credential nothing is known by that.
-            Err(error) if !current && error.action() == Action::AuthFailed => {
+            Err(error) if asked == Asked::WithEarlier && error.action() == Action::AuthFailed => {
                 return self.retry_later(now, job, Span::ZERO, fx);
             }
             Err(error) => return self.call_failed(now, server_id, job, &error, fx),
@@ -131,23 +140,21 @@ impl ShardCore {
             match job {
                 Job::Subscribe(user) => response::subscribe(body)
                     .map(|subscription| self.subscribed(now, *user, subscription, &reply.head, fx)),
-                Job::Fetch(user, asked) => response::get_item(body)
-                    .map(|items| self.fetched(now, server_id, *user, asked, items, fx)),
+                Job::Fetch(user, mails) => response::get_item(body)
+                    .map(|items| self.fetched(now, server_id, *user, mails, items, fx)),
                 Job::CatchUp(user) => response::find_item(body)
                     .map(|page| self.caught_up(now, *user, page.items, page.last, fx)),
                 Job::Badge(user) => response::get_folder(body).map(|counts| {
                     let inbox = item_hash(&self.config.item_key, counts.folder.as_str());
-                    let asked = now.time - reply.took;
-                    self.counted(now, *user, inbox, counts.unread, asked, fx);
+                    let since = now.time - reply.took;
+                    self.counted(now, *user, inbox, counts.unread, since, fx);
                 }),
                 // Whatever the answer, nobody waits for it.
                 Job::Unsubscribe(_) => Ok(()),
             };
         match done {
             Ok(()) => {
-                if current {
-                    self.server_worked(now, server_id, fx);
-                }
+                self.server_worked(now, server_id, asked, fx);
                 if let Some(user_id) = job.user() {
                     if let Some(user) = self.users.get_mut(user_id) {
                         user.call_failures = 0;
@@ -172,7 +179,7 @@ impl ShardCore {
         let mut wait = self.pause_after(error, failures);
         match error.action() {
             Action::AuthFailed => self.server_refused(now, server_id, error, fx),
-            Action::BackOffAccount { ms } => self.server_busy(now, server_id, ms),
+            Action::BackOffAccount { ms } => self.server_busy(now, server_id, ms, fx),
             Action::LowerVersion => {
                 if !self.lower_version(server_id) {
                     wait = TERMINAL_RETRY;
@@ -312,7 +319,7 @@ impl ShardCore {
                 Err(error) if error.action() == Action::ItemGone => self.mail_gone(now, user_id, *hash, fx),
                 Err(error) => {
                     if let Action::BackOffAccount { ms } = error.action() {
-                        self.server_busy(now, server_id, ms);
+                        self.server_busy(now, server_id, ms, fx);
                     }
                     if let Some(item) =
                         self.users.get_mut(user_id).and_then(|user| user.pending.find_mut(*hash))

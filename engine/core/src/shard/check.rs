@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::conn::Kind;
+use super::conn::{Conn, Kind};
 use super::core::ShardCore;
+use super::server::Turn;
 use crate::user::UserId;
 
 impl ShardCore {
@@ -97,10 +98,18 @@ impl ShardCore {
         Ok(())
     }
 
-    /// Calls in flight are those that connections carry.
+    /// Calls in flight are those that connections carry, that of the turn among them.
     fn check_connections(&self) -> Result<(), String> {
-        let carried = |conn: &super::conn::Conn| matches!(conn.kind, Kind::Call { job: Some(_), .. });
+        let carried = |conn: &Conn| matches!(conn.kind, Kind::Call { job: Some(_), .. });
         let calls = self.conns.iter().filter(|(_, conn)| carried(conn)).count() as u64;
+        for server in &self.servers {
+            match server.turn {
+                Turn::None | Turn::Wanted => {}
+                Turn::Ours => return Err("the turn to try a credential is kept without a call".to_owned()),
+                Turn::Used(conn) if self.conns.get(conn).is_some_and(carried) => {}
+                Turn::Used(conn) => return Err(format!("the call of the turn is not on {conn:?}")),
+            }
+        }
         let counted: u64 = self.servers.iter().map(|server| u64::from(server.in_flight)).sum();
         if (calls, calls) != (counted, self.stats.calls_in_flight) {
             return Err(format!(

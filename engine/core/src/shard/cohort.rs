@@ -11,7 +11,7 @@ use hashbrown::HashMap;
 use super::config::MailServerId;
 use super::conn::Kind;
 use super::core::{ShardCore, TimerKey};
-use super::server::Farewell;
+use super::server::{Asked, Farewell};
 use super::{ConnId, Effects, Report, Trouble};
 use crate::arena::Id;
 use crate::ews::StreamConn;
@@ -355,7 +355,7 @@ impl ShardCore {
             self.look_live(user_id, fx);
         }
         if credential == self.servers[usize::from(server.0)].credential {
-            self.server_worked(now, server, fx);
+            self.server_worked(now, server, Asked::WithPresent, fx);
         }
         self.step_cohort(now, cohort_id, fx);
     }

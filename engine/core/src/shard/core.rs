@@ -123,6 +123,7 @@ impl ShardCore {
             Input::Room { conn } => self.conn_room(conn, fx),
             Input::Closed { conn, reason } => self.conn_closed(now, conn, &reason, fx),
             Input::Command(command) => self.command(now, command, fx),
+            Input::Account { server, news } => self.hear_of_account(now, server, news, fx),
         }
     }
 

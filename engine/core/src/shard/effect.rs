@@ -1,6 +1,7 @@
 //! What comes out of a shard.
 
-use super::config::EndpointId;
+use super::account::AccountWord;
+use super::config::{EndpointId, MailServerId};
 use super::input::ConnId;
 use super::report::Report;
 use super::stats::PushTimes;
@@ -27,6 +28,13 @@ pub enum Effect {
     },
     /// Tell the owner of the engine.
     Report(Report),
+    /// Tell the other shards, by way of [`super::Accounts::tell`].
+    Account {
+        /// Whose account.
+        server: MailServerId,
+        /// What.
+        word: AccountWord,
+    },
     /// A push that alerts of mail was handed to a lane this turn: its bytes follow with the next flush.
     Sent(PushTimes),
     /// The provider accepted a push that alerts of mail.

@@ -1,6 +1,8 @@
 //! What goes into a shard.
 
+use super::account::AccountNews;
 use super::command::Command;
+use super::config::MailServerId;
 use crate::arena::Id;
 
 /// Marks ids of connections. The shard's own arena holds what stands behind one.
@@ -40,6 +42,13 @@ pub enum Input<'a> {
     },
     /// The owner of the engine wants something.
     Command(Command),
+    /// Other shards said something ([`super::Accounts::hear`]).
+    Account {
+        /// Of which server's account.
+        server: MailServerId,
+        /// What.
+        news: AccountNews,
+    },
 }
 
 /// Why a connection ended or never came to be, as far as the shell can tell.

@@ -1,5 +1,6 @@
 //! One core's share of users, cohorts, lanes and timers, as a value that can be stepped.
 
+mod account;
 mod calls;
 mod check;
 mod cohort;
@@ -23,6 +24,7 @@ mod users;
 mod wire;
 
 pub use self::core::{Budget, More, ShardCore};
+pub use account::{AccountNews, AccountWord, Accounts, Verdict};
 pub use cohort::CohortId;
 pub use command::{
     AssignUser, Command, DeviceSettings, DeviceSpec, MailCredential, UnsettledNotice, VipRules,

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
+use super::account::{AccountNews, AccountWord, Verdict};
 use super::command::MailCredential;
 use super::config::MailServerId;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
-use super::{ConnId, Effects, Report, Trouble};
+use super::{ConnId, Effect, Effects, Report, Trouble};
 use crate::ews::{EwsError, ResponseCode, SchemaVersion};
 use crate::http1::CallConn;
 use crate::limits::{ALARM_RETRY, ALARMS_IN_A_ROW_MAX, CONNECT_BACK_OFF, REFUSED_RETRY};
@@ -19,9 +20,11 @@ use crate::wheel::TimerSlot;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) version: SchemaVersion,
-    /// A request has succeeded since the credential came or was refused. Until then one request at a time: fifty
-    /// parallel log-ins with a wrong password lock an account.
+    /// A request has succeeded since the credential came or was refused, on this shard or on another. Until then one
+    /// request at a time over all shards: fifty parallel log-ins with a wrong password lock an account.
     pub(super) proven: bool,
+    /// Whether this shard may make that one request.
+    pub(super) turn: Turn,
     /// Counts the credentials. A connection belongs to the one that it was opened with.
     pub(super) credential: u32,
     /// Nothing is sent before: the server asked for it, refused the credential, or cannot be reached.
@@ -31,7 +34,7 @@ pub(super) struct Server {
     pub(super) connect_failures: u8,
     /// The owner was told of trouble and waits to hear of its end.
     pub(super) troubled: bool,
-    /// The owner was told that the present credential is refused, or that its rights do not suffice.
+    /// The present credential was refused, this shard's request or another's.
     pub(super) refused: bool,
     alarmed: bool,
     alarms_in_a_row: u8,
@@ -51,6 +54,30 @@ pub(super) struct Server {
     subscribe_not_before: Time,
     farewells: VecDeque<Farewell>,
     pub(super) timer: TimerSlot,
+}
+
+/// The turn to try a credential that nobody has shown to work yet ([`super::Accounts`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Not wanted.
+    None,
+    /// Asked for.
+    Wanted,
+    /// Ours, and nothing sent on it yet. Never outlasts the input that brings it.
+    Ours,
+    /// Ours, for the call on this connection.
+    Used(ConnId),
+}
+
+/// Which credential a request was made with, and what its success shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// With the present one, on the turn to try it: a success proves it.
+    OnTurn,
+    /// With the present one. After a refusal, a success shows only that the request was faster.
+    WithPresent,
+    /// With an earlier one: of the present one nothing is known by it.
+    WithEarlier,
 }
 
 /// A subscription that nobody needs any more.
@@ -88,6 +115,7 @@ impl Server {
         Server {
             version: SchemaVersion::default(),
             proven: false,
+            turn: Turn::None,
             credential: 0,
             not_before: Time(0),
             busy_until: Time(0),
@@ -116,10 +144,6 @@ impl Server {
 
     pub(super) fn forget_conn(&mut self, conn: ConnId) {
         self.conns.retain(|known| *known != conn);
-    }
-
-    fn calls_now_max(&self) -> u16 {
-        if self.proven { self.window } else { 1 }
     }
 
     fn has_work(&self) -> bool {
@@ -162,7 +186,7 @@ impl ShardCore {
 
     /// Sends what may be sent.
     pub(super) fn pump_calls(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
-        while self.may_call(now, server_id) {
+        while self.may_call(now, server_id, fx) {
             let Some(mut job) = self.take_job(now, server_id) else { return };
             let Some(request) = self.encode_job(&mut job) else {
                 if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
@@ -179,14 +203,18 @@ impl ShardCore {
             };
             machine.send(now.time, request, timeout);
             *slot = Some(job);
-            self.servers[usize::from(server_id.0)].in_flight += 1;
+            let server = &mut self.servers[usize::from(server_id.0)];
+            if server.turn == Turn::Ours {
+                server.turn = Turn::Used(conn);
+            }
+            server.in_flight += 1;
             self.stats.calls_in_flight += 1;
             self.touch_conn(conn, fx);
         }
     }
 
-    fn may_call(&mut self, now: Now, server_id: MailServerId) -> bool {
-        let server = &self.servers[usize::from(server_id.0)];
+    fn may_call(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) -> bool {
+        let server = &mut self.servers[usize::from(server_id.0)];
         if !server.has_work() || self.draining {
             return false;
         }
@@ -194,7 +222,14 @@ impl ShardCore {
             self.wheel.arm(&server.timer, server.not_before);
             return false;
         }
-        server.in_flight < server.calls_now_max()
+        if server.in_flight >= server.window {
+            return false;
+        }
+        if !server.proven && server.turn == Turn::None {
+            server.turn = Turn::Wanted;
+            fx.push(Effect::Account { server: server_id, word: AccountWord::TurnWanted });
+        }
+        server.proven || server.turn == Turn::Ours
     }
 
     /// The next call, urgent ones first. Users who no longer need one leave their queue.
@@ -240,6 +275,49 @@ impl ShardCore {
         conn_id
     }
 
+    /// What came of a call has been dealt with. If it was the one to try the credential, another may follow.
+    pub(super) fn end_turn(&mut self, now: Now, server_id: MailServerId, conn: ConnId, fx: &mut Effects) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if server.turn == Turn::Used(conn) {
+            server.turn = Turn::None;
+            fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
+        }
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// What another shard learnt of the account, or this shard's turn to learn it.
+    pub(super) fn hear_of_account(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        news: AccountNews,
+        fx: &mut Effects,
+    ) {
+        let Some(server) = self.servers.get(usize::from(server_id.0)) else { return };
+        // Trouble of another kind is this shard's own, which it ends by itself.
+        let own_trouble = server.troubled && !server.refused;
+        let present = &self.mail_server(server_id).credential;
+        match news.verdict.filter(|(credential, _)| credential == present) {
+            Some((_, Verdict::Proven)) if own_trouble => {}
+            Some((_, Verdict::Proven)) => self.credential_proven(now, server_id, fx),
+            Some((_, Verdict::Refused)) => self.hold_refused(now, server_id),
+            None => {}
+        }
+        if let Some(until) = news.busy_until {
+            self.hold_busy(now, server_id, until);
+        }
+        if news.turn {
+            self.servers[usize::from(server_id.0)].turn = Turn::Ours;
+            self.pump_calls(now, server_id, fx);
+            let server = &mut self.servers[usize::from(server_id.0)];
+            if server.turn == Turn::Ours {
+                // Proven or refused meanwhile, or nothing is left to ask.
+                server.turn = Turn::None;
+                fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
+            }
+        }
+    }
+
     /// The call is over, one way or the other: its place is free again.
     pub(super) fn call_ended(&mut self, server_id: MailServerId, job: &Job) {
         self.servers[usize::from(server_id.0)].in_flight -= 1;
@@ -257,9 +335,20 @@ impl ShardCore {
     }
 
     /// A request was answered without complaint about us.
-    pub(super) fn server_worked(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+    pub(super) fn server_worked(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        asked: Asked,
+        fx: &mut Effects,
+    ) {
         let calls_max = self.mail_server(server_id).calls_max;
         let server = &mut self.servers[usize::from(server_id.0)];
+        match asked {
+            Asked::OnTurn => {}
+            Asked::WithPresent if !server.refused => {}
+            Asked::WithPresent | Asked::WithEarlier => return,
+        }
         server.connect_failures = 0;
         server.alarms_in_a_row = 0;
         server.failures_in_a_row = 0;
@@ -268,19 +357,30 @@ impl ShardCore {
             server.successes = 0;
             server.window = (server.window + 1).min(calls_max);
         }
-        if server.troubled {
-            server.troubled = false;
-            server.refused = false;
+        if !server.proven {
+            let word = AccountWord::Proven(self.mail_server(server_id).credential.clone());
+            fx.push(Effect::Account { server: server_id, word });
+        }
+        self.credential_proven(now, server_id, fx);
+    }
+
+    /// The credential works: this shard has seen it, or another has.
+    fn credential_proven(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if std::mem::take(&mut server.refused) {
+            server.not_before = server.busy_until.max(now.time);
+        }
+        if std::mem::take(&mut server.troubled) {
             server.alarmed = false;
             fx.report(Report::MailServerWell { server: server_id });
         }
-        if !server.proven {
-            server.proven = true;
+        if !std::mem::replace(&mut server.proven, true) {
             self.step_cohorts_of(now, server_id, fx);
+            self.pump_calls(now, server_id, fx);
         }
     }
 
-    /// The server refuses the credential: nothing more until another one comes, but for one slow probe.
+    /// The server refuses the credential: nothing more until another one comes, but for one slow probe of one shard.
     pub(super) fn server_refused(
         &mut self,
         now: Now,
@@ -288,24 +388,47 @@ impl ShardCore {
         error: &EwsError,
         fx: &mut Effects,
     ) {
-        let server = &mut self.servers[usize::from(server_id.0)];
-        server.proven = false;
-        server.not_before = server.not_before.max(now.time + REFUSED_RETRY);
-        self.wheel.arm(&server.timer, server.not_before);
-        server.troubled = true;
-        if !std::mem::replace(&mut server.refused, true) {
+        let word = AccountWord::Refused(self.mail_server(server_id).credential.clone());
+        fx.push(Effect::Account { server: server_id, word });
+        let known = self.servers[usize::from(server_id.0)].refused;
+        self.hold_refused(now, server_id);
+        if !known {
+            self.servers[usize::from(server_id.0)].troubled = true;
             fx.report(Report::MailCredentialRefused { server: server_id, trouble: error.trouble() });
         }
     }
 
-    /// The server asks to be left alone: every call on the account would lengthen it.
-    pub(super) fn server_busy(&mut self, now: Now, server_id: MailServerId, back_off_ms: u64) {
-        let asked = if planted!(BackOffIgnored) { Span::ZERO } else { Span::from_millis(back_off_ms) };
+    fn hold_refused(&mut self, now: Now, server_id: MailServerId) {
         let server = &mut self.servers[usize::from(server_id.0)];
-        server.busy_until = server.busy_until.max(now.time + asked);
+        server.proven = false;
+        server.refused = true;
+        server.not_before = server.not_before.max(now.time + REFUSED_RETRY);
+        self.wheel.arm(&server.timer, server.not_before);
+    }
+
+    /// The server asks to be left alone: every call on the account would lengthen it, this shard's and the others'.
+    pub(super) fn server_busy(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        back_off_ms: u64,
+        fx: &mut Effects,
+    ) {
+        let asked = if planted!(BackOffIgnored) { Span::ZERO } else { Span::from_millis(back_off_ms) };
+        let until = now.time + asked;
+        fx.push(Effect::Account { server: server_id, word: AccountWord::Busy(until) });
+        self.hold_busy(now, server_id, until);
+    }
+
+    fn hold_busy(&mut self, now: Now, server_id: MailServerId, until: Time) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if server.busy_until <= now.time {
+            // Once for each pause, however many requests were answered so, on however many shards.
+            server.window = if planted!(WindowKept) { server.window } else { (server.window / 2).max(1) };
+            server.successes = 0;
+        }
+        server.busy_until = server.busy_until.max(until);
         server.not_before = server.not_before.max(server.busy_until);
-        server.window = if planted!(WindowKept) { server.window } else { (server.window / 2).max(1) };
-        server.successes = 0;
         self.wheel.arm(&server.timer, server.not_before);
     }
 
@@ -389,6 +512,11 @@ impl ShardCore {
         let Some(server) = self.servers.get_mut(usize::from(server_id.0)) else { return };
         self.config.mail_servers[usize::from(server_id.0)].credential = credential;
         server.proven = false;
+        if let Turn::Used(_) = server.turn {
+            // The call under way tries another credential.
+            server.turn = Turn::None;
+            fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
+        }
         server.credential = server.credential.wrapping_add(1);
         server.refused = false;
         server.alarmed = false;

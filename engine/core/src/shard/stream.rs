@@ -111,7 +111,7 @@ impl ShardCore {
                 }
             }
             Action::BackOffAccount { ms } => {
-                self.server_busy(now, server, ms);
+                self.server_busy(now, server, ms, fx);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
             }
             Action::AuthFailed => {

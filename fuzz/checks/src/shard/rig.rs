@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use carillon_core::limits::OUTPUT_BYTES_MAX;
 use carillon_core::names::{DeviceKey, UserKey};
 use carillon_core::shard::{
-    Budget, CloseReason, Command, ConnId, Effect, Effects, Endpoint, EndpointId, Input as ShardInput,
-    MailCredential, MailServer, More, Protocol, PushAuth, PushService, Report, ShardConfig, ShardCore,
-    TeamId, Timing,
+    Accounts, Budget, CloseReason, Command, ConnId, Effect, Effects, Endpoint, EndpointId,
+    Input as ShardInput, MailCredential, MailServer, More, Protocol, PushAuth, PushService, Report,
+    ShardConfig, ShardCore, TeamId, Timing,
 };
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
@@ -25,6 +25,7 @@ pub(super) struct Rig {
     pub(super) now: Now,
     core: ShardCore,
     fx: Effects,
+    accounts: Accounts,
     pub(super) links: Vec<Link>,
     /// Connections that are gone: what is said about them later means nothing.
     pub(super) gone: Vec<ConnId>,
@@ -50,6 +51,7 @@ impl Rig {
             now,
             core: ShardCore::new(now, config(kind)),
             fx: Effects::new(),
+            accounts: Accounts::new(1, 2),
             links: Vec::new(),
             gone: Vec::new(),
             people: BTreeMap::new(),
@@ -105,7 +107,7 @@ impl Rig {
         self.look();
     }
 
-    /// Does what the shard wants. True: something was written to a peer.
+    /// Does what the shard wants. True: something was written to a peer, or given to the shard.
     fn apply(&mut self) -> bool {
         let effects: Vec<Effect> = self.fx.drain().collect();
         let mut wrote = false;
@@ -129,11 +131,16 @@ impl Rig {
                     None => assert!(self.gone.contains(&conn), "{conn:?} was never asked for"),
                 },
                 Effect::Report(report) => self.report(&report),
+                Effect::Account { server, word } => self.accounts.tell(0, server, word),
                 Effect::Sent(times) => {
                     assert!(times.signalled <= self.now.time && times.due <= self.now.time)
                 }
                 Effect::Accepted(times) => assert!(times.signalled <= self.now.time),
             }
+        }
+        for (server, news) in self.accounts.hear(0) {
+            self.core.handle(self.now, ShardInput::Account { server, news }, &mut self.fx);
+            wrote = true;
         }
         wrote
     }
