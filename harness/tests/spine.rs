@@ -254,6 +254,29 @@ fn a_push_whose_answer_is_lost_goes_out_again_under_its_own_id() {
 }
 
 #[test]
+fn a_push_whose_answer_is_lost_stays_as_it_is_though_its_second_attempt_is_refused() {
+    let mut town = live(TownConfig { users: 1, wait_max: secs(120), ..TownConfig::default() });
+    town.run_for(secs(5));
+    town.turn_apns(|knobs| knobs.answers_lost = Share::percent(100));
+    town.deliver(0, "heard, but not confirmed");
+    town.run_for(secs(10));
+    town.turn_apns(|knobs| {
+        knobs.answers_lost = Share(0);
+        knobs.resets_before = Share::percent(100);
+        knobs.reset_code = 7;
+    });
+    town.deliver(0, "meanwhile");
+    town.run_for(secs(10));
+    town.turn_apns(|knobs| knobs.resets_before = Share(0));
+    town.run_for(secs(90));
+    let told: Vec<_> = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).collect();
+    let again: Vec<_> = told.iter().filter(|push| push.apns_id == told[0].apns_id).collect();
+    assert_eq!(again.len(), 2);
+    assert_eq!(again[0].payload, again[1].payload, "the same bytes under the same id");
+    clean(town);
+}
+
+#[test]
 fn a_crash_loses_no_mail_and_tells_none_twice() {
     for after_us in [0, 100, 1_000, 500_000, 1_999_000, 2_000_500, 2_001_000, 2_050_000, 3_000_000] {
         let config = TownConfig { users: 4, phones: 2, wait_max: secs(120), ..TownConfig::default() };

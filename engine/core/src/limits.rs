@@ -93,6 +93,10 @@ pub const PENDING_ITEMS_MAX: usize = 4;
 /// Mails already dealt with that a user's row remembers, so that a catch-up tells none twice.
 pub const TOLD_ITEMS_MAX: usize = 64;
 
+/// The same while a catch-up is outstanding: it finds at most [`CATCH_UP_MAIL_MAX`] mails, and what it finds again must be
+/// recognised, although nothing may be covered by its time stamp.
+pub const TOLD_ITEMS_GAP_MAX: usize = TOLD_ITEMS_MAX + CATCH_UP_MAIL_MAX as usize;
+
 /// Of these, the newest that are remembered whatever their time stamps: events can come twice.
 pub const SEEN_ITEMS_MIN: usize = 8;
 

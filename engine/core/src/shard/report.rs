@@ -121,7 +121,7 @@ pub struct WatchRecord {
 pub struct NoticeRecord {
     /// Every mail received before this was dealt with. Zero for a user whose mailbox was never looked at.
     pub sync_point: UnixMillis,
-    /// Mails after that which were dealt with, at most [`crate::limits::TOLD_ITEMS_MAX`], in the order of learning.
+    /// Mails after that which were dealt with, at most [`crate::limits::TOLD_ITEMS_GAP_MAX`], in the order of learning.
     pub told: Vec<ToldMail>,
     /// Unread mails in the inbox, as last heard.
     pub unread: Option<u32>,

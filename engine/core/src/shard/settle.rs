@@ -15,6 +15,8 @@ impl ShardCore {
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
         flight.lane = None;
         let (user_id, service) = (flight.user, flight.service);
+        // This attempt may be known not to have been processed; of an earlier one nobody knows.
+        let open = flight.ambiguous > 0;
         self.stats.answers[answer_index(&outcome)] += 1;
         match outcome {
             Outcome::Accepted => {
@@ -52,7 +54,7 @@ impl ShardCore {
                     self.give_up(now, &flight, Suppressed::Rejected, fx);
                 }
             }
-            Outcome::Retry { certainty: Certainty::Safe, scope } => {
+            Outcome::Retry { certainty: Certainty::Safe, scope } if !open => {
                 self.stats.resends_safe += 1;
                 let wait = match scope {
                     RetryScope::Lane => Span::ZERO,
@@ -66,7 +68,7 @@ impl ShardCore {
             Outcome::Retry { certainty: Certainty::Ambiguous, .. } if planted!(AmbiguousTakenForSafe) => {
                 self.come_back(now, flight_id, Span::ZERO, fx);
             }
-            Outcome::Retry { certainty: Certainty::Ambiguous, scope } => {
+            Outcome::Retry { certainty: Certainty::Safe | Certainty::Ambiguous, scope } => {
                 self.send_again(now, flight_id, fx);
                 if scope == RetryScope::Service {
                     self.service_failed(now, service, fx);

@@ -1,6 +1,6 @@
 //! Which mails a row has already dealt with, so that a catch-up neither loses one nor tells it twice.
 
-use crate::limits::{KNOWN_LOOK_BACK, SEEN_ITEMS_MIN, TOLD_ITEMS_MAX};
+use crate::limits::{KNOWN_LOOK_BACK, SEEN_ITEMS_MIN, TOLD_ITEMS_GAP_MAX, TOLD_ITEMS_MAX};
 use crate::shard::{NoticeRecord, ToldMail};
 use crate::time::UnixMillis;
 
@@ -35,7 +35,7 @@ impl Known {
                 ..Known::default()
             };
         }
-        let first = record.told.len().saturating_sub(TOLD_ITEMS_MAX);
+        let first = record.told.len().saturating_sub(TOLD_ITEMS_GAP_MAX);
         let seen = |told: &ToldMail| Seen { hash: told.hash, received: told.received, waiting: false };
         let recent = record.told[first..].iter().filter(|_| !planted!(ToldForgotten)).map(seen).collect();
         Known { floor: record.sync_point, recent, waiting_since: None }
@@ -61,15 +61,19 @@ impl Known {
         if !self.contains(hash) {
             self.recent.push(Seen { hash, received, waiting: true });
             self.waiting_since = Some(self.waiting_since.map_or(received, |since| since.min(received)));
-            if self.recent.len() > TOLD_ITEMS_MAX {
-                // A burst within the look-back: the oldest gives way, and the floor rises over it.
-                let oldest = self.recent.remove(0);
-                if !gap {
-                    self.floor = self.floor.max(oldest.received);
-                }
-                self.prune();
-            }
+            self.limit(gap);
         }
+    }
+
+    /// A burst within the look-back: the oldest give way, and the floor rises over them.
+    fn limit(&mut self, gap: bool) {
+        let most = if gap { TOLD_ITEMS_GAP_MAX } else { TOLD_ITEMS_MAX };
+        let Some(excess) = self.recent.len().checked_sub(most + 1) else { return };
+        let oldest = self.recent.drain(..=excess).map(|seen| seen.received).max();
+        if !gap {
+            self.floor = self.floor.max(oldest.unwrap_or_default());
+        }
+        self.prune();
     }
 
     /// All mails that waited have been dealt with.
@@ -87,6 +91,7 @@ impl Known {
         if !gap {
             self.floor = self.floor.max(UnixMillis(newest.saturating_sub(KNOWN_LOOK_BACK.as_millis())));
             self.prune();
+            self.limit(false);
         }
     }
 
@@ -202,6 +207,24 @@ mod tests {
         known.settle(false);
         assert!(known.recent.len() <= TOLD_ITEMS_MAX);
         assert!((0..1_000).all(|n| known.covers(n, UnixMillis(600 * S))));
+    }
+
+    #[test]
+    fn a_burst_while_a_gap_is_looked_into_makes_it_forget_nothing_that_the_look_can_find() {
+        let mut known = fresh();
+        for n in 0..200 {
+            known.add(n, UnixMillis((560 + n / 4) * S), n >= 40);
+        }
+        assert!((0..200).all(|n| known.covers(n, UnixMillis((560 + n / 4) * S))));
+        assert!(!known.covers(999, UnixMillis(580 * S)), "nobody has looked yet");
+        let again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+        assert!(!again.covers(0, UnixMillis(560 * S)), "it waits");
+        known.settle(true);
+        let again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+        assert!((0..200).all(|n| again.covers(n, UnixMillis((560 + n / 4) * S))));
+        known.settle(false);
+        assert!(known.recent.len() <= TOLD_ITEMS_MAX);
+        assert!((0..200).all(|n| known.covers(n, UnixMillis((560 + n / 4) * S))));
     }
 
     #[test]

@@ -173,7 +173,7 @@ impl Rig {
                 assert_eq!(person.devices.len() + 1, before, "a known device");
             }
             Report::Noticed { notices, .. } => {
-                assert!(notices.told.len() <= carillon_core::limits::TOLD_ITEMS_MAX);
+                assert!(notices.told.len() <= carillon_core::limits::TOLD_ITEMS_GAP_MAX);
             }
             Report::Unwatched { trouble, .. }
             | Report::MailCredentialRefused { trouble, .. }
