@@ -122,6 +122,12 @@ impl Apns {
         self.service.registry.row_mut(device).set_gone(Reason::Unregistered, since);
     }
 
+    /// A live token answers 410 with this time stamp, so many times: what the service believes of it is older than its
+    /// registration.
+    pub fn distrust(&mut self, device: DeviceIx, since: UnixMillis, answers: u32) {
+        self.service.registry.row_mut(device).distrust(since, answers);
+    }
+
     /// The token was replaced by another: 410 `ExpiredToken` with this time stamp from now on.
     pub fn set_expired(&mut self, device: DeviceIx, since: UnixMillis) {
         self.service.registry.row_mut(device).set_gone(Reason::ExpiredToken, since);

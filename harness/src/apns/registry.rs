@@ -51,6 +51,8 @@ struct Gone {
     reason: Reason,
     since: UnixMillis,
     told: bool,
+    /// After so many answers it is believed again.
+    answers: Option<u32>,
 }
 
 /// The tokens of both environments that this service has heard of.
@@ -133,7 +135,15 @@ impl Registry {
 impl Row {
     /// The app was removed, or the token was replaced.
     pub fn set_gone(&mut self, reason: Reason, since: UnixMillis) {
-        self.gone = Some(Gone { reason, since, told: false });
+        self.gone = Some(Gone { reason, since, told: false, answers: None });
+    }
+
+    /// A live token is taken for gone since before its registration, in so many answers.
+    pub fn distrust(&mut self, since: UnixMillis, answers: u32) {
+        if self.gone.is_none() && answers > 0 {
+            let reason = Reason::Unregistered;
+            self.gone = Some(Gone { reason, since, told: false, answers: Some(answers) });
+        }
     }
 
     /// Whether it answers 410.
@@ -151,8 +161,15 @@ impl Row {
         match &mut self.gone {
             None => Ok(()),
             Some(gone) => {
-                let told = std::mem::replace(&mut gone.told, true);
-                Err((Refusal { reason: gone.reason, since: Some(gone.since) }, told))
+                let refusal = Refusal { reason: gone.reason, since: Some(gone.since) };
+                let Some(answers) = &mut gone.answers else {
+                    return Err((refusal, std::mem::replace(&mut gone.told, true)));
+                };
+                *answers -= 1;
+                if *answers == 0 {
+                    self.gone = None;
+                }
+                Err((refusal, false))
             }
         }
     }

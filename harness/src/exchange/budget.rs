@@ -108,6 +108,7 @@ impl Exchange {
     /// let alone, it may ask again.
     pub fn unheard(&mut self, conn: PeerConn) {
         self.told.retain(|_, told| told.by != conn);
+        self.forget_return(conn);
     }
 
     fn note_told(&mut self, now: Time, conn: PeerConn, budget: BudgetKey, until: Time) {

@@ -99,6 +99,9 @@ pub struct StrictRules {
     pub back_off_grace: Span,
     /// Added to the back-off by each call that comes too early.
     pub back_off_penalty: Span,
+    /// Calls that each client has in flight at most, where that is known: after a back-off it must come with half as
+    /// many, until as many were answered.
+    pub calls_max: Option<u16>,
     /// A refused credential must rest this long before it is tried again.
     pub refused_credential_rest: Span,
     /// Requests with a refused credential within this time after the first refusal were under way.
@@ -155,6 +158,7 @@ impl Default for StrictRules {
             headers: true,
             back_off_grace: Span::from_secs(1),
             back_off_penalty: Span::from_secs(1),
+            calls_max: None,
             refused_credential_rest: Span::from_secs(30),
             refused_credential_grace: Span::from_secs(2),
         }

@@ -214,7 +214,14 @@ impl Exchange {
             primary_smtp,
             version: call.version,
         };
-        let done = match self.throttle(now.time, conn, budget, operation) {
+        let admitted = self.throttle(now.time, conn, budget, operation);
+        if operation == Operation::GetStreamingEvents {
+            self.note_answer(conn);
+        } else {
+            let told = self.told.get(&budget).filter(|_| admitted.is_err());
+            self.watch_rush(now.time, conn, told.map(|told| told.until));
+        }
+        let done = match admitted {
             Ok(()) => self.operate(&context, &call.body),
             Err(Refusal::Fault(fault)) => Done::Fault(fault),
             Err(Refusal::Message(failure)) if operation == Operation::GetStreamingEvents => {

@@ -30,6 +30,7 @@ mod operations;
 mod property;
 mod reply;
 mod request;
+mod rush;
 mod server;
 mod stamp;
 mod state;

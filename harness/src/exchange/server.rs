@@ -253,6 +253,7 @@ impl Exchange {
         if let Phase::Working { reply, charged } = std::mem::replace(&mut row.phase, Phase::Idle) {
             if let Some((budget, operation)) = charged {
                 self.release(budget, operation);
+                self.note_answer(conn);
             }
             self.send_reply(now, conn, reply);
         }

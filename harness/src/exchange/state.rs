@@ -12,6 +12,7 @@ use super::deadline::Deadlines;
 use super::faults::{Busy, Faults, StandingOverride};
 use super::mailbox::{Mailbox, MailboxKey, MailboxSpec};
 use super::reply;
+use super::rush::Return;
 use super::server::Conn;
 use super::stats::Stats;
 use super::stream::Stream;
@@ -43,6 +44,8 @@ pub struct Exchange {
     pub(super) deadlines: Deadlines,
     pub(super) loads: HashMap<BudgetKey, Load>,
     pub(super) told: HashMap<BudgetKey, Told>,
+    /// Clients that were told to wait. Kept only where [`super::StrictRules::calls_max`] is known.
+    pub(super) returns: HashMap<String, Return>,
     pub(super) busy: Vec<Busy>,
     pub(super) busy_turn: usize,
     pub(super) overrides: VecDeque<StandingOverride>,
@@ -89,6 +92,7 @@ impl Exchange {
             deadlines: Deadlines::default(),
             loads: HashMap::new(),
             told: HashMap::new(),
+            returns: HashMap::new(),
             busy: Vec::new(),
             busy_turn: 0,
             overrides: VecDeque::new(),

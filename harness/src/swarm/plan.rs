@@ -123,6 +123,10 @@ pub enum Act {
     Nonsense { requests: u32, kind: u8 },
     /// A mailbox's subscription dies.
     LoseSubscription { user: usize, kind: u8 },
+    /// The stream of a user says nothing any more, and what it would have said is lost.
+    Deafen { user: usize },
+    /// The push service takes a live token for gone since yesterday, in so many answers.
+    Distrust { user: usize, phone: usize, answers: u32 },
     /// A push connection gets GOAWAY.
     Goaway { unprocessed: u32 },
     /// A push connection is reset.
@@ -171,6 +175,7 @@ impl Plan {
         };
         plan.draw_life(&mut rng, ranges);
         plan.draw_faults(&mut rng, ranges);
+        plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

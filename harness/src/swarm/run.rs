@@ -1,11 +1,12 @@
 //! Lives through a plan and judges it.
 
 use carillon_core::shard::VipRules;
-use carillon_core::time::{Span, Time};
+use carillon_core::time::{Span, Time, UnixMillis};
 
+use super::exam;
 use super::plan::{Act, Plan};
-use crate::apns::{Goaway, Share};
-use crate::exchange::{BusyScope, Code, Cut, ExchangeConfig, Importance, Override, Silence};
+use crate::apns::{Goaway, Share, StrictFault};
+use crate::exchange::{BusyScope, Code, Cut, ExchangeConfig, Importance, Override, Silence, StrictRules};
 use crate::peer::Close;
 use crate::world::Net;
 use crate::world::town::{Town, TownConfig};
@@ -88,6 +89,12 @@ fn live(plan: &Plan) -> Life {
     life.run_to(Time(0) + plan.length);
     life.end_faults();
     life.calm_down();
+    let person = plan.seed as usize % plan.users;
+    match exam::ring_through_a_drizzle(&mut life.town, &plan.timing, person) {
+        Ok(mails) => life.mails += mails,
+        Err(why) => life.failures.push(why),
+    }
+    life.calm_down();
     life
 }
 
@@ -120,6 +127,7 @@ impl Life {
             call_time: manners.call_time,
             detached_ttl: manners.detached_ttl,
             limits: manners.limits.clone(),
+            strict: StrictRules { calls_max: Some(plan.calls_max), ..StrictRules::default() },
             ..ExchangeConfig::default()
         };
         let (cohort, minutes, calls) = (plan.cohort_users_max, plan.stream_minutes, plan.calls_max);
@@ -242,13 +250,20 @@ impl Life {
             | Act::RestartBackEnd { .. }
             | Act::Busy { .. }
             | Act::Nonsense { .. }
-            | Act::LoseSubscription { .. } => {
+            | Act::LoseSubscription { .. }
+            | Act::Deafen { .. } => {
                 self.deaf = true;
                 self.mail_fault(act);
             }
             Act::Goaway { .. } | Act::ResetLane | Act::SilenceLane | Act::PushTrouble { .. } => {
                 self.deaf = true;
                 self.push_fault(act);
+            }
+            Act::Distrust { user, phone, answers } => {
+                let phones = &self.town.people[user % people].phones;
+                let device = phones[phone % phones.len()].device;
+                let yesterday = UnixMillis(now.unix.0 - 86_400_000);
+                self.town.world.apns[0].distrust(device, yesterday, *answers);
             }
             Act::BadNetwork { resets, refused, length } => {
                 self.deaf = true;
@@ -284,6 +299,11 @@ impl Life {
             Act::SilenceStream { stream, blackhole } => {
                 if let Some(key) = some(*stream) {
                     exchange.go_silent(key, if *blackhole { Silence::Blackhole } else { Silence::Stall });
+                }
+            }
+            Act::Deafen { user } => {
+                if let Some(key) = exchange.stream_of(mailboxes[user % people]) {
+                    exchange.go_silent(key, Silence::Blackhole);
                 }
             }
             Act::CloseStream { stream } => {
@@ -401,6 +421,12 @@ impl Life {
         }
         let violations = self.town.world.exchanges[0].violations().iter();
         self.failures.extend(violations.map(|violation| format!("mail server: {violation}")));
+        // A push whose 410 is lost goes out again; and what stood in the HTTP/2 library's row when the limit fell follows
+        // on the acknowledgement of the new one.
+        let excused = [StrictFault::PushedAfterGone, StrictFault::StreamOverLimit];
+        let strict = self.town.world.apns[0].stats().strict.counts.iter();
+        let strict = strict.filter(|(fault, _)| !excused.contains(fault));
+        self.failures.extend(strict.map(|(fault, times)| format!("push service: {fault:?}, {times} times")));
         let (trace, steps) = (self.town.world.trace(), self.town.world.steps());
         let passed = self.town.world.now().time.since(Time(0));
         let report = self.town.finish();

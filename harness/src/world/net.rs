@@ -319,8 +319,8 @@ impl World {
         self.record(7, index, &[]);
         if accepted {
             let now = self.now;
-            self.peer(peer).closed(now, peer_conn);
             self.unheard(index);
+            self.peer(peer).closed(now, peer_conn);
             self.collect_from(peer);
         }
         self.input(shard, Input::Closed { conn, reason: CloseReason::Reset });

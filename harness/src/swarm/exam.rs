@@ -1,0 +1,55 @@
+//! After the last fault: a day that ends in peace must be one in which everything works.
+
+use carillon_core::shard::Timing;
+use carillon_core::time::Span;
+
+use crate::world::town::Town;
+
+/// Below this, mail cannot come faster than it settles without a crowd of it.
+const SETTLE_MS_MIN: u32 = 1_000;
+
+/// What a phone may take beyond the longest delay: one fetch that gets no answer, and the way there.
+const SLACK: Span = Span::from_secs(10);
+
+/// Mail keeps coming in to one of the people, always before the last one has settled. His phones must ring all the while:
+/// the first mail sets the deadline. Returns how many mails came.
+///
+/// # Errors
+/// How long a phone was silent.
+pub(super) fn ring_through_a_drizzle(town: &mut Town, timing: &Timing, person: usize) -> Result<u64, String> {
+    if timing.settle_ms < SETTLE_MS_MIN {
+        return Ok(0);
+    }
+    for phone in 0..town.people[person].phones.len() {
+        town.register_again(person, phone);
+    }
+    // Connections that died in silence are noticed, whatever the day left behind goes out.
+    town.deliver(person, "is anybody there?");
+    town.run_for(Span::from_secs(120));
+    let patience = Span::from_millis(timing.max_delay_ms.into()) + SLACK;
+    let pause = Span(u64::from(timing.settle_ms) * 700);
+    let begin = town.world.now().time;
+    let mut mails = 1;
+    while town.world.now().time.since(begin) < patience + patience {
+        town.deliver(person, "and another");
+        mails += 1;
+        town.run_for(pause);
+    }
+    let end = town.world.now().time;
+    for phone in 0..town.people[person].phones.len() {
+        let alerts = town.told(person, phone).into_iter().filter(|push| push.payload.is_alert());
+        let rings = alerts.map(|push| push.at.time).filter(|at| *at >= begin).chain([end]);
+        let mut last = begin;
+        for at in rings {
+            let silent = at.since(last);
+            if silent > patience {
+                let (silent, patience) = (silent.as_millis(), patience.as_millis());
+                return Err(format!(
+                    "phone {phone} of {person} was silent for {silent} ms while mail kept coming; {patience} ms is the most"
+                ));
+            }
+            last = at;
+        }
+    }
+    Ok(mails)
+}
