@@ -46,6 +46,23 @@ enum What {
         #[command(flatten)]
         size: Size,
     },
+    /// Plants known mistakes in the engine, one at a time, and lives through days until each is noticed.
+    Mutants {
+        /// Days for each at most.
+        #[arg(long, default_value_t = 200)]
+        seeds: u64,
+        /// The first seed.
+        #[arg(long, default_value = "0", value_parser = seed)]
+        from: u64,
+        /// Days at the same time.
+        #[arg(long, default_value_t = 2)]
+        jobs: usize,
+        /// Only mistakes with this in their names.
+        #[arg(long)]
+        only: Option<String>,
+        #[command(flatten)]
+        size: Size,
+    },
     /// The smallest plan that fails as this day does.
     Shrink {
         /// Which day.
@@ -93,6 +110,9 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         What::Run { seed, user, size } => one(seed, user, size),
         What::Swarm { seeds, from, jobs, size } => many(from, seeds, jobs.max(1), size),
+        What::Mutants { seeds, from, jobs, only, size } => {
+            mutants(from, seeds, jobs.max(1), &only.unwrap_or_default(), size)
+        }
         What::Shrink { seed, runs, size } => small(seed, runs, size),
     }
 }
@@ -189,6 +209,71 @@ fn many(from: u64, seeds: u64, jobs: usize, size: Size) -> ExitCode {
             report(&verdict)
         }
     }
+}
+
+#[cfg(not(feature = "planted"))]
+fn mutants(_from: u64, _seeds: u64, _jobs: usize, _only: &str, _size: Size) -> ExitCode {
+    println!(
+        "This build makes no mistakes. To plant some: cargo run --release -p carillon-harness --features planted -- mutants"
+    );
+    ExitCode::FAILURE
+}
+
+#[cfg(feature = "planted")]
+fn mutants(from: u64, seeds: u64, jobs: usize, only: &str, size: Size) -> ExitCode {
+    use carillon_core::planted::Mistake;
+    use carillon_harness::swarm::mutants::{Found, hunt};
+
+    std::panic::set_hook(Box::new(|_| {}));
+    // First the days as they are: a mistake is noticed only where an engine without it passes.
+    let names = |mistake: &Mistake| format!("{mistake:?}").to_lowercase().contains(&only.to_lowercase());
+    let chosen: Vec<Option<Mistake>> =
+        std::iter::once(None).chain(Mistake::ALL.iter().copied().filter(names).map(Some)).collect();
+    let bar = ProgressBar::new(chosen.len() as u64);
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} mistakes, {elapsed}, {msg}");
+    bar.set_style(style.expect("the template is well-formed"));
+    let started = Instant::now();
+    let (next, days) = (AtomicU64::new(0), AtomicU64::new(0));
+    let results: Mutex<Vec<(usize, Option<Found>)>> = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                while let Some((at, mistake)) = {
+                    let at = next.fetch_add(1, Ordering::Relaxed) as usize;
+                    chosen.get(at).map(|mistake| (at, *mistake))
+                } {
+                    let found = hunt(mistake, from, seeds, &size.ranges(), |seed| {
+                        days.fetch_add(1, Ordering::Relaxed);
+                        bar.set_message(format!("{mistake:?}: day {seed}"));
+                        bar.tick();
+                    });
+                    bar.inc(1);
+                    results.lock().expect("nobody panics with it").push((at, found));
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    let mut results = results.into_inner().expect("nobody panics with it");
+    results.sort_by_key(|(at, _)| *at);
+    println!("{:<22} {:>5}  noticed by", "mistake", "days");
+    let mut missed = 0;
+    for (at, found) in &results {
+        let (name, right) = match chosen[*at] {
+            None => ("(none)".to_owned(), found.is_none()),
+            Some(mistake) => (format!("{mistake:?}"), found.is_some()),
+        };
+        missed += u64::from(!right);
+        match found {
+            Some(Found { seed, by }) => {
+                let by: String = by.chars().take(110).collect();
+                println!("{name:<22} {:>5}  {by}", seed - from + 1);
+            }
+            None => println!("{name:<22} {:>5}  nothing in {seeds} days", "-"),
+        }
+    }
+    println!("{} days in {:.0} s", days.into_inner(), started.elapsed().as_secs_f64());
+    if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn small(seed: u64, runs: usize, size: Size) -> ExitCode {

@@ -128,4 +128,18 @@ mod on_demand {
         /// What goes out is not written down first.
         NotPutDown,
     }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn a_mistake_is_made_as_long_as_its_guard_lives_and_no_other_is() {
+            assert!(!planted!(LostWake));
+            let guard = plant(Mistake::LostWake);
+            assert!(planted!(LostWake) && !planted!(NewApnsId));
+            drop(guard);
+            assert!(Mistake::ALL.iter().all(|mistake| !is_planted(*mistake)));
+        }
+    }
 }

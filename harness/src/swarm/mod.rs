@@ -1,7 +1,11 @@
 //! The swarm: days drawn from seeds, lived through and judged.
 
+mod exam;
+#[cfg(feature = "planted")]
+pub mod mutants;
 mod plan;
 mod run;
+mod scenes;
 mod shrink;
 
 pub use plan::{Act, Manners, Plan, Ranges};

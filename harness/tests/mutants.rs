@@ -1,0 +1,34 @@
+//! Every mistake that can be planted in the engine is noticed by the days of the swarm, soon. That those days end well
+//! without one is `tests/swarm.rs`.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use carillon_core::planted::Mistake;
+use carillon_harness::swarm::Ranges;
+use carillon_harness::swarm::mutants::hunt;
+
+const DAYS_MAX: u64 = 200;
+
+#[test]
+fn every_planted_mistake_is_noticed_within_two_hundred_days() {
+    // A broken invariant is a panic in the middle of a day: nobody needs to see each.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let (next, unnoticed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(mistake) = Mistake::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let found = hunt(Some(*mistake), 0, DAYS_MAX, &Ranges::default(), |_| {});
+                    if found.is_none() {
+                        unnoticed.lock().expect("nobody panics with it").push(*mistake);
+                    }
+                }
+            });
+        }
+    });
+    std::panic::set_hook(hook);
+    let unnoticed = unnoticed.into_inner().expect("nobody panics with it");
+    assert!(unnoticed.is_empty(), "nobody notices {unnoticed:?}");
+}
