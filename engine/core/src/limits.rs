@@ -160,6 +160,29 @@ pub const REFUSED_RETRY: Span = Span::from_secs(15 * 60);
 /// Before a mailbox that is not there any more is looked for again.
 pub const MAILBOX_GONE_RETRY: Span = Span::from_secs(24 * 60 * 60);
 
+/// Trouble of a mailbox within this time after the last, or after the pause for it, is trouble in a row.
+pub const SETBACK_MEMORY: Span = Span::from_secs(10 * 60);
+
+/// Doublings of the pause for a mailbox's database (30 s … 4 min) before the mailbox is looked for elsewhere.
+pub const STORE_TRIES_MAX: u8 = 4;
+
+/// Before mailboxes whose stream another owner took are taken back, if nobody says before whose they are. Long enough
+/// that two owners who do not know of each other disturb each other little.
+pub const STEP_ASIDE_RETRY: Span = Span::from_secs(15 * 60);
+
+/// A stream that has been open for so long has proven itself: Exchange sends a heartbeat every 45 s.
+pub const STREAM_STEADY: Span = Span::from_secs(45);
+
+/// Streams that one shard opens per second to one mail server. When all streams break at once, 50 cohorts (10,000
+/// mailboxes) are back within seconds, and the server is not flooded.
+pub const STREAM_OPENS_PER_S: u64 = 20;
+
+/// `ErrorInternalServerError` for a stream in a row after which the one subscription is looked for that causes it.
+pub const BISECT_AFTER: u8 = 3;
+
+/// Mailboxes in a row whose own budget is exhausted after which it is the server that is busy.
+pub const BUSY_IN_A_ROW_MAX: u8 = 3;
+
 /// Refusals for lack of rights in a row, over different mailboxes, after which it is the account's own.
 pub const ALARMS_IN_A_ROW_MAX: u8 = 5;
 

@@ -15,6 +15,8 @@ pub(crate) fn is_durable(report: &Report) -> bool {
         | Report::DeviceGone { .. } => true,
         Report::Live { .. }
         | Report::Unwatched { .. }
+        | Report::Misplaced { .. }
+        | Report::Taken { .. }
         | Report::TeamTokenStale { .. }
         | Report::MailCredentialRefused { .. }
         | Report::MailServerWell { .. }
@@ -82,6 +84,8 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
         }
         Report::Live { .. }
         | Report::Unwatched { .. }
+        | Report::Misplaced { .. }
+        | Report::Taken { .. }
         | Report::TeamTokenStale { .. }
         | Report::MailCredentialRefused { .. }
         | Report::MailServerWell { .. }

@@ -8,6 +8,9 @@ macro_rules! codes {
         pub enum Code { $($name),* }
 
         impl Code {
+            /// All of them.
+            pub const ALL: &'static [Code] = &[$(Code::$name),*];
+
             /// The code as it stands in `ResponseCode`.
             pub const fn as_str(self) -> &'static str {
                 match self { $(Code::$name => stringify!($name)),* }
@@ -27,6 +30,7 @@ codes! {
     ErrorAccessDenied = "Access is denied. Check credentials and try again.",
     ErrorAccountDisabled = "The account is disabled.",
     ErrorBatchProcessingStopped = "The operation was stopped before this item was reached.",
+    ErrorCannotFindUser = "The user could not be found.",
     ErrorConnectionFailed = "The connection to the mailbox failed.",
     ErrorCrossSiteRequest = "The mailbox is in another site.",
     ErrorEventNotFound = "The event was not found.",
@@ -51,6 +55,9 @@ codes! {
     ErrorInvalidLicense = "The license is not valid.",
     ErrorInvalidPropertyRequest = "The property can not be used with this type of request.",
     ErrorInvalidRequest = "The request is invalid.",
+    ErrorInvalidPullSubscriptionId = "The subscription is no pull subscription.",
+    ErrorInvalidSchemaVersionForMailboxVersion =
+        "The schema version of the request is not supported by the version of the mailbox.",
     ErrorInvalidServerVersion = "The specified server version is invalid.",
     ErrorInvalidSmtpAddress = "The SMTP address has no mailbox associated with it.",
     ErrorInvalidSubscription =
@@ -92,11 +99,46 @@ codes! {
     ErrorSubscriptionDelegateAccessNotSupported = "Delegate access is not supported for subscriptions.",
     ErrorSubscriptionNotFound = "The specified subscription was not found.",
     ErrorSubscriptionUnsubscribed = "The subscription was unsubscribed.",
+    ErrorSubscriptionsDisabledForGroup = "Subscriptions are disabled for the group.",
     ErrorSyncFolderNotFound = "The folder to synchronize could not be found.",
     ErrorTimeoutExpired = "The request timed out.",
     ErrorTooManyObjectsOpened = "Too many objects are open.",
     ErrorUnsupportedPathForQuery = "The property path is not supported for queries.",
     ErrorUnsupportedPathForSortGroup = "The property can not be used for sorting or grouping.",
+}
+
+impl Code {
+    /// The code of this name.
+    pub fn parse(name: &str) -> Option<Code> {
+        Code::ALL.iter().copied().find(|code| code.as_str() == name)
+    }
+
+    /// Whether a subscription about which a stream says this lives on (reference §3.6).
+    pub(super) const fn leaves_subscription(self) -> bool {
+        matches!(
+            self,
+            Code::ErrorMissedNotificationEvents
+                | Code::ErrorNewEventStreamConnectionOpened
+                | Code::ErrorSubscriptionAccessDenied
+                | Code::ErrorExceededConnectionCount
+                | Code::ErrorServerBusy
+                | Code::ErrorInternalServerTransientError
+                | Code::ErrorADUnavailable
+                | Code::ErrorTimeoutExpired
+                | Code::ErrorInsufficientResources
+                | Code::ErrorNotEnoughMemory
+                | Code::ErrorTooManyObjectsOpened
+                | Code::ErrorServiceUnavailable
+                | Code::ErrorInternalServerError
+                | Code::ErrorImpersonateUserDenied
+                | Code::ErrorImpersonationDenied
+                | Code::ErrorImpersonationFailed
+                | Code::ErrorAccessDenied
+                | Code::ErrorInvalidServerVersion
+                | Code::ErrorIncorrectSchemaVersion
+                | Code::ErrorInvalidSchemaVersionForMailboxVersion
+        )
+    }
 }
 
 impl std::fmt::Display for Code {

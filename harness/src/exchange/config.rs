@@ -51,6 +51,8 @@ pub struct ExchangeConfig {
     pub strict: StrictRules,
     /// Keep a record of each mail's first appearance on the wire ([`Exchange::take_on_wire`](super::Exchange::take_on_wire)).
     pub record_on_wire: bool,
+    /// Keep a record of all calls ([`Exchange::take_asked`](super::Exchange::take_asked)).
+    pub record_asked: bool,
 }
 
 /// What a TLS client certificate is for.
@@ -131,6 +133,7 @@ impl Default for ExchangeConfig {
             lockout_failures: None,
             strict: StrictRules::default(),
             record_on_wire: false,
+            record_asked: false,
         }
     }
 }

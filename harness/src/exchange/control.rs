@@ -376,9 +376,9 @@ impl Exchange {
         self.end_stream(now.time, stream, Ending::Error(Failure::new(code)));
     }
 
-    /// Subscriptions of some mailboxes die. A stream that reads them is told their ids with `code` and `text` (the
-    /// code's own sentence if `None`), and then tells nothing more of the others or ends ([`Faults::bad_id_mix`]); a
-    /// stream that opens later with such an id is told the same.
+    /// Subscriptions of some mailboxes die, if that is what `code` says. A stream that reads them is told their ids with
+    /// `code` and `text` (the code's own sentence if `None`), and then tells nothing more of the others or ends
+    /// ([`Faults::bad_id_mix`]); a stream that opens later with such an id is told the same.
     ///
     /// [`Faults::bad_id_mix`]: super::Faults::bad_id_mix
     pub fn fail_subscriptions(&mut self, now: Now, mailboxes: &[MailboxKey], code: Code, text: Option<&str>) {
@@ -391,7 +391,9 @@ impl Exchange {
                 match subscription.stream {
                     Some(stream) => {
                         told.entry(stream).or_default().push(subscription.id.clone());
-                        self.forget_subscription(now.time, key);
+                        if !code.leaves_subscription() {
+                            self.forget_subscription(now.time, key);
+                        }
                     }
                     None => subscription.doomed = Some(code),
                 }
@@ -508,6 +510,7 @@ impl Exchange {
     /// Takes back all standing answers and all busy times.
     pub fn clear_orders(&mut self) {
         self.overrides.clear();
+        self.refuses.clear();
         self.busy.clear();
     }
 

@@ -214,6 +214,7 @@ impl Exchange {
             primary_smtp,
             version: call.version,
         };
+        self.note_asked(&context, &call.body);
         let admitted = self.throttle(now.time, conn, budget, operation);
         if operation == Operation::GetStreamingEvents {
             self.note_answer(conn);
@@ -221,7 +222,8 @@ impl Exchange {
             let told = self.told.get(&budget).filter(|_| admitted.is_err());
             self.watch_rush(now.time, conn, told.map(|told| told.until));
         }
-        let done = match admitted {
+        let refused = admitted.and_then(|()| self.ordered(&context, &call.body).map_or(Ok(()), Err));
+        let done = match refused {
             Ok(()) => self.operate(&context, &call.body),
             Err(Refusal::Fault(fault)) => Done::Fault(fault),
             Err(Refusal::Message(failure)) if operation == Operation::GetStreamingEvents => {

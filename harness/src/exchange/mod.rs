@@ -27,6 +27,7 @@ mod front;
 mod ids;
 mod mailbox;
 mod operations;
+mod order;
 mod property;
 mod reply;
 mod request;
@@ -56,6 +57,7 @@ pub use mailbox::{
     DELETED_ITEMS, FolderKey, INBOX, Importance, Item, JUNK_EMAIL, Mail, MailboxKey, MailboxSpec, Routing,
     Sender, Sensitivity,
 };
+pub use order::Asked;
 pub use state::Exchange;
 pub use stats::{Operation, Stats};
 pub use version::Version;

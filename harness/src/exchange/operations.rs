@@ -152,6 +152,7 @@ impl Exchange {
             mute: context.primary_smtp && self.faults.primary_smtp_is_mute,
             pending: false,
             doomed: None,
+            poison: None,
         };
         self.subscription_ids.insert(subscription.id.clone(), key);
         self.subscriptions.insert(key, subscription);
@@ -211,7 +212,9 @@ impl Exchange {
             match (usable, doomed) {
                 (_, Some((key, code))) => {
                     bad.push((id, code));
-                    self.forget_subscription(context.now.time, key);
+                    if !code.leaves_subscription() {
+                        self.forget_subscription(context.now.time, key);
+                    }
                 }
                 (Ok(key), None) if good.contains(&key) => {
                     self.violations.add("GetStreamingEvents with an id twice".to_owned());

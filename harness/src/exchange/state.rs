@@ -11,6 +11,7 @@ use super::control::OnWire;
 use super::deadline::Deadlines;
 use super::faults::{Busy, Faults, StandingOverride};
 use super::mailbox::{Mailbox, MailboxKey, MailboxSpec};
+use super::order::{Asked, Refuse};
 use super::reply;
 use super::rush::Return;
 use super::server::Conn;
@@ -53,6 +54,8 @@ pub struct Exchange {
     pub(super) generations: Vec<u64>,
     /// Cookies given out per anchor.
     pub(super) cookies: HashMap<Box<str>, usize>,
+    pub(super) refuses: Vec<Refuse>,
+    pub(super) asked: Vec<Asked>,
     pub(super) refused: HashMap<String, Refused>,
     /// How often an id was reported as bad.
     pub(super) reported: HashMap<String, u32>,
@@ -98,6 +101,8 @@ impl Exchange {
             overrides: VecDeque::new(),
             generations,
             cookies: HashMap::new(),
+            refuses: Vec::new(),
+            asked: Vec::new(),
             refused: HashMap::new(),
             reported: HashMap::new(),
             stats: Stats::default(),

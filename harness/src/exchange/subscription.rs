@@ -31,6 +31,8 @@ pub(super) struct Subscription {
     pub pending: bool,
     /// What the next stream that names it is told (a planned fault).
     pub doomed: Option<Code>,
+    /// What every stream that names it is refused with (a planned fault).
+    pub poison: Option<Code>,
 }
 
 impl Subscription {

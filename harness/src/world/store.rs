@@ -100,6 +100,8 @@ impl Store {
             }
             Report::Live { .. }
             | Report::Unwatched { .. }
+            | Report::Misplaced { .. }
+            | Report::Taken { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailCredentialRefused { .. }
             | Report::MailServerWell { .. }

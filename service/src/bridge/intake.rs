@@ -82,7 +82,11 @@ impl Intake {
             Report::Live { user } => {
                 self.directory.set_watch(*user, Watch::Live);
             }
-            Report::Unwatched { user, trouble } => {
+            Report::Misplaced { user, trouble } => {
+                tracing::debug!(user = user.0, code = %trouble.code, "mailbox not found where it was: {}", trouble.text);
+            }
+            // Nobody else is known to own a mailbox of ours: the shard takes it back by itself after a while.
+            Report::Unwatched { user, trouble } | Report::Taken { user, trouble } => {
                 let watch = Watch::Unwatched(Arc::new(trouble.clone()));
                 if self.directory.set_watch(*user, watch).is_some() {
                     tracing::debug!(user = user.0, code = %trouble.code, "mailbox not watched: {}", trouble.text);

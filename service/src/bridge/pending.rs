@@ -48,6 +48,8 @@ impl Pending {
             }
             Report::Live { .. }
             | Report::Unwatched { .. }
+            | Report::Misplaced { .. }
+            | Report::Taken { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailCredentialRefused { .. }
             | Report::MailServerWell { .. }

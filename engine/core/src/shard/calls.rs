@@ -5,15 +5,12 @@ use super::core::ShardCore;
 use super::input::CloseReason;
 use super::server::{Asked, Job, Turn};
 use super::{ConnId, Effects, MailServerId};
-use crate::ews::{Action, Caller, EwsError, FetchedItem, FoundItem, Route, request, response};
+use crate::ews::{Action, Caller, EwsError, FetchedItem, FoundItem, Route, SchemaVersion, request, response};
 use crate::http1::{HttpError, Response};
-use crate::limits::{
-    ALARM_RETRY, CATCH_UP_MAIL_MAX, CATCH_UP_PAGE, FETCH_TRIES_MAX, MAIL_BACK_OFF, MAILBOX_GONE_RETRY,
-    MOVE_BACK_OFF, TERMINAL_RETRY,
-};
+use crate::limits::{CATCH_UP_MAIL_MAX, CATCH_UP_PAGE, FETCH_TRIES_MAX, TERMINAL_RETRY};
 use crate::names::ItemId;
 use crate::time::{Now, Span, Time};
-use crate::user::{Item, Needs, UserId, item_hash};
+use crate::user::{Item, Needs, Setback, UserId, item_hash};
 
 impl ShardCore {
     /// The connection of a call stands: its request may leave, unless the server has asked meanwhile to be left alone.
@@ -21,7 +18,9 @@ impl ShardCore {
         let Some(conn) = self.conns.get_mut(conn_id) else { return };
         let Kind::Call { server, job, .. } = &mut conn.kind else { return };
         let server_id = *server;
-        if self.servers[usize::from(server_id.0)].not_before <= now.time {
+        let user = job.as_ref().and_then(Job::user).and_then(|id| self.users.get(id));
+        let busy = user.and_then(|user| user.setback.as_deref()).is_some_and(|one| one.is_busy(now.time));
+        if self.servers[usize::from(server_id.0)].not_before <= now.time && !busy {
             return self.touch_conn(conn_id, fx);
         }
         let job = job.take();
@@ -46,8 +45,8 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(conn) = self.conns.get_mut(conn_id) else { return };
-        let Kind::Call { server, machine, job } = &mut conn.kind else { return };
-        let server_id = *server;
+        let Kind::Call { server, machine, job, version } = &mut conn.kind else { return };
+        let (server_id, version) = (*server, *version);
         if let Some(error) = failed {
             let job = job.take();
             self.close_conn(conn_id, fx);
@@ -74,7 +73,7 @@ impl ShardCore {
             }
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
-                self.call_answered(now, server_id, &job, &response, asked, fx);
+                self.call_answered(now, server_id, &job, &response, asked, version, fx);
             }
             self.end_turn(now, server_id, conn_id, fx);
         }
@@ -107,7 +106,7 @@ impl ShardCore {
     /// A call got no answer in time.
     pub(super) fn call_overdue(&mut self, now: Now, conn_id: ConnId, fx: &mut Effects) {
         let Some(conn) = self.conns.get_mut(conn_id) else { return };
-        let Kind::Call { server, machine, job } = &mut conn.kind else { return };
+        let Kind::Call { server, machine, job, .. } = &mut conn.kind else { return };
         let Err(error) = machine.on_deadline(now.time) else { return };
         let (server_id, job) = (*server, job.take());
         self.close_conn(conn_id, fx);
@@ -119,6 +118,7 @@ impl ShardCore {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what was asked, and what came")]
     fn call_answered(
         &mut self,
         now: Now,
@@ -126,6 +126,7 @@ impl ShardCore {
         job: &Job,
         reply: &Response,
         asked: Asked,
+        version: SchemaVersion,
         fx: &mut Effects,
     ) {
         let body = match response::http(reply) {
@@ -134,24 +135,25 @@ impl ShardCore {
             Err(error) if asked == Asked::WithEarlier && error.action() == Action::AuthFailed => {
                 return self.retry_later(now, job, Span::ZERO, fx);
             }
-            Err(error) => return self.call_failed(now, server_id, job, &error, fx),
+            Err(error) => return self.call_failed(now, server_id, job, &error, version, fx),
         };
-        let done =
-            match job {
-                Job::Subscribe(user) => response::subscribe(body)
-                    .map(|subscription| self.subscribed(now, *user, subscription, &reply.head, fx)),
-                Job::Fetch(user, mails) => response::get_item(body)
-                    .map(|items| self.fetched(now, server_id, *user, mails, items, fx)),
-                Job::CatchUp(user) => response::find_item(body)
-                    .map(|page| self.caught_up(now, *user, page.items, page.last, fx)),
-                Job::Badge(user) => response::get_folder(body).map(|counts| {
-                    let inbox = item_hash(&self.config.item_key, counts.folder.as_str());
-                    let since = now.time - reply.took;
-                    self.counted(now, *user, inbox, counts.unread, since, fx);
-                }),
-                // Whatever the answer, nobody waits for it.
-                Job::Unsubscribe(_) => Ok(()),
-            };
+        let done = match job {
+            Job::Subscribe(user) => response::subscribe(body)
+                .map(|subscription| self.subscribed(now, *user, subscription, &reply.head, fx)),
+            Job::Fetch(user, mails) => response::get_item(body)
+                .and_then(not_refused)
+                .map(|items| self.fetched(now, server_id, *user, mails, items, fx)),
+            Job::CatchUp(user) => {
+                response::find_item(body).map(|page| self.caught_up(now, *user, page.items, page.last, fx))
+            }
+            Job::Badge(user) => response::get_folder(body).map(|counts| {
+                let inbox = item_hash(&self.config.item_key, counts.folder.as_str());
+                let since = now.time - reply.took;
+                self.counted(now, *user, inbox, counts.unread, since, fx);
+            }),
+            // Whatever the answer, nobody waits for it.
+            Job::Unsubscribe(_) => Ok(()),
+        };
         match done {
             Ok(()) => {
                 self.server_worked(now, server_id, asked, fx);
@@ -162,7 +164,7 @@ impl ShardCore {
                     self.request_call(now, user_id, fx);
                 }
             }
-            Err(error) => self.call_failed(now, server_id, job, &error, fx),
+            Err(error) => self.call_failed(now, server_id, job, &error, version, fx),
         }
     }
 
@@ -173,16 +175,18 @@ impl ShardCore {
         server_id: MailServerId,
         job: &Job,
         error: &EwsError,
+        version: SchemaVersion,
         fx: &mut Effects,
     ) {
         let failures = job.user().and_then(|id| self.users.get(id)).map_or(0, |user| user.call_failures);
-        let mut wait = self.pause_after(error, failures);
+        let mut wait = self.remedy(error, failures).wait;
         match error.action() {
             Action::AuthFailed => self.server_refused(now, server_id, error, fx),
-            Action::BackOffAccount { ms } => self.server_busy(now, server_id, ms, fx),
+            Action::BackOffAccount { ms } => self.budget_busy(now, server_id, job.user(), ms, fx),
             Action::LowerVersion => {
-                if !self.lower_version(server_id) {
+                if !self.lower_version(server_id, version) {
                     wait = TERMINAL_RETRY;
+                    self.mailbox_refused(now, job, error, fx);
                 }
             }
             Action::DropFolder => {
@@ -193,7 +197,11 @@ impl ShardCore {
                     wait = Span::ZERO;
                 }
             }
-            Action::RetryConnection => self.server_failed(now, server_id, error, fx),
+            Action::RetryConnection => {
+                self.front_busy(now, server_id, error, fx);
+                self.server_failed(now, server_id, error, fx);
+            }
+            Action::FewerConnections { .. } => self.fewer_calls(now, server_id, fx),
             Action::RetryOrBisect
             | Action::CatchUp
             | Action::StepAside
@@ -201,11 +209,10 @@ impl ShardCore {
             | Action::ItemGone
             | Action::ItemUnreadable
             | Action::RetryItem
-            | Action::ConvertId
-            | Action::FewerConnections { .. } => {}
+            | Action::ConvertId => {}
             Action::Alarm => {
                 self.server_alarmed(now, server_id, error, fx);
-                self.mailbox_refused(now, job, error, wait, fx);
+                wait = self.mailbox_refused(now, job, error, fx);
             }
             Action::Rediscover
             | Action::AwaitMove
@@ -213,7 +220,7 @@ impl ShardCore {
             | Action::FewerSubscriptions
             | Action::MailboxGone
             | Action::Terminal
-            | Action::OurBug => self.mailbox_refused(now, job, error, wait, fx),
+            | Action::OurBug => wait = self.mailbox_refused(now, job, error, fx),
         }
         self.retry_later(now, job, wait, fx);
         if let Some(user_id) = job.user() {
@@ -224,43 +231,21 @@ impl ShardCore {
         }
     }
 
-    /// The mailbox itself cannot be watched for now. If its cohort hangs on it, another member takes its place.
-    fn mailbox_refused(&mut self, now: Now, job: &Job, error: &EwsError, wait: Span, fx: &mut Effects) {
-        let Some(user_id) = job.user() else { return };
-        let trouble = error.trouble();
-        self.set_unwatched(user_id, &trouble, fx);
-        if let Some(user) = self.users.get_mut(user_id) {
-            user.call_not_before = user.call_not_before.max(now.time + wait);
+    /// The mailbox itself cannot be watched for now. If its cohort hangs on it, another member takes its place. Returns
+    /// for how long.
+    fn mailbox_refused(&mut self, now: Now, job: &Job, error: &EwsError, fx: &mut Effects) -> Span {
+        let Some(user_id) = job.user() else { return Span::ZERO };
+        let earlier = self.users.get(user_id).and_then(|user| user.setback.as_deref());
+        let times = Setback::times(earlier, now.time, error.action());
+        let remedy = self.remedy(error, times);
+        self.set_back(now, user_id, error, remedy, fx);
+        if let Job::Subscribe(_) = job
+            && let Some(cohort_id) = self.is_anchor(user_id)
+            && self.cohorts.get(cohort_id).is_some_and(|cohort| !cohort.is_rooted())
+        {
+            self.drop_anchor(now, cohort_id, &error.trouble(), fx);
         }
-        if let (Job::Subscribe(_), Some(cohort)) = (job, self.is_anchor(user_id)) {
-            self.drop_anchor(now, cohort, &trouble, fx);
-        }
-    }
-
-    /// How long to wait after an error before the same is asked again.
-    pub(super) fn pause_after(&mut self, error: &EwsError, failures: u8) -> Span {
-        let asked = error.back_off_ms.map_or(Span::ZERO, Span::from_millis);
-        match error.action() {
-            Action::AuthFailed | Action::BackOffAccount { .. } | Action::LowerVersion => Span::ZERO,
-            Action::RetryConnection
-            | Action::RetryOrBisect
-            | Action::CatchUp
-            | Action::StepAside
-            | Action::Resubscribe
-            | Action::DropFolder
-            | Action::ItemGone
-            | Action::ItemUnreadable
-            | Action::RetryItem
-            | Action::ConvertId => self.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, failures).max(asked),
-            Action::Rediscover | Action::AwaitStore => {
-                self.jittered(MOVE_BACK_OFF.0, MOVE_BACK_OFF.1, failures).max(asked)
-            }
-            Action::AwaitMove => MOVE_BACK_OFF.1,
-            Action::FewerConnections { ms } => Span::from_millis(ms),
-            Action::FewerSubscriptions | Action::Alarm => ALARM_RETRY,
-            Action::Terminal | Action::OurBug => TERMINAL_RETRY,
-            Action::MailboxGone => MAILBOX_GONE_RETRY,
-        }
+        remedy.wait
     }
 
     /// The call is still needed; its user asks for it again, not before `wait` is over.
@@ -275,16 +260,20 @@ impl ShardCore {
             if user.pending.items().iter().all(|item| item.fetch_tries >= FETCH_TRIES_MAX) {
                 user.needs.remove(Needs::FETCH);
             }
+        }
+        user.call_not_before = user.call_not_before.max(now.time + wait);
+        if let Job::Fetch(..) = job {
             self.look_due(now, user_id, fx);
-        } else {
-            user.call_not_before = user.call_not_before.max(now.time + wait);
         }
         self.request_call(now, user_id, fx);
     }
 
     /// The request is one that this server does not know: ask in an older manner. False if there is none.
-    pub(super) fn lower_version(&mut self, server_id: MailServerId) -> bool {
+    pub(super) fn lower_version(&mut self, server_id: MailServerId, asked_in: SchemaVersion) -> bool {
         let server = &mut self.servers[usize::from(server_id.0)];
+        if server.version < asked_in {
+            return true;
+        }
         match server.version.lower() {
             Some(lower) => {
                 server.version = lower;
@@ -307,9 +296,20 @@ impl ShardCore {
         if let Some(user) = self.users.get_mut(user_id) {
             user.needs.remove(Needs::FETCH);
         }
-        // One answer for each id, in the order of the request (exchange-ews §5.1).
+        // One answer for each id, in the order of the request (exchange-ews §5.1). A batch that is too long for the server
+        // ends early: the rest was not looked at.
         let mut fetched = 0;
-        for (hash, answer) in asked.iter().zip(items) {
+        let answers = items.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        for (hash, answer) in asked.iter().zip(answers) {
+            let retried = match &answer {
+                None => true,
+                Some(Err(error)) => error.action() == Action::RetryItem,
+                Some(Ok(_)) => false,
+            };
+            let Some(answer) = answer.filter(|_| !retried) else {
+                self.fetch_again(user_id, *hash);
+                continue;
+            };
             match answer {
                 Ok(item) if item.details.read => self.mail_gone(now, user_id, *hash, fx),
                 Ok(item) => {
@@ -319,7 +319,7 @@ impl ShardCore {
                 Err(error) if error.action() == Action::ItemGone => self.mail_gone(now, user_id, *hash, fx),
                 Err(error) => {
                     if let Action::BackOffAccount { ms } = error.action() {
-                        self.server_busy(now, server_id, ms, fx);
+                        self.budget_busy(now, server_id, Some(user_id), ms, fx);
                     }
                     if let Some(item) =
                         self.users.get_mut(user_id).and_then(|user| user.pending.find_mut(*hash))
@@ -332,6 +332,16 @@ impl ShardCore {
         }
         self.stats.ledger.enter(crate::ledger::Station::Fetched, fetched);
         self.look_due(now, user_id, fx);
+    }
+
+    /// A mail of a batch was not looked at: it is asked for once more.
+    fn fetch_again(&mut self, user_id: UserId, hash: u64) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let Some(item) = user.pending.find_mut(hash) else { return };
+        item.fetch_tries = item.fetch_tries.saturating_add(1);
+        if wants_fetch(item) {
+            user.needs.add(Needs::FETCH);
+        }
     }
 
     /// One page of the folder, newest first.
@@ -422,6 +432,39 @@ impl ShardCore {
             impersonate: self.mail_server(server).impersonate.then_some(mailbox),
         }
     }
+}
+
+/// A batch of which every answer is the same refusal of the call was refused as a whole.
+fn not_refused(
+    items: Vec<Result<FetchedItem, EwsError>>,
+) -> Result<Vec<Result<FetchedItem, EwsError>>, EwsError> {
+    let Some(Err(first)) = items.first() else { return Ok(items) };
+    let of_one_mail = match first.action() {
+        // A single mail may be closed to us.
+        Action::Alarm | Action::ItemGone | Action::ItemUnreadable | Action::RetryItem | Action::ConvertId => {
+            true
+        }
+        Action::Resubscribe
+        | Action::CatchUp
+        | Action::Rediscover
+        | Action::AwaitMove
+        | Action::AwaitStore
+        | Action::RetryConnection
+        | Action::RetryOrBisect
+        | Action::BackOffAccount { .. }
+        | Action::FewerConnections { .. }
+        | Action::FewerSubscriptions
+        | Action::DropFolder
+        | Action::MailboxGone
+        | Action::Terminal
+        | Action::AuthFailed
+        | Action::OurBug
+        | Action::StepAside
+        | Action::LowerVersion => false,
+    };
+    let alike =
+        |item: &Result<FetchedItem, EwsError>| item.as_ref().is_err_and(|error| error.code == first.code);
+    if !of_one_mail && items.iter().all(alike) { Err(first.clone()) } else { Ok(items) }
 }
 
 /// Whether a fetch is to ask for this mail.

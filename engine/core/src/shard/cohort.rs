@@ -14,10 +14,11 @@ use super::core::{ShardCore, TimerKey};
 use super::server::{Asked, Farewell};
 use super::{ConnId, Effects, Report, Trouble};
 use crate::arena::Id;
-use crate::ews::StreamConn;
+use crate::ews::{SchemaVersion, StreamConn};
 use crate::http1::{Cookies, Head};
 use crate::limits::{
     COHORT_GATHER, COHORT_USERS_MAX, DETACHED_TRUST, MAIL_BACK_OFF, STREAM_JOIN_INTERVAL, STREAM_JOIN_WAIT,
+    STREAM_STEADY,
 };
 use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::{Now, Span, Time};
@@ -31,12 +32,12 @@ pub type CohortId = Id<Cohort>;
 #[derive(Debug)]
 pub struct Cohort {
     pub(super) server: MailServerId,
-    grouping: Box<str>,
+    pub(super) grouping: Box<str>,
     /// The mailbox by which all requests of the cohort are routed.
     pub(super) anchor: Option<SmtpAddress>,
-    anchor_user: Option<UserId>,
+    pub(super) anchor_user: Option<UserId>,
     /// Who is impersonated for the stream, when the anchor's own budget for streams is exhausted.
-    charged: Option<UserId>,
+    pub(super) charged: Option<UserId>,
     /// They lead to the back end that holds the subscriptions.
     pub(super) cookies: Cookies,
     /// The anchor's own subscription has been answered (or came from the store): the others may follow.
@@ -50,8 +51,17 @@ pub struct Cohort {
     opened_at: Option<Time>,
     join_at: Option<Time>,
     detached_since: Option<Time>,
+    /// When the pace of openings lets this cohort's stream be opened.
+    slot: Option<Time>,
     not_before: Time,
+    /// Streams in a row that did not last.
     pub(super) failures: u8,
+    /// Of these, those that Exchange refused without saying why.
+    pub(super) unexplained: u8,
+    /// Members of whom one is thought to be the reason; empty while nobody is suspected.
+    pub(super) suspects: Vec<UserId>,
+    /// When members whose stream another owner took are taken back.
+    pub(super) aside_until: Option<Time>,
     pub(super) timer: TimerSlot,
 }
 
@@ -73,6 +83,28 @@ impl Cohort {
         self.retiring == Some(conn)
     }
 
+    /// The next requests find a back end of their own.
+    pub(super) fn forget_route(&mut self) {
+        self.anchor = None;
+        self.anchor_user = None;
+        self.charged = None;
+        self.cookies = Cookies::default();
+        self.rooted = false;
+    }
+
+    /// Whether the present stream has been open long enough to count as one that works.
+    fn is_steady(&self, now: Time) -> bool {
+        self.opened && self.opened_at.is_some_and(|at| now.since(at) >= STREAM_STEADY)
+    }
+
+    pub(super) fn is_rooted(&self) -> bool {
+        self.rooted
+    }
+
+    pub(super) fn forget(&mut self, subscription: &SubscriptionId) {
+        self.by_subscription.remove(&subscription_hash(subscription));
+    }
+
     /// Whose subscription this is.
     pub(super) fn user_of(&self, subscription: &SubscriptionId) -> Option<UserId> {
         self.by_subscription.get(&subscription_hash(subscription)).copied()
@@ -80,13 +112,14 @@ impl Cohort {
 }
 
 impl ShardCore {
-    /// Finds or founds the cohort for a user whose row stands.
+    /// Finds or founds the cohort for a user whose row stands: any but `not`, in which he cannot stay.
     pub(super) fn join_cohort(
         &mut self,
         now: Now,
         user_id: UserId,
         grouping: &str,
         stored: Option<(&SmtpAddress, &str)>,
+        not: Option<CohortId>,
         fx: &mut Effects,
     ) {
         let Some(server) = self.users.get(user_id).and_then(|user| user.server) else { return };
@@ -106,7 +139,7 @@ impl ShardCore {
         let key =
             CohortKey { server, grouping: grouping.into(), anchor: stored.map(|(anchor, _)| anchor.clone()) };
         let found = self.open_cohorts.get(&key).copied();
-        let found = found.filter(|id| self.cohorts.get(*id).is_some_and(&fits));
+        let found = found.filter(|id| Some(*id) != not && self.cohorts.get(*id).is_some_and(&fits));
         let cohort_id = found.unwrap_or_else(|| {
             self.stats.cohorts += 1;
             let wheel = &mut self.wheel;
@@ -126,8 +159,12 @@ impl ShardCore {
                 opened_at: None,
                 join_at: None,
                 detached_since: None,
+                slot: None,
                 not_before: now.time + COHORT_GATHER,
                 failures: 0,
+                unexplained: 0,
+                suspects: Vec::new(),
+                aside_until: None,
                 timer: wheel.slot(TimerKey::Cohort(id)),
             });
             self.open_cohorts.insert(key, id);
@@ -152,6 +189,8 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let Some(cohort_id) = user.cohort.take() else { return };
         user.streaming = false;
+        // One that another owner reads is his to give back.
+        let aside = std::mem::take(&mut user.aside);
         let subscription = user.subscription.take();
         let address = user.address.clone();
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
@@ -159,13 +198,19 @@ impl ShardCore {
         if cohort.anchor_user == Some(user_id) {
             // Requests can still be routed by the address while the mailbox exists; a failure will elect another.
             cohort.anchor_user = None;
+            if !cohort.rooted {
+                cohort.anchor = None;
+            }
+        }
+        if cohort.charged == Some(user_id) {
+            cohort.charged = None;
         }
         let server = cohort.server;
         let route = cohort.anchor.clone().map(|anchor| (anchor, cohort.cookies.as_str().into()));
         if let Some(subscription) = &subscription {
             cohort.by_subscription.remove(&subscription_hash(subscription));
         }
-        if let (Some(subscription), Some((anchor, cookie))) = (subscription, route) {
+        if let (Some(subscription), Some((anchor, cookie)), false) = (subscription, route, aside) {
             self.say_farewell(now, Farewell { server, address, anchor, cookie, subscription }, fx);
         }
         self.step_cohort(now, cohort_id, fx);
@@ -197,16 +242,34 @@ impl ShardCore {
             self.wheel.arm(&cohort.timer, cohort.not_before);
             return;
         }
-        if cohort.anchor.is_none() {
-            self.elect_anchor(cohort_id);
+        if cohort.aside_until.is_some_and(|until| until <= now.time) {
+            cohort.aside_until = None;
+            for user_id in &cohort.members {
+                if let Some(user) = self.users.get_mut(*user_id) {
+                    user.aside = false;
+                }
+            }
+        }
+        if !cohort.rooted {
+            self.elect_anchor(now, cohort_id);
         }
         self.request_subscriptions(now, cohort_id, fx);
-        self.join_members(now, cohort_id, fx);
+        let next = self.join_members(now, cohort_id, fx);
+        if let Some(cohort) = self.cohorts.get(cohort_id)
+            && let Some(at) = next.into_iter().chain(cohort.aside_until).min()
+        {
+            self.wheel.arm(&cohort.timer, at);
+        }
     }
 
-    /// The first address in alphabetical order among members who can be subscribed (exchange-ews §4.3).
-    fn elect_anchor(&mut self, cohort_id: CohortId) {
+    /// The first address in alphabetical order among members who can be subscribed (exchange-ews §4.3). Until one has
+    /// been, an anchor that must wait gives way to one that need not.
+    fn elect_anchor(&mut self, now: Now, cohort_id: CohortId) {
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
+        let serves = |id: UserId| self.users.get(id).is_some_and(|user| user.call_not_before <= now.time);
+        if cohort.anchor.is_some() && cohort.anchor_user.is_some_and(serves) {
+            return;
+        }
         let candidates = cohort.members.iter().filter_map(|id| Some((*id, self.users.get(*id)?)));
         let best = candidates.min_by_key(|(_, user)| (user.call_not_before, user.address.clone()));
         if let Some((user_id, user)) = best {
@@ -239,18 +302,19 @@ impl ShardCore {
         }
     }
 
-    /// Opens the stream, or has a second one take over when members have come.
-    fn join_members(&mut self, now: Now, cohort_id: CohortId, fx: &mut Effects) {
-        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
-        let server = &self.servers[usize::from(cohort.server.0)];
+    /// Opens the stream, or has a second one take over when members have come. When there is something to wait for,
+    /// until when.
+    fn join_members(&mut self, now: Now, cohort_id: CohortId, fx: &mut Effects) -> Option<Time> {
+        let cohort = self.cohorts.get_mut(cohort_id)?;
+        let server = &mut self.servers[usize::from(cohort.server.0)];
         if !server.proven || server.not_before > now.time || self.draining {
-            return;
+            return None;
         }
         if cohort.retiring.is_some() || cohort.stream.is_some() && !cohort.opened {
-            return;
+            return None;
         }
         let (mut outside, mut subscribing) = (0, 0);
-        for user in cohort.members.iter().filter_map(|id| self.users.get(*id)) {
+        for user in cohort.members.iter().filter_map(|id| self.users.get(*id)).filter(|user| !user.aside) {
             match &user.subscription {
                 Some(_) => outside += usize::from(!user.streaming),
                 None => subscribing += usize::from(user.calling),
@@ -258,7 +322,7 @@ impl ShardCore {
         }
         if outside == 0 {
             cohort.join_at = None;
-            return;
+            return None;
         }
         let join_at = match cohort.stream {
             None if subscribing == 0 => now.time,
@@ -270,9 +334,14 @@ impl ShardCore {
         };
         if join_at > now.time {
             cohort.join_at = Some(join_at);
-            self.wheel.arm(&cohort.timer, join_at);
-            return;
+            return Some(join_at);
         }
+        // However many streams are to be opened at once, they are opened one after the other.
+        let slot = *cohort.slot.get_or_insert_with(|| server.stream_slot(now.time));
+        if slot > now.time {
+            return Some(slot);
+        }
+        cohort.slot = None;
         cohort.join_at = None;
         cohort.retiring = cohort.stream.take();
         cohort.opened = false;
@@ -280,12 +349,19 @@ impl ShardCore {
         let credential = self.servers[usize::from(cohort.server.0)].credential;
         let conn = self.open_conn(
             endpoint,
-            Kind::Stream { cohort: cohort_id, machine: None, users: Vec::new(), credential },
+            Kind::Stream {
+                cohort: cohort_id,
+                machine: None,
+                users: Vec::new(),
+                credential,
+                version: SchemaVersion::default(),
+            },
             fx,
         );
         if let Some(cohort) = self.cohorts.get_mut(cohort_id) {
             cohort.stream = Some(conn);
         }
+        None
     }
 
     /// The stream's connection stands: ask for the events of all members.
@@ -301,11 +377,21 @@ impl ShardCore {
             // While the connection was made, the server asked to be left alone. Its timer brings the cohort back.
             return self.close_stream(now, conn_id, cohort_id, fx);
         }
-        let subscribed = |id: &UserId| self.users.get(*id).is_some_and(|user| user.subscription.is_some());
-        let users: Vec<UserId> = cohort.members.iter().copied().filter(subscribed).collect();
+        let held_out = cohort.held_out();
+        let wanted = |id: &UserId| {
+            let user = self.users.get(*id);
+            user.is_some_and(|user| user.subscription.is_some() && !user.aside) && !held_out.contains(id)
+        };
+        let users: Vec<UserId> = cohort.members.iter().copied().filter(wanted).collect();
         if users.is_empty() {
             return self.close_stream(now, conn_id, cohort_id, fx);
         }
+        if let Some(wait) = self.choose_budget(now, cohort_id) {
+            self.close_stream(now, conn_id, cohort_id, fx);
+            return self.delay_cohort(now, cohort_id, wait, fx);
+        }
+        let Some(cohort) = self.cohorts.get(cohort_id) else { return };
+        let version_now = self.servers[usize::from(cohort.server.0)].version;
         let server = self.mail_server(cohort.server);
         // Up to 10 % less, so that cohorts do not reopen together.
         let minutes = u64::from(server.stream_minutes.clamp(1, 30));
@@ -316,11 +402,12 @@ impl ShardCore {
         };
         let lifetime = Span::from_secs(minutes * 60 + 60);
         let machine_new = StreamConn::open(now.time, request, idle, lifetime);
-        if let Some(Kind::Stream { machine, users: in_request, .. }) =
+        if let Some(Kind::Stream { machine, users: in_request, version, .. }) =
             self.conns.get_mut(conn_id).map(|c| &mut c.kind)
         {
             *machine = Some(Box::new(machine_new));
             *in_request = users;
+            *version = version_now;
         }
         self.touch_conn(conn_id, fx);
     }
@@ -339,7 +426,6 @@ impl ShardCore {
             cohort.detached_since.take().is_some_and(|since| now.time.since(since) > DETACHED_TRUST);
         cohort.opened = true;
         cohort.opened_at = Some(now.time);
-        cohort.failures = 0;
         self.stats.streams += 1;
         let server = cohort.server;
         for user_id in users {
@@ -357,15 +443,29 @@ impl ShardCore {
         if credential == self.servers[usize::from(server.0)].credential {
             self.server_worked(now, server, Asked::WithPresent, fx);
         }
+        self.acquit(now, cohort_id, fx);
         self.step_cohort(now, cohort_id, fx);
     }
 
-    /// The stream ended as the server promised, or was never more than an attempt.
+    /// The stream ended as the server promised, or is of no more use.
     pub(super) fn stream_closed(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
-        let wait = Span(self.rng.below(2_000_000));
+        let lasted = self.cohorts.get(cohort_id).is_some_and(|cohort| cohort.is_steady(now.time));
         if self.detach_stream(now, conn_id, cohort_id, fx) {
-            self.delay_cohort(now, cohort_id, wait, fx);
+            self.reopen_later(now, cohort_id, !lasted, fx);
         }
+    }
+
+    /// The first reopening is immediate: most ends are a load balancer's, a patch's, or the agreed one. Streams that do
+    /// not last are opened more and more slowly.
+    fn reopen_later(&mut self, now: Now, cohort_id: CohortId, failed: bool, fx: &mut Effects) {
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
+        let failures = cohort.failures;
+        cohort.failures = failures.saturating_add(u8::from(failed));
+        let wait = match failures {
+            0 => Span(self.rng.below(2_000_000)),
+            n => self.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, n - 1),
+        };
+        self.delay_cohort(now, cohort_id, wait, fx);
     }
 
     /// The stream broke: what happened since is unknown.
@@ -381,9 +481,12 @@ impl ShardCore {
             Some(Kind::Stream { users, .. }) => users.clone(),
             _ => Vec::new(),
         };
-        let retiring = self.cohorts.get(cohort_id).is_some_and(|cohort| cohort.is_retiring(conn_id));
+        let cohort = self.cohorts.get(cohort_id);
+        let retiring = cohort.is_some_and(|cohort| cohort.is_retiring(conn_id));
+        // Where an older stream goes on, nothing was lost but an attempt.
+        let attempt = !retiring && cohort.is_some_and(|cohort| cohort.retiring.is_some());
         self.stats.streams_broken += 1;
-        for user_id in users {
+        for user_id in users.into_iter().filter(|_| !attempt) {
             if let Some(user) = self.users.get_mut(user_id) {
                 if !planted!(NoCatchUp) {
                     user.needs.add(Needs::CATCH_UP);
@@ -397,17 +500,16 @@ impl ShardCore {
             }
         }
         if self.detach_stream(now, conn_id, cohort_id, fx) {
-            let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
-            // The first reopening is immediate: most breaks are a load balancer's or a patch's.
-            let wait = match failures {
-                0 => Span(self.rng.below(2_000_000)),
-                n => self.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, n - 1),
-            };
-            if let Some(cohort) = self.cohorts.get_mut(cohort_id) {
-                cohort.failures = failures.saturating_add(1);
-            }
-            self.delay_cohort(now, cohort_id, wait, fx);
+            self.reopen_later(now, cohort_id, true, fx);
         }
+    }
+
+    /// As [`ShardCore::delay_cohort`], in place of what was to be waited for.
+    pub(super) fn set_cohort_delay(&mut self, now: Now, cohort_id: CohortId, wait: Span, fx: &mut Effects) {
+        if let Some(cohort) = self.cohorts.get_mut(cohort_id) {
+            cohort.not_before = now.time + wait;
+        }
+        self.step_cohort(now, cohort_id, fx);
     }
 
     /// The cohort waits before its next step.
@@ -416,23 +518,6 @@ impl ShardCore {
             cohort.not_before = cohort.not_before.max(now.time + wait);
         }
         self.step_cohort(now, cohort_id, fx);
-    }
-
-    /// Another owner of the subscriptions took the stream over: stand aside, look again later.
-    pub(super) fn stream_taken(
-        &mut self,
-        now: Now,
-        conn_id: ConnId,
-        cohort_id: CohortId,
-        trouble: &Trouble,
-        fx: &mut Effects,
-    ) {
-        if self.cohorts.get(cohort_id).is_some_and(|cohort| cohort.is_retiring(conn_id)) {
-            self.detach_stream(now, conn_id, cohort_id, fx);
-            return;
-        }
-        self.stream_broken(now, conn_id, cohort_id, trouble, fx);
-        self.delay_cohort(now, cohort_id, MAIL_BACK_OFF.1, fx);
     }
 
     /// These subscriptions are gone: the members are subscribed anew and caught up.
@@ -446,14 +531,10 @@ impl ShardCore {
     ) {
         for user_id in users {
             self.set_unwatched(*user_id, trouble, fx);
-            let Some(user) = self.users.get_mut(*user_id) else { continue };
-            user.streaming = false;
-            user.needs.add(Needs::SUBSCRIBE);
-            user.needs.add(Needs::CATCH_UP);
-            if let Some(subscription) = user.subscription.take()
-                && let Some(cohort) = self.cohorts.get_mut(cohort_id)
-            {
-                cohort.by_subscription.remove(&subscription_hash(&subscription));
+            self.forget_subscription(*user_id);
+            if let Some(user) = self.users.get_mut(*user_id) {
+                user.needs.add(Needs::SUBSCRIBE);
+                user.needs.add(Needs::CATCH_UP);
             }
         }
         self.step_cohort(now, cohort_id, fx);
@@ -495,26 +576,50 @@ impl ShardCore {
     /// behind its back end (exchange-ews §3.6).
     pub(super) fn drop_anchor(&mut self, now: Now, cohort_id: CohortId, trouble: &Trouble, fx: &mut Effects) {
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
-        cohort.anchor = None;
-        cohort.anchor_user = None;
-        cohort.cookies = Cookies::default();
-        cohort.rooted = false;
+        cohort.forget_route();
         let members = cohort.members.clone();
         self.lose_subscriptions(now, cohort_id, &members, trouble, fx);
     }
 
-    /// The stream is charged to another member's budget. Route, subscriptions and cookies stay (exchange-ews §4.2).
-    pub(super) fn change_budget(&mut self, cohort_id: CohortId) {
-        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
-        let present = cohort.charged.or(cohort.anchor_user);
-        let at = cohort.members.iter().position(|member| Some(*member) == present).map_or(0, |at| at + 1);
-        cohort.charged = cohort.members.get(at).or(cohort.members.first()).copied();
+    /// Whose budget the stream is charged to: the anchor's, unless that was exhausted or refused.
+    pub(super) fn charged_user(&self, cohort_id: CohortId) -> Option<UserId> {
+        let cohort = self.cohorts.get(cohort_id)?;
+        cohort
+            .charged
+            .filter(|id| self.users.get(*id).is_some())
+            .or(cohort.anchor_user)
+            .or(cohort.members.first().copied())
     }
 
-    /// Whose budget the stream is charged to: the anchor's, unless that was exhausted.
-    pub(super) fn charged_address(&self, cohort: &Cohort) -> Option<SmtpAddress> {
-        let other = cohort.charged.and_then(|id| self.users.get(id)).map(|user| user.address.clone());
-        other.or_else(|| cohort.anchor.clone())
+    /// The stream is charged to another member's budget. Route, subscriptions and cookies stay (exchange-ews §4.2).
+    pub(super) fn change_budget(&mut self, now: Now, cohort_id: CohortId) {
+        let present = self.charged_user(cohort_id);
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
+        let at = cohort.members.iter().position(|member| Some(*member) == present).map_or(0, |at| at + 1);
+        let after = cohort.members.iter().skip(at).chain(cohort.members.iter().take(at));
+        let free = |id: &&UserId| {
+            Some(**id) != present
+                && self.users.get(**id).is_some_and(|user| user.call_not_before <= now.time && !user.aside)
+        };
+        cohort.charged = after.clone().find(free).or(after.clone().next()).copied();
+    }
+
+    /// Sees to it that the stream is charged to a budget on which something may be asked now. If there is none: how long
+    /// that will take.
+    fn choose_budget(&mut self, now: Now, cohort_id: CohortId) -> Option<Span> {
+        let held = |shard: &ShardCore| {
+            let user = shard.users.get(shard.charged_user(cohort_id)?)?;
+            (user.call_not_before > now.time).then(|| user.call_not_before.since(now.time))
+        };
+        held(self)?;
+        self.change_budget(now, cohort_id);
+        held(self)
+    }
+
+    /// Whom the stream acts for.
+    pub(super) fn charged_address(&self, cohort_id: CohortId) -> Option<SmtpAddress> {
+        let user = self.charged_user(cohort_id).and_then(|id| self.users.get(id));
+        user.map(|user| user.address.clone()).or_else(|| self.cohorts.get(cohort_id)?.anchor.clone())
     }
 
     pub(super) fn is_anchor(&self, user_id: UserId) -> Option<CohortId> {
@@ -538,6 +643,10 @@ impl ShardCore {
         }
         if cohort.stream != Some(conn_id) {
             return false;
+        }
+        if cohort.is_steady(now.time) {
+            cohort.failures = 0;
+            cohort.unexplained = 0;
         }
         if std::mem::take(&mut cohort.opened) {
             self.stats.streams -= 1;

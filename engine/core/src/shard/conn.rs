@@ -3,7 +3,7 @@
 use super::cohort::CohortId;
 use super::config::{MailServerId, PushServiceId};
 use super::server::Job;
-use crate::ews::StreamConn;
+use crate::ews::{SchemaVersion, StreamConn};
 use crate::http1::CallConn;
 use crate::push::Lane;
 use crate::time::Time;
@@ -28,10 +28,17 @@ pub(super) struct Conn {
 #[derive(Debug)]
 pub(super) enum Kind {
     /// A streaming connection of a cohort; the machine stands once the connection is open. `users` are those
-    /// whose subscriptions were asked for. `credential` is the number of the one that it was opened with.
-    Stream { cohort: CohortId, machine: Option<Box<StreamConn>>, users: Vec<UserId>, credential: u32 },
+    /// whose subscriptions were asked for. `credential` is the number of the one that it was opened with, `version` what the
+    /// request was written in.
+    Stream {
+        cohort: CohortId,
+        machine: Option<Box<StreamConn>>,
+        users: Vec<UserId>,
+        credential: u32,
+        version: SchemaVersion,
+    },
     /// Ordinary calls to a mail server.
-    Call { server: MailServerId, machine: Box<CallConn>, job: Option<Job> },
+    Call { server: MailServerId, machine: Box<CallConn>, job: Option<Job>, version: SchemaVersion },
     /// A lane to a provider; the machine stands once the connection is open.
     Lane { service: PushServiceId, machine: Option<Box<Lane>> },
 }

@@ -1,6 +1,7 @@
 //! One core's share of users, cohorts, lanes and timers, as a value that can be stepped.
 
 mod account;
+mod bisect;
 mod calls;
 mod check;
 mod cohort;
@@ -13,6 +14,7 @@ mod effect;
 mod flight;
 mod fold;
 mod input;
+mod remedy;
 mod report;
 mod server;
 mod service;

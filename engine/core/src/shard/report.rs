@@ -27,6 +27,23 @@ pub enum Report {
         /// Why, and what to do.
         trouble: Trouble,
     },
+    /// The user's mailbox is not where it was looked for: discover its server anew (at most every 15 minutes for one
+    /// mailbox), and assign the user again if it is elsewhere. Meanwhile it is tried where it was.
+    Misplaced {
+        /// Whose.
+        user: UserKey,
+        /// What the server said, and what to do.
+        trouble: Trouble,
+    },
+    /// Another owner took the stream of the user's mailbox over. Nothing more is asked for this mailbox until
+    /// [`super::Command::AssignUser`] says that it is still this shard's own, or [`crate::limits::STEP_ASIDE_RETRY`] is
+    /// over. If it is not: [`super::Command::DropUser`], which then leaves the subscription alone.
+    Taken {
+        /// Whose.
+        user: UserKey,
+        /// What happened, and what to do.
+        trouble: Trouble,
+    },
     /// The user's notices moved on: store it.
     Noticed {
         /// Whose.

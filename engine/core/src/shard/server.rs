@@ -8,12 +8,14 @@ use super::config::MailServerId;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::{ConnId, Effect, Effects, Report, Trouble};
-use crate::ews::{EwsError, ResponseCode, SchemaVersion};
+use crate::ews::{Action, CONNECTIONS_WAIT_MS, EwsError, ResponseCode, SchemaVersion};
 use crate::http1::CallConn;
-use crate::limits::{ALARM_RETRY, ALARMS_IN_A_ROW_MAX, CONNECT_BACK_OFF, REFUSED_RETRY};
+use crate::limits::{
+    ALARM_RETRY, ALARMS_IN_A_ROW_MAX, BUSY_IN_A_ROW_MAX, CONNECT_BACK_OFF, REFUSED_RETRY, STREAM_OPENS_PER_S,
+};
 use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::{Now, Span, Time};
-use crate::user::{Needs, User, UserId};
+use crate::user::{Needs, Setback, User, UserId};
 use crate::wheel::TimerSlot;
 
 /// What the shard knows of one mail server.
@@ -52,6 +54,11 @@ pub(super) struct Server {
     /// Users to be subscribed, at their own pace.
     subscribes: VecDeque<UserId>,
     subscribe_not_before: Time,
+    stream_not_before: Time,
+    /// When the pause after which the window was last halved ends.
+    slowed_until: Time,
+    /// Mailboxes in a row whose budgets were exhausted.
+    busy_in_a_row: u8,
     farewells: VecDeque<Farewell>,
     pub(super) timer: TimerSlot,
 }
@@ -133,6 +140,9 @@ impl Server {
             routine: VecDeque::new(),
             subscribes: VecDeque::new(),
             subscribe_not_before: Time(0),
+            stream_not_before: Time(0),
+            slowed_until: Time(0),
+            busy_in_a_row: 0,
             farewells: VecDeque::new(),
             timer,
         }
@@ -140,6 +150,22 @@ impl Server {
 
     pub(super) fn has_conn(&self, conn: ConnId) -> bool {
         self.conns.contains(&conn)
+    }
+
+    /// When the next stream may be opened. Each answer is for one.
+    pub(super) fn stream_slot(&mut self, now: Time) -> Time {
+        let slot = self.stream_not_before.max(now);
+        self.stream_not_before = slot + Span(1_000_000 / STREAM_OPENS_PER_S);
+        slot
+    }
+
+    /// Half as many calls from now on, once for all answers to what was under way.
+    fn slow_down(&mut self, now: Time, until: Time) {
+        if now >= self.slowed_until && !planted!(WindowKept) {
+            self.window = (self.window / 2).max(1);
+            self.successes = 0;
+        }
+        self.slowed_until = self.slowed_until.max(until);
     }
 
     pub(super) fn forget_conn(&mut self, conn: ConnId) {
@@ -160,6 +186,10 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let Some(server_id) = user.server else { return };
         if user.calling || user.needs.is_empty() || self.draining {
+            return;
+        }
+        // Only what has been told of is still ours.
+        if user.aside && !user.needs.has(Needs::FETCH) {
             return;
         }
         if user.call_not_before > now.time {
@@ -196,13 +226,15 @@ impl ShardCore {
             };
             let conn = self.call_conn(server_id, fx);
             let timeout = Span::from_secs(self.mail_server(server_id).call_timeout_s.into());
-            let Some(Kind::Call { machine, job: slot, .. }) =
+            let version_now = self.servers[usize::from(server_id.0)].version;
+            let Some(Kind::Call { machine, job: slot, version, .. }) =
                 self.conns.get_mut(conn).map(|conn| &mut conn.kind)
             else {
                 return;
             };
             machine.send(now.time, request, timeout);
             *slot = Some(job);
+            *version = version_now;
             let server = &mut self.servers[usize::from(server_id.0)];
             if server.turn == Turn::Ours {
                 server.turn = Turn::Used(conn);
@@ -234,7 +266,11 @@ impl ShardCore {
 
     /// The next call, urgent ones first. Users who no longer need one leave their queue.
     fn take_job(&mut self, now: Now, server_id: MailServerId) -> Option<Job> {
-        let pace = Span(1_000_000 / u64::from(self.mail_server(server_id).subscribes_per_s.max(1)));
+        let mail_server = self.mail_server(server_id);
+        let pace = Span(1_000_000 / u64::from(mail_server.subscribes_per_s.max(1)));
+        // At half the window, half the pace.
+        let window = self.servers[usize::from(server_id.0)].window.max(1);
+        let pace = Span(pace.0 * u64::from(mail_server.calls_max.max(window) / window));
         loop {
             let server = &mut self.servers[usize::from(server_id.0)];
             let user_id =
@@ -269,7 +305,8 @@ impl ShardCore {
             }
         }
         let endpoint = self.mail_server(server_id).endpoint;
-        let kind = Kind::Call { server: server_id, machine: Box::new(CallConn::new()), job: None };
+        let version = SchemaVersion::default();
+        let kind = Kind::Call { server: server_id, machine: Box::new(CallConn::new()), job: None, version };
         let conn_id = self.open_conn(endpoint, kind, fx);
         self.servers[usize::from(server_id.0)].conns.push(conn_id);
         conn_id
@@ -352,6 +389,7 @@ impl ShardCore {
         server.connect_failures = 0;
         server.alarms_in_a_row = 0;
         server.failures_in_a_row = 0;
+        server.busy_in_a_row = 0;
         server.successes += 1;
         if server.successes >= server.window {
             server.successes = 0;
@@ -406,6 +444,39 @@ impl ShardCore {
         self.wheel.arm(&server.timer, server.not_before);
     }
 
+    /// A budget is exhausted: every call on it would lengthen the pause. Under impersonation it is that of one mailbox,
+    /// and the others go on (exchange-ews §4.2). When one after the other says so, and as long as nothing has succeeded,
+    /// it is the server.
+    pub(super) fn budget_busy(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        charged: Option<UserId>,
+        back_off_ms: u64,
+        fx: &mut Effects,
+    ) {
+        let back_off_ms = if planted!(BackOffIgnored) { 0 } else { back_off_ms };
+        let until = now.time + Span::from_millis(back_off_ms);
+        let impersonated = self.mail_server(server_id).impersonate;
+        if let Some(user_id) = charged.filter(|_| impersonated)
+            && let Some(user) = self.users.get_mut(user_id)
+        {
+            let action = Action::BackOffAccount { ms: back_off_ms };
+            Setback::note(&mut user.setback, now.time, action, until.since(now.time));
+            user.call_not_before = user.call_not_before.max(until);
+            self.arm_user(user_id);
+        }
+        let of_server = self.users.iter().filter(|(_, user)| user.server == Some(server_id));
+        let mailboxes = of_server.take(BUSY_IN_A_ROW_MAX.into()).count();
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.slow_down(now.time, until);
+        server.busy_in_a_row = server.busy_in_a_row.saturating_add(1);
+        let several = usize::from(server.busy_in_a_row) >= mailboxes;
+        if several || !server.proven || !impersonated || charged.is_none() {
+            self.server_busy(now, server_id, back_off_ms, fx);
+        }
+    }
+
     /// The server asks to be left alone: every call on the account would lengthen it, this shard's and the others'.
     pub(super) fn server_busy(
         &mut self,
@@ -414,22 +485,41 @@ impl ShardCore {
         back_off_ms: u64,
         fx: &mut Effects,
     ) {
-        let asked = if planted!(BackOffIgnored) { Span::ZERO } else { Span::from_millis(back_off_ms) };
-        let until = now.time + asked;
+        let until = now.time + Span::from_millis(back_off_ms);
         fx.push(Effect::Account { server: server_id, word: AccountWord::Busy(until) });
         self.hold_busy(now, server_id, until);
     }
 
     fn hold_busy(&mut self, now: Now, server_id: MailServerId, until: Time) {
         let server = &mut self.servers[usize::from(server_id.0)];
-        if server.busy_until <= now.time {
-            // Once for each pause, however many requests were answered so, on however many shards.
-            server.window = if planted!(WindowKept) { server.window } else { (server.window / 2).max(1) };
-            server.successes = 0;
-        }
+        server.slow_down(now.time, until);
         server.busy_until = server.busy_until.max(until);
         server.not_before = server.not_before.max(server.busy_until);
         self.wheel.arm(&server.timer, server.not_before);
+    }
+
+    /// A front end that names a time (`Retry-After`) and no code speaks for the whole server.
+    pub(super) fn front_busy(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        error: &EwsError,
+        fx: &mut Effects,
+    ) {
+        if let (ResponseCode::Http(_), Some(ms)) = (&error.code, error.back_off_ms) {
+            self.server_busy(now, server_id, ms, fx);
+        }
+    }
+
+    /// Too many connections: half as many calls at once, and none kept for later.
+    pub(super) fn fewer_calls(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.slow_down(now.time, now.time + Span::from_millis(CONNECTIONS_WAIT_MS));
+        for conn_id in server.conns.clone() {
+            if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(conn_id) {
+                self.close_conn(conn_id, fx);
+            }
+        }
     }
 
     /// The server could not be reached or broke off.
@@ -536,7 +626,10 @@ impl ShardCore {
     /// Mailboxes and cohorts that wait to be tried again need not wait any longer.
     fn forget_refusals(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
         self.release_cohorts_of(now, server_id);
-        let waiting = |user: &User| user.server == Some(server_id) && user.call_not_before > now.time;
+        let waiting = |user: &User| {
+            let busy = user.setback.as_deref().is_some_and(|setback| setback.is_busy(now.time));
+            user.server == Some(server_id) && user.call_not_before > now.time && !busy
+        };
         let ids: Vec<UserId> =
             self.users.iter().filter(|(_, user)| waiting(user)).map(|(id, _)| id).collect();
         for user_id in ids {

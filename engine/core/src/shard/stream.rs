@@ -3,12 +3,13 @@
 use super::cohort::CohortId;
 use super::conn::Kind;
 use super::core::ShardCore;
-use super::{ConnId, Effects, Trouble};
+use super::{ConnId, Effects, Report};
 use crate::ews::{Action, EwsError, MailEvent, StreamEvent};
+use crate::limits::TERMINAL_RETRY;
 use crate::names::SubscriptionId;
 use crate::signal::MailSignal;
-use crate::time::Now;
-use crate::user::{Needs, UserId, item_hash};
+use crate::time::{Now, Span};
+use crate::user::{Needs, Setback, UserId, item_hash};
 
 impl ShardCore {
     /// Takes everything that the stream's machine has to say.
@@ -93,106 +94,164 @@ impl ShardCore {
     ) {
         let Some(cohort) = self.cohorts.get(cohort_id) else { return };
         let server = cohort.server;
+        let retiring = cohort.is_retiring(conn_id);
         let trouble = error.trouble();
+        let (named, over, credential, version) = match self.conns.get(conn_id).map(|conn| &conn.kind) {
+            Some(Kind::Stream { users, machine, credential, version, .. }) => {
+                let over = machine.as_ref().is_none_or(|machine| machine.is_over());
+                (users.clone(), over, *credential, *version)
+            }
+            _ => return,
+        };
         let mut bad: Vec<UserId> = bad_ids.iter().filter_map(|id| cohort.user_of(id)).collect();
-        let whole = bad_ids.is_empty();
-        if whole && let Some(Kind::Stream { users, .. }) = self.conns.get(conn_id).map(|conn| &conn.kind) {
-            bad = users.clone();
+        // Of a stream with one mailbox, everything that is said is said of that one.
+        let whole = bad_ids.is_empty() && named.len() > 1;
+        if bad_ids.is_empty() {
+            bad.clone_from(&named);
         }
         match error.action() {
-            Action::StepAside => self.stream_taken(now, conn_id, cohort_id, &trouble, fx),
+            // The next stream of this cohort took over from this one.
+            Action::StepAside if retiring => self.stream_closed(now, conn_id, cohort_id, fx),
+            Action::StepAside => {
+                self.stand_aside(now, cohort_id, &bad, error, fx);
+                self.stream_closed(now, conn_id, cohort_id, fx);
+            }
             Action::CatchUp => {
-                // The subscriptions live on, and so does the connection.
+                // The subscriptions live on, and so does the connection, unless this was all that it brought.
                 for user_id in bad {
-                    if let Some(user) = self.users.get_mut(user_id) {
-                        user.needs.add(Needs::CATCH_UP);
-                    }
-                    self.request_call(now, user_id, fx);
+                    self.events_missed(now, user_id, error, fx);
+                }
+                match over {
+                    true => self.stream_broken(now, conn_id, cohort_id, &trouble, fx),
+                    false => self.step_cohort(now, cohort_id, fx),
                 }
             }
             Action::BackOffAccount { ms } => {
-                self.server_busy(now, server, ms, fx);
+                let charged = self.charged_user(cohort_id);
+                self.budget_busy(now, server, charged, ms, fx);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
+                self.change_budget(now, cohort_id);
             }
             Action::AuthFailed => {
-                let present = self.servers[usize::from(server.0)].credential;
-                let asked_with = match self.conns.get(conn_id).map(|conn| &conn.kind) {
-                    Some(Kind::Stream { credential, .. }) => *credential,
-                    _ => present,
-                };
                 // What was asked with an earlier credential says nothing of the present one.
-                if asked_with == present {
+                if credential == self.servers[usize::from(server.0)].credential {
                     self.server_refused(now, server, error, fx);
                 }
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
             }
-            Action::RetryConnection | Action::RetryOrBisect => {
+            Action::RetryConnection => {
                 let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
-                let wait = self.pause_after(error, failures);
+                let wait = self.remedy(error, failures).wait;
+                self.front_busy(now, server, error, fx);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 self.delay_cohort(now, cohort_id, wait, fx);
             }
-            Action::LowerVersion => {
-                self.lower_version(server);
+            Action::RetryOrBisect => {
+                let wait = self.suspect(now, cohort_id, &named, error, fx);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
+                self.set_cohort_delay(now, cohort_id, wait, fx);
             }
-            Action::Resubscribe
-            | Action::DropFolder
-            | Action::ItemGone
-            | Action::ItemUnreadable
-            | Action::RetryItem
-            | Action::ConvertId => {
-                self.lose_and_reopen(now, conn_id, cohort_id, &bad, &trouble, fx);
+            Action::LowerVersion => {
+                let lowered = self.lower_version(server, version);
+                self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
+                if !lowered {
+                    let wait = self.remedy(error, 0).wait.max(TERMINAL_RETRY);
+                    self.delay_cohort(now, cohort_id, wait, fx);
+                }
             }
             Action::FewerConnections { .. } => {
                 // Another mailbox may have a connection to spare.
-                let wait = self.pause_after(error, 0);
+                let wait = self.remedy(error, 0).wait;
+                self.fewer_calls(now, server, fx);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
-                self.change_budget(cohort_id);
+                self.change_budget(now, cohort_id);
                 self.delay_cohort(now, cohort_id, wait, fx);
             }
-            Action::Rediscover
+            Action::Rediscover if whole => {
+                let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
+                let wait = self.remedy(error, failures).wait;
+                self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
+                for key in bad.iter().filter_map(|id| self.users.get(*id)).map(|user| user.key) {
+                    fx.report(Report::Misplaced { user: key, trouble: trouble.clone() });
+                }
+                self.drop_anchor(now, cohort_id, &trouble, fx);
+                self.delay_cohort(now, cohort_id, wait, fx);
+            }
+            Action::MailboxGone
             | Action::AwaitMove
             | Action::AwaitStore
+            | Action::Alarm
+            | Action::Terminal
+                if whole =>
+            {
+                self.charged_refused(now, conn_id, cohort_id, error, fx);
+            }
+            Action::FewerSubscriptions | Action::OurBug if whole => {
+                let wait = self.remedy(error, 0).wait;
+                self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
+                self.delay_cohort(now, cohort_id, wait, fx);
+            }
+            Action::Resubscribe
+            | Action::Rediscover
+            | Action::AwaitMove
+            | Action::AwaitStore
+            | Action::DropFolder
             | Action::FewerSubscriptions
             | Action::MailboxGone
             | Action::Alarm
             | Action::Terminal
-            | Action::OurBug => {
-                let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
-                let wait = self.pause_after(error, failures);
-                if whole {
-                    self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
-                    self.drop_anchor(now, cohort_id, &trouble, fx);
-                    self.delay_cohort(now, cohort_id, wait, fx);
-                } else {
-                    self.hold_calls(now, &bad, wait);
-                    self.lose_and_reopen(now, conn_id, cohort_id, &bad, &trouble, fx);
+            | Action::OurBug
+            | Action::ItemGone
+            | Action::ItemUnreadable
+            | Action::RetryItem
+            | Action::ConvertId => {
+                // One bad id silences the good ones on its connection: it is opened again at once, without it.
+                let kept = usize::from(planted!(BadIdKept));
+                for user_id in bad.into_iter().skip(kept) {
+                    self.lose_mailbox(now, user_id, error, fx);
                 }
+                self.stream_closed(now, conn_id, cohort_id, fx);
             }
         }
     }
 
-    /// One bad id silences the good ones on its connection: reopen at once without it, subscribe it anew.
-    fn lose_and_reopen(
+    /// Events of a mailbox were lost: it is caught up. If it happens again soon, the subscription is not worth keeping.
+    fn events_missed(&mut self, now: Now, user_id: UserId, error: &EwsError, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if Setback::times(user.setback.as_deref(), now.time, error.action()) > 0 {
+            return self.lose_mailbox(now, user_id, error, fx);
+        }
+        Setback::note(&mut user.setback, now.time, error.action(), Span::ZERO);
+        user.needs.add(Needs::CATCH_UP);
+        self.request_call(now, user_id, fx);
+    }
+
+    /// The stream cannot act for the mailbox whose budget it is charged to: it acts for another. The route stays as it is
+    /// as long as there is such a mailbox.
+    fn charged_refused(
         &mut self,
         now: Now,
         conn_id: ConnId,
         cohort_id: CohortId,
-        bad: &[UserId],
-        trouble: &Trouble,
+        error: &EwsError,
         fx: &mut Effects,
     ) {
-        let bad = if planted!(BadIdKept) { bad.get(1..).unwrap_or_default() } else { bad };
-        self.lose_subscriptions(now, cohort_id, bad, trouble, fx);
-        self.stream_closed(now, conn_id, cohort_id, fx);
-    }
-
-    fn hold_calls(&mut self, now: Now, users: &[UserId], wait: crate::time::Span) {
-        for user_id in users {
-            if let Some(user) = self.users.get_mut(*user_id) {
-                user.call_not_before = user.call_not_before.max(now.time + wait);
+        let charged = self.charged_user(cohort_id);
+        let server = self.cohorts.get(cohort_id).map(|cohort| cohort.server);
+        self.stream_broken(now, conn_id, cohort_id, &error.trouble(), fx);
+        self.change_budget(now, cohort_id);
+        match error.action() {
+            Action::Alarm => {
+                if let Some(server) = server {
+                    self.server_alarmed(now, server, error, fx);
+                }
             }
+            Action::MailboxGone => {
+                if let Some(user_id) = charged {
+                    self.lose_mailbox(now, user_id, error, fx);
+                }
+            }
+            _ => {}
         }
     }
 }

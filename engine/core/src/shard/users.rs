@@ -74,6 +74,8 @@ impl ShardCore {
             calling: false,
             call_failures: 0,
             call_not_before: Time(0),
+            setback: None,
+            aside: false,
             inbox_only: false,
             catch_up_offset: 0,
             inbox: None,
@@ -109,7 +111,7 @@ impl ShardCore {
         }
         let stored = watch.as_ref().filter(|watch| watch.subscription.is_some());
         let route = stored.map(|watch| (&watch.anchor, &*watch.cookie));
-        self.join_cohort(now, user_id, &assign.grouping, route, fx);
+        self.join_cohort(now, user_id, &assign.grouping, route, None, fx);
     }
 
     /// The owner knows something new of a user: another address or server means another subscription.
@@ -129,8 +131,9 @@ impl ShardCore {
                 user.needs.add(Needs::SUBSCRIBE);
                 user.needs.add(Needs::CATCH_UP);
             }
-            self.join_cohort(now, user_id, &assign.grouping, None, fx);
+            self.join_cohort(now, user_id, &assign.grouping, None, None, fx);
         }
+        self.take_back(now, user_id, fx);
         for device in assign.devices {
             self.register_device(now, assign.user, device, fx);
         }

@@ -31,7 +31,7 @@ impl ShardCore {
         let cohort = self.cohorts.get(cohort_id)?;
         let server = cohort.server;
         let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
-        let charged = self.charged_address(cohort)?;
+        let charged = self.charged_address(cohort_id)?;
         let caller = Caller {
             version: self.servers[usize::from(server.0)].version,
             impersonate: self.mail_server(server).impersonate.then_some(&charged),

@@ -7,11 +7,13 @@ mod device;
 mod known;
 mod pending;
 mod row;
+mod setback;
 
 pub use device::{Device, Unsettled};
 pub use known::Known;
 pub use pending::{Item, Pending};
 pub use row::{Needs, User};
+pub use setback::Setback;
 
 use crate::arena::Id;
 

@@ -1,6 +1,6 @@
 //! A user's row.
 
-use super::{DeviceId, Known, Pending};
+use super::{DeviceId, Known, Pending, Setback};
 use crate::names::{SmtpAddress, SubscriptionId, UserKey};
 use crate::shard::{CohortId, MailServerId, VipRules};
 use crate::time::Time;
@@ -37,6 +37,10 @@ pub struct User {
     pub call_failures: u8,
     /// No call for him before.
     pub call_not_before: Time,
+    /// What keeps going wrong with the mailbox.
+    pub setback: Option<Box<Setback>>,
+    /// Another owner took the mailbox's events over: nothing is asked for it until it is known to be ours again.
+    pub aside: bool,
     /// The extra folders are not all there: only the inbox is watched.
     pub inbox_only: bool,
     /// Where a catch-up that needs several pages goes on.

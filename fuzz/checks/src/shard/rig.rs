@@ -176,6 +176,8 @@ impl Rig {
                 assert!(notices.told.len() <= carillon_core::limits::TOLD_ITEMS_GAP_MAX);
             }
             Report::Unwatched { trouble, .. }
+            | Report::Misplaced { trouble, .. }
+            | Report::Taken { trouble, .. }
             | Report::MailCredentialRefused { trouble, .. }
             | Report::MailServerTrouble { trouble, .. }
             | Report::PushServiceTrouble { trouble, .. } => {

@@ -149,3 +149,21 @@ fn the_servers_pause_goes_before_ours() {
     assert_eq!(pause(ResponseCode::ErrorServerBusy), Action::BackOffAccount { ms: 5 });
     assert_eq!(pause(ResponseCode::ErrorExceededConnectionCount), Action::FewerConnections { ms: 5 });
 }
+
+/// The name of an action, without its time.
+fn name(action: Action) -> String {
+    format!("{action:?}").split(' ').next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn the_page_of_codes_is_the_table() {
+    let page = include_str!("../../../../../docs/exchange-codes.md");
+    let (actions, codes) = page.split_once("<!-- codes -->\n").expect("the mark before the table of codes");
+    let mut table = String::from("| code | action | what it means, and what to do |\n|---|---|---|\n");
+    for code in ResponseCode::NAMED {
+        let action = name(error(code.clone()).action());
+        table.push_str(&format!("| `{code}` | {action} | {} |\n", code.text()));
+        assert!(actions.contains(&format!("\n| {action} | ")), "{action} stands in the table of actions");
+    }
+    assert!(codes == table, "docs/exchange-codes.md should end with\n{table}");
+}

@@ -1,0 +1,57 @@
+//! What went wrong with a mailbox several times in a row, so that the next pause can be longer, or the remedy stronger.
+
+use std::mem::{Discriminant, discriminant};
+
+use crate::ews::Action;
+use crate::limits::SETBACK_MEMORY;
+use crate::time::{Span, Time};
+
+/// Trouble of one kind, in a row. Most rows have none.
+#[derive(Clone, Debug)]
+pub struct Setback {
+    kind: Discriminant<Action>,
+    times: u8,
+    /// When the pause after the last one ends.
+    until: Time,
+}
+
+impl Setback {
+    /// How often the same happened before, in a row: with no more than [`SETBACK_MEMORY`] between the end of a pause and
+    /// the next trouble.
+    pub fn times(slot: Option<&Setback>, now: Time, action: Action) -> u8 {
+        let recent = |setback: &&Setback| {
+            setback.kind == discriminant(&action) && now < setback.until + SETBACK_MEMORY
+        };
+        slot.filter(recent).map_or(0, |setback| setback.times)
+    }
+
+    /// Whether the mailbox's budget is exhausted, and the server has said for how long.
+    pub fn is_busy(&self, now: Time) -> bool {
+        self.kind == discriminant(&Action::BackOffAccount { ms: 0 }) && now < self.until
+    }
+
+    /// It happened (again), and is waited out for so long.
+    pub fn note(slot: &mut Option<Box<Setback>>, now: Time, action: Action, wait: Span) {
+        let times = Setback::times(slot.as_deref(), now, action).saturating_add(1);
+        *slot = Some(Box::new(Setback { kind: discriminant(&action), times, until: now + wait }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_happens_in_a_row_is_counted_until_there_was_peace() {
+        let mut slot = None;
+        let times = |slot: &Option<Box<Setback>>, at| Setback::times(slot.as_deref(), at, Action::AwaitStore);
+        let mut now = Time(0) + Span::from_secs(1);
+        for n in 0..3 {
+            assert_eq!(times(&slot, now), n);
+            Setback::note(&mut slot, now, Action::AwaitStore, Span::from_secs(3_600));
+            now = now + Span::from_secs(3_605);
+        }
+        assert_eq!(Setback::times(slot.as_deref(), now, Action::CatchUp), 0, "that is another trouble");
+        assert_eq!(times(&slot, now + SETBACK_MEMORY), 0);
+    }
+}
