@@ -57,7 +57,7 @@ enum What {
         /// Days at the same time.
         #[arg(long, default_value_t = 2)]
         jobs: usize,
-        /// Only mistakes with this in their names.
+        /// Only mistakes with this in their names, and no days without one.
         #[arg(long)]
         only: Option<String>,
         #[command(flatten)]
@@ -227,8 +227,9 @@ fn mutants(from: u64, seeds: u64, jobs: usize, only: &str, size: Size) -> ExitCo
     std::panic::set_hook(Box::new(|_| {}));
     // First the days as they are: a mistake is noticed only where an engine without it passes.
     let names = |mistake: &Mistake| format!("{mistake:?}").to_lowercase().contains(&only.to_lowercase());
+    let none = only.is_empty().then_some(None);
     let chosen: Vec<Option<Mistake>> =
-        std::iter::once(None).chain(Mistake::ALL.iter().copied().filter(names).map(Some)).collect();
+        none.into_iter().chain(Mistake::ALL.iter().copied().filter(names).map(Some)).collect();
     let bar = ProgressBar::new(chosen.len() as u64);
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} mistakes, {elapsed}, {msg}");
     bar.set_style(style.expect("the template is well-formed"));
