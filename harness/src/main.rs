@@ -1,17 +1,20 @@
 //! `harness`: days of a simulated organisation, each drawn from a seed.
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use carillon_harness::swarm::{Plan, Ranges, Verdict, run, shrink, tell};
+use carillon_harness::swarm::{Plan, Profile, Verdict, run, shrink, tell};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Lives through days of a simulated organisation: Exchange, phones, networks and all that goes wrong with them.
 ///
-/// A day is drawn from its seed. Equal seeds give equal days, to the byte.
+/// A day is drawn from its seed. Equal seeds give equal days, to the byte. Each day ends with its faults switched off,
+/// must come to rest, and is judged: no mail lost, told twice or told wrongly, every badge right, every rule of the
+/// servers kept.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -21,18 +24,18 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum What {
-    /// One day: prints what was drawn, then the trace's hash and the verdict.
+    /// Lives through one day: prints what was drawn, then the trace's hash and the verdict.
     Run {
-        /// Which day.
+        /// Which day: a number, or a hexadecimal one with 0x.
         #[arg(long, value_parser = seed)]
         seed: u64,
         /// Tell the story of this user: what happened, what the engine reported of him, what his phones were told.
         #[arg(long)]
         user: Option<usize>,
         #[command(flatten)]
-        size: Size,
+        days: Days,
     },
-    /// Many days, until one fails.
+    /// Lives through many days, and stops at the first that fails.
     Swarm {
         /// How many.
         #[arg(long, default_value_t = 1_000)]
@@ -40,61 +43,60 @@ enum What {
         /// The first seed.
         #[arg(long, default_value = "0", value_parser = seed)]
         from: u64,
-        /// Days at the same time.
-        #[arg(long, default_value_t = 2)]
+        /// Days at the same time; by default as many as there are cores.
+        #[arg(long, default_value_t = cores())]
         jobs: usize,
         #[command(flatten)]
-        size: Size,
+        days: Days,
     },
     /// Plants known mistakes in the engine, one at a time, and lives through days until each is noticed.
     Mutants {
         /// Days for each at most.
-        #[arg(long, default_value_t = 200)]
+        #[arg(long, default_value_t = cores()00)]
         seeds: u64,
         /// The first seed.
         #[arg(long, default_value = "0", value_parser = seed)]
         from: u64,
         /// Days at the same time.
-        #[arg(long, default_value_t = 2)]
+        #[arg(long, default_value_t = cores())]
         jobs: usize,
         /// Only mistakes with this in their names, and no days without one.
         #[arg(long)]
         only: Option<String>,
         #[command(flatten)]
-        size: Size,
+        days: Days,
     },
-    /// The smallest plan that fails as this day does.
+    /// Finds the smallest plan that still fails, of a day that fails. Not with a release build, which a broken invariant
+    /// ends.
     Shrink {
-        /// Which day.
+        /// Which day: a number, or a hexadecimal one with 0x.
         #[arg(long, value_parser = seed)]
         seed: u64,
         /// Plans to try at most.
         #[arg(long, default_value_t = 500)]
         runs: usize,
         #[command(flatten)]
-        size: Size,
+        days: Days,
     },
 }
 
-/// From how large a range days are drawn.
-#[derive(Args, Clone, Copy)]
-struct Size {
-    /// Mailboxes at most.
-    #[arg(long, default_value_t = 12)]
-    users: u64,
-    /// Minutes of a day at most, before the calm at its end.
-    #[arg(long, default_value_t = 40)]
-    minutes: u64,
+/// From which ranges days are drawn.
+#[derive(Args, Clone)]
+struct Days {
+    /// The ranges from which a day is drawn: `swarm`, `day-500`, or a TOML file like profiles/days/swarm.toml.
+    #[arg(long, default_value = "swarm", value_name = "NAME|FILE")]
+    profile: String,
 }
 
-impl Size {
-    fn ranges(self) -> Ranges {
-        let length_max = carillon_core::time::Span::from_secs(self.minutes * 60);
-        Ranges { users_max: self.users, length_max, ..Ranges::default() }
+impl Days {
+    /// What is to be added to a command that repeats a day.
+    fn words(&self) -> String {
+        if self.profile == "swarm" { String::new() } else { format!(" --profile {}", self.profile) }
     }
 
-    fn words(self) -> String {
-        format!("--users {} --minutes {}", self.users, self.minutes)
+    /// The line that repeats a day.
+    fn repeat(&self, seed: u64) -> String {
+        format!("day {seed} failed. To repeat it: harness run --seed {seed}{}", self.words())
     }
 }
 
@@ -106,24 +108,55 @@ fn seed(text: &str) -> Result<u64, String> {
     parsed.map_err(|_| format!("{text} is not a seed: a number, or a hexadecimal one with 0x"))
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        What::Run { seed, user, size } => one(seed, user, size),
-        What::Swarm { seeds, from, jobs, size } => many(from, seeds, jobs.max(1), size),
-        What::Mutants { seeds, from, jobs, only, size } => {
-            mutants(from, seeds, jobs.max(1), &only.unwrap_or_default(), size)
+    let done = match Cli::parse().command {
+        What::Run { seed, user, days } => {
+            Profile::load(&days.profile).map(|profile| one(seed, user, &profile))
         }
-        What::Shrink { seed, runs, size } => small(seed, runs, size),
-    }
+        What::Swarm { seeds, from, jobs, days } => {
+            Profile::load(&days.profile).map(|profile| many(from, seeds, jobs.max(1), &days, &profile))
+        }
+        What::Mutants { seeds, from, jobs, only, days } => {
+            let only = only.unwrap_or_default();
+            Profile::load(&days.profile).map(|profile| mutants(from, seeds, jobs.max(1), &only, &profile))
+        }
+        What::Shrink { seed, runs, days } => {
+            Profile::load(&days.profile).map(|profile| small(seed, runs, &days, &profile))
+        }
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("{error}");
+        ExitCode::from(2)
+    })
+}
+
+thread_local! {
+    /// What to say when a broken invariant ends the day that this thread lives through.
+    static LAST_WORDS: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// A broken invariant is a panic. It ends a release build, which then has to say which day it was.
+fn say_last_words() {
+    std::panic::set_hook(Box::new(|panic| {
+        let words = LAST_WORDS.with_borrow_mut(Option::take);
+        if let Some(words) = words.filter(|_| cfg!(panic = "abort")) {
+            println!("{words}\nFAILED: {panic}");
+        }
+    }));
 }
 
 fn live(plan: &Plan) -> Verdict {
     std::panic::catch_unwind(|| run(plan)).unwrap_or_else(|panic| Verdict::of_panic(panic.as_ref()))
 }
 
-fn one(seed: u64, user: Option<usize>, size: Size) -> ExitCode {
-    let plan = Plan::draw(seed, &size.ranges());
-    println!("{plan:#?}");
+fn one(seed: u64, user: Option<usize>, profile: &Profile) -> ExitCode {
+    let plan = Plan::draw(seed, profile);
+    print!("{plan}");
+    let begin = Instant::now();
     let verdict = match user {
         None => live(&plan),
         Some(user) => {
@@ -134,13 +167,14 @@ fn one(seed: u64, user: Option<usize>, size: Size) -> ExitCode {
             verdict
         }
     };
+    println!("trace {:016x}", verdict.trace);
     println!(
-        "seed {seed}: {} mails, {} pushes, {} steps, {:.1} virtual hours, trace {:016x}",
+        "{} mails, {} pushes, {} steps, {:.1} virtual hours in {:.1} s",
         verdict.mails,
         verdict.pushes,
         verdict.steps,
         verdict.passed.0 as f64 / 3.6e9,
-        verdict.trace
+        begin.elapsed().as_secs_f64()
     );
     report(&verdict)
 }
@@ -152,10 +186,10 @@ fn report(verdict: &Verdict) -> ExitCode {
     if verdict.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn many(from: u64, seeds: u64, jobs: usize, size: Size) -> ExitCode {
-    std::panic::set_hook(Box::new(|_| {}));
+fn many(from: u64, seeds: u64, jobs: usize, days: &Days, profile: &Profile) -> ExitCode {
+    say_last_words();
     let bar = ProgressBar::new(seeds);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} days, {per_sec}, {eta} left, {msg}");
+    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} days, {per_sec}, {eta} left");
     bar.set_style(style.expect("the template is well-formed"));
     let (next, stop) = (AtomicU64::new(from), AtomicBool::new(false));
     let [lived, mails, pushes, steps, virtual_us] = [const { AtomicU64::new(0) }; 5];
@@ -169,7 +203,8 @@ fn many(from: u64, seeds: u64, jobs: usize, size: Size) -> ExitCode {
                     if seed >= from + seeds {
                         return;
                     }
-                    let verdict = live(&Plan::draw(seed, &size.ranges()));
+                    LAST_WORDS.set(Some(days.repeat(seed)));
+                    let verdict = live(&Plan::draw(seed, profile));
                     mails.fetch_add(verdict.mails, Ordering::Relaxed);
                     pushes.fetch_add(verdict.pushes, Ordering::Relaxed);
                     steps.fetch_add(verdict.steps, Ordering::Relaxed);
@@ -205,14 +240,14 @@ fn many(from: u64, seeds: u64, jobs: usize, size: Size) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some((seed, verdict)) => {
-            println!("day {seed} failed. To repeat it: harness run --seed {seed} {}", size.words());
+            println!("{}", days.repeat(seed));
             report(&verdict)
         }
     }
 }
 
 #[cfg(not(feature = "planted"))]
-fn mutants(_from: u64, _seeds: u64, _jobs: usize, _only: &str, _size: Size) -> ExitCode {
+fn mutants(_from: u64, _seeds: u64, _jobs: usize, _only: &str, _profile: &Profile) -> ExitCode {
     println!(
         "This build makes no mistakes. To plant some: cargo run --release -p carillon-harness --features planted -- mutants"
     );
@@ -220,7 +255,7 @@ fn mutants(_from: u64, _seeds: u64, _jobs: usize, _only: &str, _size: Size) -> E
 }
 
 #[cfg(feature = "planted")]
-fn mutants(from: u64, seeds: u64, jobs: usize, only: &str, size: Size) -> ExitCode {
+fn mutants(from: u64, seeds: u64, jobs: usize, only: &str, profile: &Profile) -> ExitCode {
     use carillon_core::planted::Mistake;
     use carillon_harness::swarm::mutants::{Found, hunt};
 
@@ -243,7 +278,7 @@ fn mutants(from: u64, seeds: u64, jobs: usize, only: &str, size: Size) -> ExitCo
                     let at = next.fetch_add(1, Ordering::Relaxed) as usize;
                     chosen.get(at).map(|mistake| (at, *mistake))
                 } {
-                    let found = hunt(mistake, from, seeds, &size.ranges(), |seed| {
+                    let found = hunt(mistake, from, seeds, profile, |seed| {
                         days.fetch_add(1, Ordering::Relaxed);
                         bar.set_message(format!("{mistake:?}: day {seed}"));
                         bar.tick();
@@ -277,9 +312,11 @@ fn mutants(from: u64, seeds: u64, jobs: usize, only: &str, size: Size) -> ExitCo
     if missed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-fn small(seed: u64, runs: usize, size: Size) -> ExitCode {
-    std::panic::set_hook(Box::new(|_| {}));
-    let plan = Plan::draw(seed, &size.ranges());
+fn small(seed: u64, runs: usize, days: &Days, profile: &Profile) -> ExitCode {
+    say_last_words();
+    let dev = format!("cargo run -p carillon-harness -- shrink --seed {seed}{}", days.words());
+    LAST_WORDS.set(Some(format!("a broken invariant ended this release build; shrink with {dev}")));
+    let plan = Plan::draw(seed, profile);
     let before = plan.acts.len();
     let bar = ProgressBar::new_spinner();
     let found = shrink(&plan, runs, |runs, plan| {
@@ -293,8 +330,8 @@ fn small(seed: u64, runs: usize, size: Size) -> ExitCode {
             ExitCode::SUCCESS
         }
         Some((plan, verdict)) => {
-            println!("{plan:#?}");
-            println!("{} of {before} things are needed:", plan.acts.len());
+            print!("{plan}");
+            println!("{} of {before} things are needed", plan.acts.len());
             report(&verdict)
         }
     }

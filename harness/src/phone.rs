@@ -4,6 +4,9 @@
 //! It knows nothing of settling, lanes or retries. Where two things cross (a mail is read while its notice is on the
 //! way) it says *may*: either is right. How long things may take to cross is in [`Rules`].
 
+#[cfg(test)]
+mod tests;
+
 use carillon_core::time::{Span, Time, UnixMillis};
 
 /// How long things may take, and the cut-off.
@@ -137,91 +140,5 @@ impl Phone {
     pub fn details_allowed(&self, at: UnixMillis, rules: &Rules) -> bool {
         let unused_ms = at.millis_since(self.active);
         self.wants.details && unused_ms <= (rules.detail_cutoff + rules.transit_max).as_millis()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RULES: Rules = Rules {
-        detail_cutoff: Span::from_secs(43_200),
-        wait_max: Span::from_secs(20),
-        crossing_max: Span::from_secs(1),
-        transit_max: Span::from_secs(1),
-    };
-
-    fn at(s: u64) -> Time {
-        Time(0) + Span::from_secs(s)
-    }
-
-    fn mail(arrived_s: u64) -> Mail {
-        Mail { item: 1, at: at(arrived_s), gone: Time::NEVER, unread: true }
-    }
-
-    fn phone() -> Phone {
-        Phone {
-            since: at(100),
-            present_since: at(100),
-            until: Time::NEVER,
-            active: UnixMillis(1_000_000),
-            wants: Wants::default(),
-        }
-    }
-
-    #[test]
-    fn a_mail_that_stays_has_to_be_told() {
-        assert_eq!(phone().duty(&mail(200), &User::default(), &RULES), Duty::Must);
-    }
-
-    #[test]
-    fn a_mail_read_while_it_may_still_wait_need_not_be_told() {
-        let read = |s| Mail { gone: at(s), ..mail(200) };
-        assert_eq!(phone().duty(&read(220), &User::default(), &RULES), Duty::May);
-        assert_eq!(phone().duty(&read(221), &User::default(), &RULES), Duty::Must);
-    }
-
-    #[test]
-    fn a_mail_from_before_the_registration_is_not_told() {
-        assert_eq!(phone().duty(&mail(98), &User::default(), &RULES), Duty::MustNot);
-        assert_eq!(phone().duty(&mail(100), &User::default(), &RULES), Duty::May);
-        assert_eq!(phone().duty(&mail(101), &User::default(), &RULES), Duty::Must);
-    }
-
-    #[test]
-    fn a_phone_that_goes_need_not_be_told_any_more_and_later_must_not() {
-        let gone = Phone { until: at(210), ..phone() };
-        assert_eq!(gone.duty(&mail(150), &User::default(), &RULES), Duty::Must);
-        assert_eq!(gone.duty(&mail(200), &User::default(), &RULES), Duty::May);
-        assert_eq!(gone.duty(&mail(212), &User::default(), &RULES), Duty::MustNot);
-    }
-
-    #[test]
-    fn a_stop_lets_off_the_mails_around_it() {
-        let user = User { stops: vec![Stop { from: at(300), to: at(400) }], ..User::default() };
-        for (arrived_s, duty) in
-            [(279, Duty::Must), (280, Duty::May), (350, Duty::May), (401, Duty::May), (402, Duty::Must)]
-        {
-            assert_eq!(phone().duty(&mail(arrived_s), &user, &RULES), duty, "{arrived_s}");
-        }
-        for (s, stopped) in [(301, false), (302, true), (399, true), (400, false)] {
-            assert_eq!(user.surely_stopped(at(s), &RULES), stopped, "{s}");
-        }
-    }
-
-    #[test]
-    fn details_end_with_the_cutoff() {
-        let last = 1_000_000 + 43_200_000 + 1_000;
-        assert!(phone().details_allowed(UnixMillis(last), &RULES));
-        assert!(!phone().details_allowed(UnixMillis(last + 1), &RULES));
-        let unwanted = Phone { wants: Wants { details: false, ..Wants::default() }, ..phone() };
-        assert!(!unwanted.details_allowed(UnixMillis(1_000_000), &RULES));
-    }
-
-    #[test]
-    fn the_badge_is_what_is_unread() {
-        let read = Mail { unread: false, ..mail(5) };
-        let user = User { mails: vec![mail(4), read], unread_before: 7, stops: vec![] };
-        assert_eq!(user.unread(), 8);
     }
 }

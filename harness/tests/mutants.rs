@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carillon_core::planted::Mistake;
-use carillon_harness::swarm::Ranges;
+use carillon_harness::swarm::Profile;
 use carillon_harness::swarm::mutants::hunt;
 
 const DAYS_MAX: u64 = 200;
@@ -15,12 +15,13 @@ fn every_planted_mistake_is_noticed_within_two_hundred_days() {
     // A broken invariant is a panic in the middle of a day: nobody needs to see each.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
+    let profile = Profile::load("swarm").unwrap();
     let (next, unnoticed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 while let Some(mistake) = Mistake::ALL.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let found = hunt(Some(*mistake), 0, DAYS_MAX, &Ranges::default(), |_| {});
+                    let found = hunt(Some(*mistake), 0, DAYS_MAX, &profile, |_| {});
                     if found.is_none() {
                         unnoticed.lock().expect("nobody panics with it").push(*mistake);
                     }

@@ -1,10 +1,11 @@
 //! Days drawn from seeds: the ordinary portion. `harness swarm` lives through more.
 
-use carillon_harness::swarm::{Plan, Ranges, run};
+use carillon_harness::swarm::{Plan, Profile, run};
 
 fn live_through(seeds: impl Iterator<Item = u64>) {
+    let profile = Profile::load("swarm").unwrap();
     for seed in seeds {
-        let verdict = run(&Plan::draw(seed, &Ranges::default()));
+        let verdict = run(&Plan::draw(seed, &profile));
         assert!(verdict.failures.is_empty(), "harness run --seed {seed}: {:#?}", verdict.failures);
     }
 }
@@ -23,7 +24,8 @@ fn days_that_once_ended_badly_end_well() {
 
 #[test]
 fn equal_seeds_give_equal_days() {
-    let day = || run(&Plan::draw(7, &Ranges::default()));
+    let profile = Profile::load("swarm").unwrap();
+    let day = || run(&Plan::draw(7, &profile));
     let (one, other) = (day(), day());
     assert_eq!((one.trace, one.steps), (other.trace, other.steps));
 }

@@ -104,11 +104,15 @@ impl Exchange {
         }
     }
 
-    /// What was last said on this connection never reached the client, or the client has forgotten it: whom it was told to
-    /// let alone, it may ask again.
+    /// What was said on this connection never reached the client, or the client has forgotten it: whom it was told to let
+    /// alone, and which ids are bad.
     pub fn unheard(&mut self, conn: PeerConn) {
         self.told.retain(|_, told| told.by != conn);
         self.forget_return(conn);
+        self.reported.retain(|_, by| {
+            by.retain(|by| *by != conn);
+            !by.is_empty()
+        });
     }
 
     fn note_told(&mut self, now: Time, conn: PeerConn, budget: BudgetKey, until: Time) {

@@ -230,8 +230,8 @@ impl Exchange {
         if let Some((_, code)) = bad.first().copied() {
             for (id, _) in &bad {
                 let times = self.reported.entry((*id).to_owned()).or_default();
-                *times += 1;
-                if *times == 3 {
+                times.push(context.conn);
+                if times.len() == 3 {
                     self.violations
                         .add("a subscription id is used on after it was twice reported as bad".to_owned());
                 }

@@ -57,8 +57,8 @@ pub struct Exchange {
     pub(super) refuses: Vec<Refuse>,
     pub(super) asked: Vec<Asked>,
     pub(super) refused: HashMap<String, Refused>,
-    /// How often an id was reported as bad.
-    pub(super) reported: HashMap<String, u32>,
+    /// On which connections an id was reported as bad.
+    pub(super) reported: HashMap<String, Vec<PeerConn>>,
     pub(super) stats: Stats,
     pub(super) violations: Violations,
     pub(super) on_wire: Vec<OnWire>,

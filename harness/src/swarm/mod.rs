@@ -4,10 +4,12 @@ mod exam;
 #[cfg(feature = "planted")]
 pub mod mutants;
 mod plan;
+mod profile;
 mod run;
 mod scenes;
 mod shrink;
 
-pub use plan::{Act, Manners, Plan, Ranges};
+pub use plan::{Act, Manners, NetTrouble, Plan};
+pub use profile::{BUILTIN, Profile};
 pub use run::{Verdict, run, tell};
 pub use shrink::shrink;

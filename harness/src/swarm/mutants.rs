@@ -2,7 +2,8 @@
 
 use carillon_core::planted::{Mistake, plant};
 
-use super::plan::{Plan, Ranges};
+use super::plan::Plan;
+use super::profile::Profile;
 use super::run::{Verdict, run};
 
 /// The first day on which a mistake was noticed.
@@ -15,8 +16,8 @@ pub struct Found {
 }
 
 /// Lives through a day with the mistake in every shard. A broken invariant ends it.
-fn live_with(mistake: Option<Mistake>, seed: u64, ranges: &Ranges) -> Verdict {
-    let plan = Plan::draw(seed, ranges);
+fn live_with(mistake: Option<Mistake>, seed: u64, profile: &Profile) -> Verdict {
+    let plan = Plan::draw(seed, profile);
     let _planted = mistake.map(plant);
     std::panic::catch_unwind(|| run(&plan)).unwrap_or_else(|panic| Verdict::of_panic(panic.as_ref()))
 }
@@ -27,11 +28,11 @@ pub fn hunt(
     mistake: Option<Mistake>,
     from: u64,
     seeds: u64,
-    ranges: &Ranges,
+    profile: &Profile,
     mut passed: impl FnMut(u64),
 ) -> Option<Found> {
     for seed in from..from + seeds {
-        let verdict = live_with(mistake, seed, ranges);
+        let verdict = live_with(mistake, seed, profile);
         if let Some(failure) = verdict.failures.into_iter().next() {
             return Some(Found { seed, by: failure });
         }

@@ -1,35 +1,14 @@
 //! A day drawn from a seed: who lives in the town, how its servers behave, what happens when.
 
+use std::collections::BTreeMap;
+
 use carillon_core::rng::Rng;
 use carillon_core::shard::Timing;
 use carillon_core::time::{Span, Time};
 
+use super::profile::{self, Day, Habits, Profile, Range};
 use crate::apns::{Knobs, Latency, WindowPolicy};
 use crate::exchange::{BusyShape, Chunks, EnvelopeStyle, Lead, Limits, Transfer};
-
-/// The ranges from which a plan is drawn.
-#[derive(Clone, Copy, Debug)]
-pub struct Ranges {
-    /// Mailboxes at most.
-    pub users_max: u64,
-    /// Length of the day at most, without the calm at its end.
-    pub length_max: Span,
-    /// Mails of one user in an hour at most.
-    pub mails_per_hour_max: u64,
-    /// Faults in an hour at most.
-    pub faults_per_hour_max: u64,
-}
-
-impl Default for Ranges {
-    fn default() -> Ranges {
-        Ranges {
-            users_max: 12,
-            length_max: Span::from_secs(40 * 60),
-            mails_per_hour_max: 40,
-            faults_per_hour_max: 60,
-        }
-    }
-}
 
 /// Everything that a run needs; equal plans give equal runs.
 #[derive(Clone, Debug)]
@@ -64,6 +43,12 @@ pub struct Plan {
     pub fragment_bytes_max: Option<u64>,
     /// When the faults end.
     pub length: Span,
+    /// How far the mail server's clock is ahead of the engine's; negative when it is behind.
+    pub mail_clock_ahead_ms: i64,
+    /// How far the push service's clock is behind the engine's.
+    pub push_clock_behind_ms: i64,
+    /// By how many millionths both run fast.
+    pub drift_ppm: i64,
     /// What happens, in order.
     pub acts: Vec<(Time, Act)>,
 }
@@ -137,80 +122,118 @@ pub enum Act {
     PushTrouble { kind: u8, share: u32, length: Span },
     /// The network resets connections and refuses new ones for a while.
     BadNetwork { resets: u64, refused: u64, length: Span },
+    /// Something else is wrong with the network for a while, in so many of a million cases; slow connections are slower
+    /// by up to so many microseconds.
+    Network { kind: NetTrouble, share: u64, length: Span },
+    /// The mail server's clock is set.
+    MailClock { ahead_ms: i64 },
+}
+
+/// What a network can do besides resetting and refusing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetTrouble {
+    /// Connections stand still without a word, some of them for ever.
+    Stalls,
+    /// The far end's last word is lost: it ends its side, goes on reading for a while.
+    HalfCloses,
+    /// Connects end with a name that does not resolve, a certificate nobody trusts, a broken handshake.
+    FailedHandshakes,
+    /// New connections are slow, each in its own way: what is said on one overtakes what was said on another.
+    SlowConnections,
 }
 
 impl Plan {
     /// Draws everything.
-    pub fn draw(seed: u64, ranges: &Ranges) -> Plan {
-        let mut rng = Rng::new(seed);
-        let length = Span::from_secs(120) + below(&mut rng, ranges.length_max);
-        let users = 1 + rng.below(ranges.users_max) as usize;
-        let settle_ms = pick(&mut rng, &[0, 1, 100, 1_000, 2_000, 3_000]);
-        let min_interval_ms = pick(&mut rng, &[0, 500, 5_000, 20_000]);
+    pub fn draw(seed: u64, profile: &Profile) -> Plan {
+        let Profile { people, engine, exchange, apns, network, day, .. } = profile;
+        let mut drawn = Rng::new(seed);
+        let rng = &mut drawn;
+        let length = day.length_s.draw_seconds(rng);
+        let users = people.users.draw(rng) as usize;
+        let settle_ms = engine.settle_ms.draw(rng) as u32;
+        let min_interval_ms = engine.min_interval_ms.draw(rng) as u32;
         let timing = Timing {
             settle_ms,
             vip_settle_ms: settle_ms / 4,
             min_interval_ms,
-            max_delay_ms: settle_ms.max(min_interval_ms) + pick(&mut rng, &[0, 1_000, 10_000]),
-            detail_cutoff_s: pick(&mut rng, &[60, 300, 1_200, 43_200]),
+            max_delay_ms: settle_ms.max(min_interval_ms) + engine.max_delay_more_ms.draw(rng) as u32,
+            detail_cutoff_s: engine.detail_cutoff_s.draw(rng) as u32,
             ..Timing::default()
         };
         let mut plan = Plan {
             seed,
             users,
-            phones: pick(&mut rng, &[1, 1, 1, 2, 3]),
-            shards: pick(&mut rng, &[1, 1, 2]),
-            back_ends: pick(&mut rng, &[1, 1, 2, 3]),
-            cohort_users_max: pick(&mut rng, &[1, 2, 5, 200]),
-            stream_minutes: pick(&mut rng, &[1, 3, 10, 29]),
-            calls_max: pick(&mut rng, &[1, 2, 8]),
+            phones: people.phones.draw(rng) as usize,
+            shards: engine.shards.draw(rng) as usize,
+            back_ends: exchange.back_ends.draw(rng) as usize,
+            cohort_users_max: engine.cohort_users_max.draw(rng) as u16,
+            stream_minutes: engine.stream_minutes.draw(rng) as u8,
+            calls_max: engine.calls_max.draw(rng) as u16,
             timing,
-            manners: Manners::draw(&mut rng),
-            knobs: draw_knobs(&mut rng),
-            delay: pick(&mut rng, &[Span(50), Span(1_000), Span(40_000)]),
-            jitter: pick(&mut rng, &[Span(1), Span(2_000), Span(80_000)]),
-            fragment_bytes_max: pick(&mut rng, &[None, None, Some(1_400), Some(100)]),
+            manners: Manners::draw(rng, exchange),
+            knobs: draw_knobs(rng, apns),
+            delay: Span(network.delay_us.draw(rng)),
+            jitter: Span(network.jitter_us.draw(rng)),
+            fragment_bytes_max: Some(network.fragment_bytes_max.draw(rng)).filter(|bytes| *bytes > 0),
             length,
+            mail_clock_ahead_ms: 0,
+            push_clock_behind_ms: 0,
+            drift_ppm: 0,
             acts: Vec::new(),
         };
-        plan.draw_life(&mut rng, ranges);
-        plan.draw_faults(&mut rng, ranges);
+        plan.draw_life(rng, day, profile.habits);
+        plan.draw_faults(rng, &profile.faults.per_hour);
+        // A stream of its own: what is drawn from it leaves the rest of a seed's day as it was.
+        let mut rng = Rng::new(!seed);
+        plan.draw_clocks(&mut rng, profile);
+        plan.draw_network(&mut rng, &profile.faults.network_per_hour);
         plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }
 
-    fn draw_life(&mut self, rng: &mut Rng, ranges: &Ranges) {
+    fn draw_life(&mut self, rng: &mut Rng, day: &Day, habits: Habits) {
         let hours_us = 3_600_000_000;
-        let mails = (self.length.0 / 1_000 * (1 + rng.below(ranges.mails_per_hour_max)) * self.users as u64)
+        let deliveries = self.length.0 / 1_000 * day.deliveries_per_user_hour.draw(rng) * self.users as u64
             / (hours_us / 1_000);
-        for _ in 0..mails.max(3) {
+        for _ in 0..deliveries.max(3) {
             let user = rng.below(self.users as u64) as usize;
-            let at = self.moment(rng);
-            let burst = pick(rng, &[1, 1, 1, 1, 2, 5, 12]);
-            self.acts.push((at, Act::Mail { user, mails: burst, vip: rng.chance(1, 10) }));
+            let at = match day.office_percent > 0 && rng.chance(day.office_percent, 100) {
+                true => self.moment_before(rng, Span::from_secs(day.office_hours * 3_600)),
+                false => self.moment(rng),
+            };
+            let mails = day.mails_per_delivery.draw(rng);
+            self.acts.push((at, Act::Mail { user, mails, vip: rng.chance(1, 10) }));
             let (mail, phone) = (rng.below(1 << 20) as usize, rng.below(4) as usize);
-            let later = at + Span(rng.below(20_000_000));
-            match rng.below(12) {
-                0 | 1 => self.acts.push((later, Act::Read { user, mail })),
-                2 => self.acts.push((later, Act::Delete { user, mail })),
-                3 => self.acts.push((later, Act::UseApp { user, phone })),
-                4 => self.acts.push((self.moment(rng), Act::Register { user, phone })),
-                5 if rng.chance(1, 3) => {
+            let later = at + Span(rng.below(day.react_s * 1_000_000));
+            let mut roll = rng.below(habits.sum());
+            let mut falls_on = |weight: u64| {
+                let hit = roll < weight;
+                roll = roll.wrapping_sub(weight);
+                hit
+            };
+            if falls_on(habits.read) {
+                self.acts.push((later, Act::Read { user, mail }));
+            } else if falls_on(habits.delete) {
+                self.acts.push((later, Act::Delete { user, mail }));
+            } else if falls_on(habits.use_app) {
+                self.acts.push((later, Act::UseApp { user, phone }));
+            } else if falls_on(habits.register) {
+                self.acts.push((self.moment(rng), Act::Register { user, phone }));
+            } else if falls_on(habits.uninstall) {
+                if rng.chance(1, 3) {
                     self.acts.push((later, Act::Uninstall { user, phone }));
                     self.acts.push((later + Span(rng.below(60_000_000)), Act::Register { user, phone }));
                 }
-                6 if rng.chance(1, 3) => {
-                    self.acts.push((later, Act::Stop { user }));
-                    self.acts.push((later + Span(rng.below(200_000_000)), Act::Register { user, phone }));
-                }
-                _ => {}
+            } else if falls_on(habits.stop) && rng.chance(1, 3) {
+                self.acts.push((later, Act::Stop { user }));
+                self.acts.push((later + Span(rng.below(200_000_000)), Act::Register { user, phone }));
             }
         }
     }
 
-    fn draw_faults(&mut self, rng: &mut Rng, ranges: &Ranges) {
-        let faults = rng.below(ranges.faults_per_hour_max + 1) * self.length.0 / 3_600_000_000;
+    fn draw_faults(&mut self, rng: &mut Rng, per_hour: &Range) {
+        let faults = per_hour.draw(rng) * self.length.0 / 3_600_000_000;
         for _ in 0..faults {
             let at = self.moment(rng);
             let length = Span(rng.below(90_000_000));
@@ -243,21 +266,104 @@ impl Plan {
         }
     }
 
+    fn draw_clocks(&mut self, rng: &mut Rng, profile: &Profile) {
+        let ahead = profile.exchange.clock_ahead_ms.draw(rng) as i64;
+        self.mail_clock_ahead_ms = if rng.chance(1, 2) { ahead } else { -ahead };
+        self.push_clock_behind_ms = profile.apns.clock_behind_ms.draw(rng) as i64;
+        self.drift_ppm = profile.faults.drift_ppm.draw(rng) as i64;
+        let jumps = profile.faults.clock_jumps_per_hour.draw(rng) * self.length.0 / 3_600_000_000;
+        for _ in 0..jumps {
+            let ahead = profile.exchange.clock_ahead_ms.draw(rng) as i64;
+            let ahead_ms = if rng.chance(1, 2) { ahead } else { -ahead };
+            self.acts.push((self.moment(rng), Act::MailClock { ahead_ms }));
+        }
+    }
+
+    fn draw_network(&mut self, rng: &mut Rng, per_hour: &Range) {
+        let faults = per_hour.draw(rng) * self.length.0 / 3_600_000_000;
+        for _ in 0..faults {
+            let at = self.moment(rng);
+            let length = Span(rng.below(90_000_000));
+            let (kind, share_max) = pick(
+                rng,
+                &[
+                    (NetTrouble::Stalls, 50_000),
+                    (NetTrouble::HalfCloses, 50_000),
+                    (NetTrouble::FailedHandshakes, 600_000),
+                    (NetTrouble::SlowConnections, 1_000_000),
+                ],
+            );
+            self.acts.push((at, Act::Network { kind, share: rng.below(share_max), length }));
+        }
+    }
+
     /// Some moment of the day, after a minute in which everybody settles.
     fn moment(&self, rng: &mut Rng) -> Time {
-        Time(0) + Span::from_secs(60) + below(rng, Span(self.length.0 - 60_000_000))
+        self.moment_before(rng, self.length)
+    }
+
+    fn moment_before(&self, rng: &mut Rng, end: Span) -> Time {
+        let end = end.min(self.length);
+        Time(0) + Span::from_secs(60) + below(rng, Span(end.0.saturating_sub(60_000_000)))
     }
 }
 
+impl std::fmt::Display for Plan {
+    /// The drawn configuration; of a long day, how often each thing happens instead of all that happens.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Plan {
+            seed, users, phones, shards, back_ends, cohort_users_max, stream_minutes, calls_max, ..
+        } = self;
+        writeln!(
+            f,
+            "seed {seed}: {users} users with {phones} phones each, {shards} shards, {back_ends} back ends"
+        )?;
+        writeln!(f, "  {:.0} s, then calm; {:?}", self.length.0 as f64 / 1e6, self.timing)?;
+        writeln!(
+            f,
+            "  cohorts of {cohort_users_max}, streams of {stream_minutes} min, {calls_max} calls in flight"
+        )?;
+        writeln!(f, "  {:?}", self.manners)?;
+        writeln!(f, "  {:?}", self.knobs)?;
+        writeln!(
+            f,
+            "  network: {:?} and up to {:?} more, pieces of {:?} bytes",
+            self.delay, self.jitter, self.fragment_bytes_max
+        )?;
+        writeln!(
+            f,
+            "  clocks: mail server {} ms ahead, push service {} ms behind, both {} ppm fast",
+            self.mail_clock_ahead_ms, self.push_clock_behind_ms, self.drift_ppm
+        )?;
+        if self.acts.len() <= ACTS_SHOWN_MAX {
+            for (at, act) in &self.acts {
+                writeln!(f, "{:12.6} s  {act:?}", at.0 as f64 / 1e6)?;
+            }
+            return Ok(());
+        }
+        let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+        for (_, act) in &self.acts {
+            let text = format!("{act:?}");
+            let name = text.split([' ', '{']).next().unwrap_or_default();
+            *counts.entry(name.to_owned()).or_default() += 1;
+        }
+        let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
+        writeln!(f, "  {} things happen: {}", self.acts.len(), counts.join(", "))
+    }
+}
+
+/// A day of up to so many things is shown with all of them.
+const ACTS_SHOWN_MAX: usize = 60;
+
 impl Manners {
-    fn draw(rng: &mut Rng) -> Manners {
+    fn draw(rng: &mut Rng, exchange: &profile::Exchange) -> Manners {
         Manners {
-            heartbeat: pick(rng, &[Span::from_secs(10), Span::from_secs(45)]),
-            call_time: pick(rng, &[Span::ZERO, Span::from_millis(20), Span::from_millis(300)]),
-            detached_ttl: pick(rng, &[Span::from_secs(90), Span::from_secs(1_800)]),
+            heartbeat: Span::from_secs(exchange.heartbeat_s.draw(rng)),
+            call_time: Span::from_millis(exchange.call_ms.draw(rng)),
+            detached_ttl: Span::from_secs(exchange.detached_ttl_s.draw(rng)),
             limits: Limits {
-                hanging_connections_max: pick(rng, &[3, 10]),
-                concurrency_max: pick(rng, &[10, 27]),
+                hanging_connections_max: exchange.hanging_connections_max.draw(rng) as u32,
+                concurrency_max: exchange.concurrency_max.draw(rng) as u32,
                 ..Limits::default()
             },
             chunks: pick(rng, &[Chunks::Envelope, Chunks::Bytes(7), Chunks::Glued]),
@@ -271,13 +377,13 @@ impl Manners {
     }
 }
 
-fn draw_knobs(rng: &mut Rng) -> Knobs {
-    let fast = Span::from_millis(rng.below(50));
+fn draw_knobs(rng: &mut Rng, apns: &profile::Apns) -> Knobs {
+    let fast = Span::from_millis(apns.answer_ms_min.draw(rng));
     Knobs {
-        streams_max: pick(rng, &[1, 2, 10, 1_000]),
+        streams_max: apns.streams_max.draw(rng) as u32,
         streams_drop_on_refusal: rng.chance(1, 3),
         window: pick(rng, &[WindowPolicy::Immediate, WindowPolicy::AtHalf]),
-        latency: Latency::Between(fast, fast + Span::from_millis(rng.below(400))),
+        latency: Latency::Between(fast, fast + Span::from_millis(apns.answer_more_ms.draw(rng))),
         in_order: rng.chance(1, 2),
         split_answers: rng.chance(1, 2),
         ..Knobs::default()

@@ -4,12 +4,12 @@ use carillon_core::shard::VipRules;
 use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::exam;
-use super::plan::{Act, Plan};
+use super::plan::{Act, NetTrouble, Plan};
 use crate::apns::{Goaway, Share, StrictFault};
 use crate::exchange::{BusyScope, Code, Cut, ExchangeConfig, Importance, Override, Silence, StrictRules};
 use crate::peer::Close;
-use crate::world::Net;
-use crate::world::town::{Town, TownConfig};
+use crate::world::town::{MAIL, PUSH, Town, TownConfig};
+use crate::world::{Clock, Net};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -108,6 +108,7 @@ struct Life {
     knobs: crate::apns::Knobs,
     net: Net,
     deaf: bool,
+    drift_ppm: i64,
     failures: Vec<String>,
     mails: u64,
     shards: usize,
@@ -159,6 +160,9 @@ impl Life {
             ..Net::default()
         };
         town.world.net = net.clone();
+        let drift_ppm = plan.drift_ppm;
+        town.world.set_clock(MAIL, Clock { ahead_ms: plan.mail_clock_ahead_ms, drift_ppm });
+        town.world.set_clock(PUSH, Clock { ahead_ms: -plan.push_clock_behind_ms, drift_ppm });
         let faults = &mut town.world.exchanges[0].faults;
         faults.chunks = manners.chunks;
         faults.style = manners.style;
@@ -175,6 +179,7 @@ impl Life {
             knobs: plan.knobs.clone(),
             net,
             deaf: false,
+            drift_ppm,
             failures: Vec::new(),
             mails: 0,
             shards: plan.shards,
@@ -274,6 +279,21 @@ impl Life {
                 self.town.world.net.refused = *refused;
                 self.until.push((now.time + *length, Trouble::Network));
             }
+            Act::Network { kind, share, length } => {
+                self.deaf = true;
+                let net = &mut self.town.world.net;
+                match kind {
+                    NetTrouble::Stalls => net.stalls = *share,
+                    NetTrouble::HalfCloses => net.half_closes = *share,
+                    NetTrouble::FailedHandshakes => net.failed_handshakes = *share,
+                    NetTrouble::SlowConnections => net.lag_max = Span(*share),
+                }
+                self.until.push((now.time + *length, Trouble::Network));
+            }
+            Act::MailClock { ahead_ms } => {
+                let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
+                self.town.world.set_clock(MAIL, clock);
+            }
         }
     }
 
@@ -286,7 +306,7 @@ impl Life {
     }
 
     fn mail_fault(&mut self, act: &Act) {
-        let now = self.town.world.now();
+        let now = self.town.world.now_of(MAIL);
         let people = self.town.people.len();
         let mailboxes: Vec<_> = self.town.people.iter().map(|person| person.mailbox).collect();
         let exchange = &mut self.town.world.exchanges[0];
@@ -344,7 +364,7 @@ impl Life {
     }
 
     fn push_fault(&mut self, act: &Act) {
-        let now = self.town.world.now();
+        let now = self.town.world.now_of(PUSH);
         let apns = &mut self.town.world.apns[0];
         let lanes = apns.connections();
         match act {

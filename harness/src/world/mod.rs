@@ -9,7 +9,7 @@ mod site;
 mod store;
 pub mod town;
 
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::Hasher;
 
 use carillon_core::ledger::Ledger;
@@ -44,6 +44,8 @@ pub struct World {
     sites: Vec<Site>,
     accounts: Accounts,
     routes: Vec<PeerAt>,
+    /// Of the mail servers, then of the push services.
+    clocks: BTreeMap<PeerAt, Clock>,
     certificate: Option<Vec<u8>>,
     vigilant: bool,
     links: Vec<Link>,
@@ -68,8 +70,18 @@ pub struct WorldConfig {
     pub routes: Vec<PeerAt>,
     /// The client certificate that shards show to every peer.
     pub certificate: Option<Vec<u8>>,
-    /// Every shard is looked through after each of its turns.
+    /// Every shard is looked through after each of its turns; a shard of n users after every (n / 16)th, so that
+    /// looking costs as much for each turn however many there are.
     pub vigilant: bool,
+}
+
+/// How a peer's wall clock differs from the engine's.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// So much ahead at the world's start; negative when it is behind.
+    pub ahead_ms: i64,
+    /// It runs fast by so many millionths.
+    pub drift_ppm: i64,
 }
 
 impl World {
@@ -93,6 +105,7 @@ impl World {
             sites,
             accounts,
             routes: config.routes,
+            clocks: BTreeMap::new(),
             certificate: config.certificate,
             vigilant: config.vigilant,
             links: Vec::new(),
@@ -161,7 +174,7 @@ impl World {
                 link.dead = true;
                 let (peer, conn) = (link.peer, link.peer_conn());
                 if link.accepted {
-                    let now = self.now;
+                    let now = self.now_of(peer);
                     self.peer(peer).closed(now, conn);
                 }
             }
@@ -204,7 +217,7 @@ impl World {
         } else if site_at == next {
             self.turn(site);
         } else {
-            let now = self.now;
+            let now = self.now_of(peer);
             self.peer(peer).tick(now);
             self.collect_from(peer);
         }
@@ -232,6 +245,19 @@ impl World {
         let passed = time.since(self.now.time);
         let unix_us = self.now.unix.0 * 1_000 + self.now.time.0 % 1_000;
         self.now = Now { time, unix: UnixMillis((unix_us + passed.0) / 1_000) };
+    }
+
+    /// Sets a peer's clock.
+    pub fn set_clock(&mut self, peer: PeerAt, clock: Clock) {
+        self.clocks.insert(peer, clock);
+    }
+
+    /// The present by a peer's clock.
+    pub fn now_of(&self, peer: PeerAt) -> Now {
+        let Some(clock) = self.clocks.get(&peer) else { return self.now };
+        let drift_ms = self.now.time.0 as i64 / 1_000 * clock.drift_ppm / 1_000_000;
+        let unix = self.now.unix.0.saturating_add_signed(clock.ahead_ms + drift_ms);
+        Now { time: self.now.time, unix: UnixMillis(unix) }
     }
 
     fn next_site(&self) -> (Time, usize) {

@@ -34,9 +34,24 @@ pub struct Net {
     pub refused: u64,
     /// Messages on which the connection is reset instead, in millionths.
     pub resets: u64,
-    /// Connects that end with a certificate nobody trusts, in millionths.
-    pub untrusted: u64,
+    /// Connects that end with an unknown name, an untrusted certificate or a broken handshake, in millionths.
+    pub failed_handshakes: u64,
+    /// Messages on which the connection falls silent without closing, in millionths. Two thirds go on after up to
+    /// `stall_max`, the others never: the peer gives up after [`GIVES_UP_AFTER`].
+    pub stalls: u64,
+    /// See `stalls`.
+    pub stall_max: Span,
+    /// Messages of a peer instead of which its side ends in good order, in millionths. It goes on reading for a while.
+    pub half_closes: u64,
+    /// Each connection is slower than the others by up to so much: what is said on one overtakes what was said on another.
+    pub lag_max: Span,
 }
+
+/// A peer gives up a connection on which nothing has come through for so long.
+const GIVES_UP_AFTER: Span = Span::from_secs(600);
+
+/// A peer whose side has ended goes on reading for up to so long.
+const HALF_CLOSED_MAX: Span = Span::from_secs(30);
 
 impl Default for Net {
     fn default() -> Net {
@@ -46,7 +61,11 @@ impl Default for Net {
             fragment_bytes_max: None,
             refused: 0,
             resets: 0,
-            untrusted: 0,
+            failed_handshakes: 0,
+            stalls: 0,
+            stall_max: Span::from_secs(60),
+            half_closes: 0,
+            lag_max: Span::ZERO,
         }
     }
 }
@@ -62,6 +81,12 @@ pub(super) struct Link {
     pub(super) accepted: bool,
     /// Nothing on it reaches anybody any more.
     pub(super) dead: bool,
+    /// The peer's side has ended, the shard's still carries what is under way.
+    pub(super) half_closed: bool,
+    /// It stands still: what arrives meanwhile, in order.
+    held: Option<Vec<What>>,
+    /// On top of every message's delay.
+    lag: Span,
     /// When the last message of each direction arrives: later ones never overtake it.
     pub(super) to_peer_at: Time,
     pub(super) to_shard_at: Time,
@@ -80,7 +105,7 @@ pub(super) struct Event {
     pub(super) what: What,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum What {
     Connect(usize),
     ConnectFails(usize, CloseReason),
@@ -90,6 +115,27 @@ pub(super) enum What {
     ShardHungUp(usize),
     /// Other shards said something for this one to hear.
     News(usize),
+    /// A connection that stood still goes on.
+    Resumes(usize),
+    /// A peer closes a connection on which nothing comes any more.
+    PeerGivesUp(usize),
+}
+
+impl What {
+    /// On which connection it happens.
+    fn link(&self) -> Option<usize> {
+        match self {
+            What::News(_) => None,
+            What::Connect(link)
+            | What::ConnectFails(link, _)
+            | What::ToPeer(link, _)
+            | What::ToShard(link, _)
+            | What::PeerHungUp(link, _)
+            | What::ShardHungUp(link)
+            | What::Resumes(link)
+            | What::PeerGivesUp(link) => Some(*link),
+        }
+    }
 }
 
 impl PartialEq for Event {
@@ -114,8 +160,13 @@ impl Ord for Event {
 }
 
 impl World {
-    pub(super) fn delay(&mut self) -> Span {
-        self.net.delay + Span(self.rng.below(self.net.jitter.0 + 1))
+    fn delay(&mut self, lag: Span) -> Span {
+        self.net.delay + Span(self.rng.below(self.net.jitter.0 + 1)) + lag
+    }
+
+    /// Draws only when there is something to decide, so that a fault that is off does not shift the others.
+    fn happens(&mut self, share: u64) -> bool {
+        share > 0 && self.rng.chance(share, 1_000_000)
     }
 
     /// Whoever has something to hear from other shards hears it soon: it goes from thread to thread.
@@ -128,6 +179,10 @@ impl World {
     /// A shard asks for a connection.
     pub(super) fn connect(&mut self, shard: usize, conn: ConnId, peer: PeerAt, hello: Hello) {
         let index = self.links.len();
+        let lag = match self.net.lag_max {
+            Span::ZERO => Span::ZERO,
+            max => Span(self.rng.below(max.0 + 1)),
+        };
         self.links.push(Link {
             shard,
             conn,
@@ -136,25 +191,38 @@ impl World {
             index,
             accepted: false,
             dead: false,
+            half_closed: false,
+            held: None,
+            lag,
             to_peer_at: Time(0),
             to_shard_at: Time(0),
         });
         self.sites[shard].links.insert(conn, index);
         // TCP and TLS take two round trips.
-        let at = self.now.time + self.delay() + self.delay() + self.delay() + self.delay();
+        let at = self.now.time + self.delay(lag) + self.delay(lag) + self.delay(lag) + self.delay(lag);
         let what = if self.rng.chance(self.net.refused, 1_000_000) {
             What::ConnectFails(index, CloseReason::Refused)
-        } else if self.rng.chance(self.net.untrusted, 1_000_000) {
-            What::ConnectFails(index, CloseReason::Untrusted("unknown issuer".into()))
+        } else if self.happens(self.net.failed_handshakes) {
+            What::ConnectFails(index, self.handshake_failure())
         } else {
             What::Connect(index)
         };
         self.push(at, what);
     }
 
+    fn handshake_failure(&mut self) -> CloseReason {
+        match self.rng.below(5) {
+            0 => CloseReason::Untrusted("unknown issuer".into()),
+            1 => CloseReason::Tls("handshake failure".into()),
+            2 => CloseReason::NameNotFound("no address for the name".into()),
+            3 => CloseReason::ConnectTimeout,
+            _ => CloseReason::Io("no route to host".into()),
+        }
+    }
+
     /// Bytes of a shard go on their way.
     pub(super) fn send_to_peer(&mut self, index: usize, bytes: Vec<u8>) {
-        let at = self.now.time + self.delay();
+        let at = self.now.time + self.delay(self.links[index].lag);
         let link = &mut self.links[index];
         link.to_peer_at = link.to_peer_at.max(at);
         let at = link.to_peer_at;
@@ -162,7 +230,7 @@ impl World {
     }
 
     pub(super) fn hang_up(&mut self, index: usize) {
-        let at = self.now.time + self.delay();
+        let at = self.now.time + self.delay(self.links[index].lag);
         let link = &mut self.links[index];
         link.to_peer_at = link.to_peer_at.max(at);
         let at = link.to_peer_at;
@@ -190,13 +258,14 @@ impl World {
 
     /// Takes everything that a peer has to say.
     pub(super) fn collect_from(&mut self, peer: PeerAt) {
-        let now = self.now;
+        let now = self.now_of(peer);
         while let Some(conn) = self.peer(peer).poll_ready() {
             let index = conn.0 as usize;
             loop {
                 let mut bytes = Vec::new();
                 let output = self.peer(peer).drain(now, conn, &mut bytes, OUTPUT_BYTES_MAX);
-                let at = now.time + self.delay();
+                let lag = self.links.get(index).map_or(Span::ZERO, |link| link.lag);
+                let at = now.time + self.delay(lag);
                 let Some(link) = self.links.get_mut(index) else { break };
                 link.to_shard_at = link.to_shard_at.max(at);
                 let at = link.to_shard_at;
@@ -220,7 +289,12 @@ impl World {
     }
 
     pub(super) fn happen(&mut self, what: What) {
-        let now = self.now;
+        if let Some(index) = what.link()
+            && self.links[index].held.is_some()
+        {
+            return self.hold(index, what);
+        }
+        let now = what.link().map_or(self.now, |index| self.now_of(self.links[index].peer));
         match what {
             What::Connect(index) => {
                 let link = &mut self.links[index];
@@ -248,6 +322,9 @@ impl World {
                 if self.links[index].dead || self.strike(index) {
                     return;
                 }
+                if self.happens(self.net.stalls) {
+                    return self.stall(index, What::ToPeer(index, bytes));
+                }
                 let (peer, conn) = (self.links[index].peer, self.links[index].peer_conn());
                 let (shard, shard_conn) = (self.links[index].shard, self.links[index].conn);
                 self.record(3, index, &bytes);
@@ -256,8 +333,20 @@ impl World {
                 self.input(shard, Input::Room { conn: shard_conn });
             }
             What::ToShard(index, bytes) => {
-                if self.links[index].dead || self.strike(index) {
+                if self.links[index].dead {
                     return;
+                }
+                if self.links[index].half_closed {
+                    return self.unheard(index);
+                }
+                if self.strike(index) {
+                    return;
+                }
+                if self.happens(self.net.stalls) {
+                    return self.stall(index, What::ToShard(index, bytes));
+                }
+                if self.happens(self.net.half_closes) {
+                    return self.half_close(index);
                 }
                 let (shard, conn) = (self.links[index].shard, self.links[index].conn);
                 self.record(4, index, &bytes);
@@ -265,7 +354,7 @@ impl World {
             }
             What::PeerHungUp(index, reason) => {
                 let link = &mut self.links[index];
-                if std::mem::replace(&mut link.dead, true) {
+                if std::mem::replace(&mut link.dead, true) || link.half_closed {
                     return;
                 }
                 let (shard, conn) = (link.shard, link.conn);
@@ -289,6 +378,88 @@ impl World {
                     self.collect_from(peer);
                 }
             }
+            What::Resumes(_) => {}
+            What::PeerGivesUp(index) => self.give_up(index),
+        }
+    }
+
+    /// A connection falls silent without a word to anybody.
+    fn stall(&mut self, index: usize, what: What) {
+        self.record(9, index, &[]);
+        self.links[index].held = Some(Vec::new());
+        let (at, end) = match self.rng.below(3) {
+            0 => (self.now.time + GIVES_UP_AFTER, What::PeerGivesUp(index)),
+            _ => (self.now.time + Span(self.rng.below(self.net.stall_max.0 + 1)), What::Resumes(index)),
+        };
+        self.push(at, end);
+        self.hold(index, what);
+    }
+
+    /// Something arrives at a connection that stands still.
+    fn hold(&mut self, index: usize, what: What) {
+        match what {
+            What::Resumes(_) => {
+                let held = self.links[index].held.take().unwrap_or_default();
+                self.record(10, index, &[]);
+                for (place, what) in held.iter().enumerate() {
+                    if self.links[index].held.is_some() {
+                        // It stalls again.
+                        let rest = held[place..].iter().cloned();
+                        self.links[index].held.get_or_insert_default().extend(rest);
+                        return;
+                    }
+                    self.happen(what.clone());
+                }
+            }
+            What::PeerGivesUp(_) => {
+                self.links[index].held = None;
+                self.give_up(index);
+            }
+            What::ShardHungUp(_) => {
+                // What its kernel could not deliver goes with the connection.
+                let held = self.links[index].held.get_or_insert_default();
+                held.retain(|held| !matches!(held, What::ToPeer(..)));
+                held.push(what);
+            }
+            What::ToShard(..) => {
+                self.unheard(index);
+                self.links[index].held.get_or_insert_default().push(what);
+            }
+            What::Connect(_)
+            | What::ConnectFails(..)
+            | What::ToPeer(..)
+            | What::PeerHungUp(..)
+            | What::News(_) => {
+                self.links[index].held.get_or_insert_default().push(what);
+            }
+        }
+    }
+
+    /// The peer's side ends in good order; what the shard has sent still arrives, until the peer closes.
+    fn half_close(&mut self, index: usize) {
+        self.unheard(index);
+        let link = &mut self.links[index];
+        link.half_closed = true;
+        let (shard, conn) = (link.shard, link.conn);
+        let at = self.now.time + Span(self.rng.below(HALF_CLOSED_MAX.0));
+        self.push(at, What::PeerGivesUp(index));
+        self.record(11, index, &[]);
+        self.input(shard, Input::Closed { conn, reason: CloseReason::Eof });
+    }
+
+    /// The peer closes for itself; the shard hears nothing of it.
+    fn give_up(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        if std::mem::replace(&mut link.dead, true) {
+            return;
+        }
+        let (peer, conn, accepted) = (link.peer, link.peer_conn(), link.accepted);
+        self.record(12, index, &[]);
+        self.unheard(index);
+        if accepted {
+            let now = self.now_of(peer);
+            self.peer(peer).closed(now, conn);
+            self.collect_from(peer);
         }
     }
 
@@ -318,7 +489,7 @@ impl World {
             (link.shard, link.conn, link.peer, link.peer_conn(), link.accepted);
         self.record(7, index, &[]);
         if accepted {
-            let now = self.now;
+            let now = self.now_of(peer);
             self.unheard(index);
             self.peer(peer).closed(now, peer_conn);
             self.collect_from(peer);

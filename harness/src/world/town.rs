@@ -23,6 +23,12 @@ pub const START: UnixMillis = UnixMillis(1_767_600_000_000);
 /// The app that everybody has.
 pub const APP: &str = "com.example.mail";
 
+/// The town's mail server.
+pub const MAIL: PeerAt = PeerAt::Exchange(0);
+
+/// The town's push service.
+pub const PUSH: PeerAt = PeerAt::Apns(0);
+
 /// How a town is made.
 pub struct TownConfig {
     /// Everything that can differ follows from it.
@@ -43,7 +49,7 @@ pub struct TownConfig {
     pub mail_server: Box<dyn Fn(&mut MailServer)>,
     /// The longest that a mail may lawfully wait in this town.
     pub wait_max: Span,
-    /// Every shard is looked through after each of its turns. Slow with thousands of users.
+    /// Shards are looked through as they go ([`WorldConfig::vigilant`]).
     pub vigilant: bool,
 }
 
@@ -151,7 +157,7 @@ impl Town {
                 start: START,
                 shards: config.shards,
                 shard,
-                routes: vec![PeerAt::Exchange(0), PeerAt::Apns(0)],
+                routes: vec![MAIL, PUSH],
                 certificate: Some(certificate),
                 vigilant: config.vigilant,
             },
@@ -215,7 +221,7 @@ impl Town {
 
     /// Turns something at the push service.
     pub fn turn_apns(&mut self, change: impl FnOnce(&mut Knobs)) {
-        let now = self.world.now();
+        let now = self.world.now_of(PUSH);
         self.world.apns[0].turn(now, change);
         self.world.collect();
     }
@@ -248,7 +254,7 @@ impl Town {
 
     /// As [`Town::deliver`], with all of the mail's properties.
     pub fn deliver_mail(&mut self, person: usize, mail: Mail) -> u64 {
-        let now = self.world.now();
+        let now = self.world.now_of(MAIL);
         let row = &mut self.people[person];
         let id = self.world.exchanges[0].deliver(now, row.mailbox, mail);
         let hash = item_hash(&self.item_key, &id);
@@ -268,7 +274,7 @@ impl Town {
 
     /// One of the people reads a mail in another program.
     pub fn read(&mut self, person: usize, mail: usize) {
-        let now = self.world.now();
+        let now = self.world.now_of(MAIL);
         let row = &self.people[person];
         let id = &row.mails[mail];
         self.world.exchanges[0].mark_read(now, row.mailbox, id, true);
@@ -278,7 +284,7 @@ impl Town {
 
     /// One of the people deletes a mail in another program.
     pub fn delete(&mut self, person: usize, mail: usize) {
-        let now = self.world.now();
+        let now = self.world.now_of(MAIL);
         let row = &self.people[person];
         let id = &row.mails[mail];
         self.world.exchanges[0].delete(now, row.mailbox, id);
@@ -326,7 +332,7 @@ impl Town {
 
     /// An app is gone from a phone.
     pub fn uninstall(&mut self, person: usize, phone: usize) {
-        let now = self.world.now();
+        let now = self.world.now_of(PUSH);
         let row = &self.people[person].phones[phone];
         self.world.apns[0].set_gone(row.device, now.unix);
         self.audit.phone_gone(row.phone, now.time);
@@ -359,7 +365,9 @@ impl Town {
     }
 
     fn hear(&mut self) {
-        while let Some(delivery) = self.world.apns[0].poll_delivery() {
+        while let Some(mut delivery) = self.world.apns[0].poll_delivery() {
+            // Stamped by the push service's clock; what may be told is judged by the engine's.
+            delivery.at = self.world.now();
             let phone = self.phones[&delivery.device];
             self.audit.delivered(phone, &delivery, |_| {});
             self.deliveries.push(delivery);
