@@ -4,7 +4,7 @@
 //! sound: what it calls a fault is one, however the two sides crossed ([`crate::phone`] says where either is right). To
 //! be heard in time, an act of the workload is to be told here before it is done there.
 //!
-//! Memory: 32 bytes for a mail and some 130 for a phone; nothing per push but pushes that tell of more mails than they
+//! Memory: 32 bytes for a mail and some 240 for a phone; nothing per push but pushes that tell of more mails than they
 //! list.
 
 mod phones;
@@ -143,6 +143,13 @@ impl Audit {
         }
     }
 
+    /// The power failed, and what the engine wrote down after `from` is gone. What phones were told since may lawfully be
+    /// told once more, and a badge may stay wrong until the next one. Acknowledged changes that are gone (registrations,
+    /// stops) are for whoever made them to make again.
+    pub fn power_failed(&mut self, from: Time) {
+        self.phones.iter_mut().for_each(|row| row.power_failed(from));
+    }
+
     /// What the badge of a user's phones is to be now.
     pub fn unread(&self, user: UserIx) -> u32 {
         self.users[user.0 as usize].unread()
@@ -164,6 +171,7 @@ impl Audit {
         if let Some(badge) = payload.badge {
             row.badge = Some(badge);
             row.badge_at = at;
+            row.badge_unsure = false;
         }
         if row.phone.until + rules.crossing_max < at {
             report.told_after_removal.note(Some(user_ix), phone, None, at, "a push for a phone that is gone");
@@ -201,8 +209,12 @@ impl Audit {
                 continue;
             };
             let mail = &user.mails[index];
+            row.note_told(at, index);
             if !row.told.set(index) {
-                if !push.duplicate {
+                let lawful = row.again.iter().position(|again| *again == index);
+                if let Some(place) = lawful {
+                    row.again.swap_remove(place);
+                } else if !push.duplicate {
                     report.duplicates.note(Some(user_ix), phone, Some(item), at, "told before");
                 }
                 continue;
@@ -304,7 +316,10 @@ impl Audit {
     fn judge_badge(&self, row: &PhoneRow) -> Option<(u32, u32)> {
         let user = &self.users[row.user.0 as usize];
         let revived = user.stops.last().map_or(Time(0), |stop| stop.to);
-        let judged = row.phone.wants.badge && row.phone.until == Time::NEVER && row.badge_at >= revived;
+        let judged = row.phone.wants.badge
+            && row.phone.until == Time::NEVER
+            && row.badge_at >= revived
+            && !row.badge_unsure;
         // A phone that was never sent a badge shows what it showed when it registered.
         judged.then(|| (row.badge.unwrap_or(row.unread_at_since), user.unread()))
     }
@@ -315,6 +330,10 @@ impl Audit {
         for (index, mail) in user.mails.iter().enumerate() {
             let duty = row.phone.duty(mail, user, &self.rules);
             owed.must_total += u32::from(duty == Duty::Must);
+            if row.told.has(index) && row.again.contains(&index) {
+                // By number, too.
+                owed.untold.push(mail.at);
+            }
             if row.told.has(index) || duty == Duty::MustNot {
                 continue;
             }
@@ -326,7 +345,8 @@ impl Audit {
         owed.untold.sort_unstable();
         owed.must.sort_unstable();
         let must: Vec<Time> = owed.must.iter().map(|(at, _)| *at).collect();
-        owed.matched = matched(&row.unlisted, &must);
+        let unlisted: Vec<_> = row.unlisted.iter().chain(&row.unlisted_again).copied().collect();
+        owed.matched = matched(&unlisted, &must);
         owed
     }
 

@@ -52,7 +52,7 @@ enum What {
     /// Plants known mistakes in the engine, one at a time, and lives through days until each is noticed.
     Mutants {
         /// Days for each at most.
-        #[arg(long, default_value_t = cores()00)]
+        #[arg(long, default_value_t = 200)]
         seeds: u64,
         /// The first seed.
         #[arg(long, default_value = "0", value_parser = seed)]

@@ -24,7 +24,7 @@ pub struct TeamKey {
     pub team: String,
     /// Ten characters.
     pub kid: String,
-    /// Uncompressed P-256 point, 65 bytes.
+    /// Uncompressed P-256 point, 65 bytes; of a [`WorldKey`](super::WorldKey), what it shares.
     pub public_key: Vec<u8>,
     /// For which topics.
     pub scope: KeyScope,

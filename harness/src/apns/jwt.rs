@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use carillon_core::time::UnixMillis;
+use ring::hmac;
 use ring::rand::SecureRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
@@ -63,11 +64,51 @@ impl<'a> Unverified<'a> {
         Some(Unverified { kid: header.kid, team: claims.iss, issued_s: claims.iat, signed, signature })
     }
 
-    /// Whether `public_key` (uncompressed point, 65 bytes) made the signature.
+    /// Whether `public_key` made the signature: an uncompressed point (65 bytes), or what a [`WorldKey`] shares.
     pub fn is_signed_by(&self, public_key: &[u8]) -> bool {
+        if public_key.len() == WORLD_KEY_BYTES {
+            let key = hmac::Key::new(hmac::HMAC_SHA512, public_key);
+            return hmac::verify(&key, self.signed.as_bytes(), &self.signature).is_ok();
+        }
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public_key)
             .verify(self.signed.as_bytes(), &self.signature)
             .is_ok()
+    }
+}
+
+/// A key of the deterministic world. An ECDSA signature draws entropy, and equal seeds must give equal bytes: this one
+/// signs with a keyed hash as long as a signature, whose key the simulated service knows.
+#[derive(Clone, Copy)]
+pub struct WorldKey([u8; WORLD_KEY_BYTES]);
+
+const WORLD_KEY_BYTES: usize = 32;
+
+impl WorldKey {
+    /// The key of this number.
+    pub fn new(number: u64) -> WorldKey {
+        let mut bytes = *b"a key that only a world may use.";
+        bytes[..8].copy_from_slice(&number.to_be_bytes());
+        WorldKey(bytes)
+    }
+
+    /// What the service is given in place of a public key.
+    pub fn shared(&self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+
+    /// A provider token of this key.
+    pub fn sign(&self, team: &str, kid: &str, issued: UnixMillis) -> String {
+        let header = format!(r#"{{"alg":"ES256","kid":"{kid}"}}"#);
+        let claims = format!(r#"{{"iss":"{team}","iat":{}}}"#, issued.as_secs());
+        let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
+        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA512, &self.0), signed.as_bytes());
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()))
+    }
+}
+
+impl std::fmt::Debug for WorldKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("WorldKey(…)")
     }
 }
 

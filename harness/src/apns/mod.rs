@@ -21,7 +21,7 @@ mod tests;
 
 pub use answer::{Reason, Refusal};
 pub use auth::{Accounts, Certificate, Environment, KeyScope, TeamKey, TokenRules};
-pub use jwt::ProviderKey;
+pub use jwt::{ProviderKey, WorldKey};
 pub use knobs::{Knobs, Latency, Rate, Share, WindowPolicy};
 pub use payload::{AlertKind, Payload, PayloadFault};
 pub use peer::{Apns, Goaway};

@@ -1,6 +1,6 @@
 //! What the audit keeps of a phone, and the sums over pushes that tell more mails than they list.
 
-use carillon_core::time::Time;
+use carillon_core::time::{Span, Time};
 
 use super::UserIx;
 use crate::phone::Phone;
@@ -17,7 +17,18 @@ pub(super) struct PhoneRow {
     pub(super) badge: Option<u32>,
     pub(super) badge_at: Time,
     pub(super) unread_at_since: u32,
+    /// Mails told by name within [`LATELY`], by index: a loss of power may lose that they were.
+    pub(super) lately: Vec<(Time, usize)>,
+    /// Mails that may be told once more, by index: the power failed right after they were.
+    pub(super) again: Vec<usize>,
+    /// As `unlisted`, of pushes right before the power failed: their mails may be told once more.
+    pub(super) unlisted_again: Vec<(Time, u32)>,
+    /// The power failed, and the engine may not know which badge it sent last.
+    pub(super) badge_unsure: bool,
 }
+
+/// How far back a loss of power may reach, with room to spare.
+const LATELY: Span = Span::from_secs(2);
 
 /// A set of small numbers; the first 64 need no allocation.
 #[derive(Debug, Default)]
@@ -36,7 +47,25 @@ impl PhoneRow {
             badge: None,
             badge_at: phone.since,
             unread_at_since,
+            lately: Vec::new(),
+            again: Vec::new(),
+            unlisted_again: Vec::new(),
+            badge_unsure: false,
         }
+    }
+
+    pub(super) fn note_told(&mut self, at: Time, index: usize) {
+        self.lately.retain(|(told, _)| *told + LATELY >= at);
+        self.lately.push((at, index));
+    }
+
+    /// What was told after `from` may be told once more.
+    pub(super) fn power_failed(&mut self, from: Time) {
+        let lost = self.lately.drain(..).filter(|(told, _)| *told >= from);
+        self.again.extend(lost.map(|(_, index)| index));
+        let recent = self.unlisted.extract_if(.., |(told, _)| *told >= from);
+        self.unlisted_again.extend(recent);
+        self.badge_unsure = true;
     }
 }
 

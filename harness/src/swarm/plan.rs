@@ -9,6 +9,10 @@ use carillon_core::time::{Span, Time};
 use super::profile::{self, Day, Habits, Profile, Range};
 use crate::apns::{Knobs, Latency, WindowPolicy};
 use crate::exchange::{BusyShape, Chunks, EnvelopeStyle, Lead, Limits, Transfer};
+use crate::world::POWER_LOSS_MAX;
+
+/// [`Act::PushTrouble`] of this kind: all provider tokens count as expired.
+pub(super) const TOKENS_EXPIRED: u8 = 8;
 
 /// Everything that a run needs; equal plans give equal runs.
 #[derive(Clone, Debug)]
@@ -43,6 +47,10 @@ pub struct Plan {
     pub fragment_bytes_max: Option<u64>,
     /// When the faults end.
     pub length: Span,
+    /// Mail servers.
+    pub mail_servers: usize,
+    /// Provider tokens are renewed after so long; without, pushes go with a client certificate.
+    pub tokens: Option<Span>,
     /// How far the mail server's clock is ahead of the engine's; negative when it is behind.
     pub mail_clock_ahead_ms: i64,
     /// How far the push service's clock is behind the engine's.
@@ -125,6 +133,8 @@ pub enum Act {
     /// Something else is wrong with the network for a while, in so many of a million cases; slow connections are slower
     /// by up to so many microseconds.
     Network { kind: NetTrouble, share: u64, length: Span },
+    /// The power of the engine's machine fails: what was written within the last `tail` is gone.
+    PowerFailure { tail: Span },
     /// The mail server's clock is set.
     MailClock { ahead_ms: i64 },
 }
@@ -176,6 +186,8 @@ impl Plan {
             jitter: Span(network.jitter_us.draw(rng)),
             fragment_bytes_max: Some(network.fragment_bytes_max.draw(rng)).filter(|bytes| *bytes > 0),
             length,
+            mail_servers: 1,
+            tokens: None,
             mail_clock_ahead_ms: 0,
             push_clock_behind_ms: 0,
             drift_ppm: 0,
@@ -187,6 +199,9 @@ impl Plan {
         let mut rng = Rng::new(!seed);
         plan.draw_clocks(&mut rng, profile);
         plan.draw_network(&mut rng, &profile.faults.network_per_hour);
+        plan.draw_tokens(&mut rng, &profile.apns);
+        plan.mail_servers = profile.exchange.servers.draw(&mut rng) as usize;
+        plan.draw_power(&mut rng, &profile.faults.power_failures_per_hour);
         plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
@@ -297,6 +312,28 @@ impl Plan {
         }
     }
 
+    fn draw_tokens(&mut self, rng: &mut Rng, apns: &profile::Apns) {
+        let percent = apns.tokens_percent.draw(rng);
+        if !rng.chance(percent, 100) {
+            return;
+        }
+        self.tokens = Some(Span::from_secs(60 * apns.renew_minutes.draw(rng)));
+        // An hour off, the clocks of the two make every token look expired.
+        if rng.chance(1, 3) {
+            let at = self.moment(rng);
+            let length = Span(rng.below(90_000_000));
+            self.acts.push((at, Act::PushTrouble { kind: TOKENS_EXPIRED, share: 0, length }));
+        }
+    }
+
+    fn draw_power(&mut self, rng: &mut Rng, per_hour: &Range) {
+        let failures = per_hour.draw(rng) * self.length.0 / 3_600_000_000;
+        for _ in 0..failures {
+            let act = Act::PowerFailure { tail: below(rng, POWER_LOSS_MAX) };
+            self.acts.push((self.moment(rng), act));
+        }
+    }
+
     /// Some moment of the day, after a minute in which everybody settles.
     fn moment(&self, rng: &mut Rng) -> Time {
         self.moment_before(rng, self.length)
@@ -316,7 +353,8 @@ impl std::fmt::Display for Plan {
         } = self;
         writeln!(
             f,
-            "seed {seed}: {users} users with {phones} phones each, {shards} shards, {back_ends} back ends"
+            "seed {seed}: {users} users with {phones} phones each, {shards} shards, {} mail servers with {back_ends} back ends",
+            self.mail_servers
         )?;
         writeln!(f, "  {:.0} s, then calm; {:?}", self.length.0 as f64 / 1e6, self.timing)?;
         writeln!(
@@ -335,6 +373,12 @@ impl std::fmt::Display for Plan {
             "  clocks: mail server {} ms ahead, push service {} ms behind, both {} ppm fast",
             self.mail_clock_ahead_ms, self.push_clock_behind_ms, self.drift_ppm
         )?;
+        match self.tokens {
+            Some(after) => {
+                writeln!(f, "  provider tokens, renewed after {} min", after.as_millis() / 60_000)?
+            }
+            None => writeln!(f, "  a client certificate for pushes")?,
+        }
         if self.acts.len() <= ACTS_SHOWN_MAX {
             for (at, act) in &self.acts {
                 writeln!(f, "{:12.6} s  {act:?}", at.0 as f64 / 1e6)?;

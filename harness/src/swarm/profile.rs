@@ -58,6 +58,7 @@ pub(super) struct Engine {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Exchange {
+    pub servers: Range,
     pub back_ends: Range,
     pub heartbeat_s: Range,
     pub call_ms: Range,
@@ -74,6 +75,8 @@ pub(super) struct Apns {
     pub answer_ms_min: Range,
     pub answer_more_ms: Range,
     pub clock_behind_ms: Range,
+    pub tokens_percent: Range,
+    pub renew_minutes: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -112,6 +115,7 @@ pub(super) struct Habits {
 pub(super) struct Faults {
     pub per_hour: Range,
     pub network_per_hour: Range,
+    pub power_failures_per_hour: Range,
     pub clock_jumps_per_hour: Range,
     pub drift_ppm: Range,
 }
@@ -133,8 +137,12 @@ impl Profile {
         if !least(&profile.people.users, 1) || !least(&profile.people.phones, 1) {
             return Err("people: a day needs at least one user with one phone".to_owned());
         }
-        if !least(&profile.engine.shards, 1) || !least(&profile.exchange.back_ends, 1) {
-            return Err("engine and exchange: a day needs at least one shard and one back end".to_owned());
+        let exchange = &profile.exchange;
+        if [&profile.engine.shards, &exchange.servers, &exchange.back_ends]
+            .iter()
+            .any(|range| !least(range, 1))
+        {
+            return Err("engine and exchange: a day needs at least one shard, server and back end".to_owned());
         }
         if profile.exchange.back_ends.bounds().1 > 3 {
             return Err("exchange: a mail server has at most three back ends here".to_owned());
@@ -178,6 +186,7 @@ impl Profile {
             ("cohort_users_max", &engine.cohort_users_max),
             ("stream_minutes", &engine.stream_minutes),
             ("calls_max", &engine.calls_max),
+            ("servers", &exchange.servers),
             ("back_ends", &exchange.back_ends),
             ("heartbeat_s", &exchange.heartbeat_s),
             ("call_ms", &exchange.call_ms),
@@ -186,6 +195,9 @@ impl Profile {
             ("concurrency_max", &exchange.concurrency_max),
             ("clock_ahead_ms", &exchange.clock_ahead_ms),
             ("clock_behind_ms", &apns.clock_behind_ms),
+            ("tokens_percent", &apns.tokens_percent),
+            ("renew_minutes", &apns.renew_minutes),
+            ("power_failures_per_hour", &faults.power_failures_per_hour),
             ("clock_jumps_per_hour", &faults.clock_jumps_per_hour),
             ("drift_ppm", &faults.drift_ppm),
             ("streams_max", &apns.streams_max),

@@ -4,12 +4,12 @@ use carillon_core::shard::VipRules;
 use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::exam;
-use super::plan::{Act, NetTrouble, Plan};
+use super::plan::{Act, NetTrouble, Plan, TOKENS_EXPIRED};
 use crate::apns::{Goaway, Share, StrictFault};
 use crate::exchange::{BusyScope, Code, Cut, ExchangeConfig, Importance, Override, Silence, StrictRules};
 use crate::peer::Close;
-use crate::world::town::{MAIL, PUSH, Town, TownConfig};
-use crate::world::{Clock, Net};
+use crate::world::town::{PUSH, Town, TownConfig};
+use crate::world::{Clock, Net, PeerAt};
 
 /// What came of a run.
 #[derive(Debug)]
@@ -143,6 +143,8 @@ impl Life {
             exchange,
             knobs: plan.knobs.clone(),
             timing: plan.timing,
+            tokens: plan.tokens,
+            mail_servers: plan.mail_servers,
             mail_server: Box::new(move |server| {
                 server.cohort_users_max = cohort;
                 server.stream_minutes = minutes;
@@ -161,13 +163,16 @@ impl Life {
         };
         town.world.net = net.clone();
         let drift_ppm = plan.drift_ppm;
-        town.world.set_clock(MAIL, Clock { ahead_ms: plan.mail_clock_ahead_ms, drift_ppm });
         town.world.set_clock(PUSH, Clock { ahead_ms: -plan.push_clock_behind_ms, drift_ppm });
-        let faults = &mut town.world.exchanges[0].faults;
-        faults.chunks = manners.chunks;
-        faults.style = manners.style;
-        faults.lead = manners.lead;
-        faults.transfer = manners.transfer;
+        for number in 0..plan.mail_servers {
+            let clock = Clock { ahead_ms: plan.mail_clock_ahead_ms, drift_ppm };
+            town.world.set_clock(PeerAt::Exchange(number), clock);
+            let faults = &mut town.world.exchanges[number].faults;
+            faults.chunks = manners.chunks;
+            faults.style = manners.style;
+            faults.lead = manners.lead;
+            faults.transfer = manners.transfer;
+        }
         for person in 0..plan.users {
             if person % 4 == 0 {
                 town.set_vip(person, VipRules { high_importance: true, senders: Box::default() });
@@ -290,9 +295,14 @@ impl Life {
                 }
                 self.until.push((now.time + *length, Trouble::Network));
             }
+            Act::PowerFailure { tail } => {
+                self.deaf = true;
+                self.town.lose_power(*tail);
+            }
             Act::MailClock { ahead_ms } => {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
-                self.town.world.set_clock(MAIL, clock);
+                let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();
+                self.town.world.set_clock(PeerAt::Exchange(server), clock);
             }
         }
     }
@@ -306,10 +316,23 @@ impl Life {
     }
 
     fn mail_fault(&mut self, act: &Act) {
-        let now = self.town.world.now_of(MAIL);
         let people = self.town.people.len();
         let mailboxes: Vec<_> = self.town.people.iter().map(|person| person.mailbox).collect();
-        let exchange = &mut self.town.world.exchanges[0];
+        let servers = self.town.world.exchanges.len();
+        let server = match act {
+            Act::LoseSubscription { user, .. } | Act::Deafen { user } => {
+                self.town.people[user % people].server
+            }
+            Act::CutStream { stream: number, .. }
+            | Act::SilenceStream { stream: number, .. }
+            | Act::CloseStream { stream: number }
+            | Act::RestartBackEnd { back_end: number } => number % servers,
+            Act::Busy { length, .. } => length.0 as usize % servers,
+            Act::Nonsense { requests, .. } => *requests as usize % servers,
+            _ => 0,
+        };
+        let now = self.town.world.now_of(PeerAt::Exchange(server));
+        let exchange = &mut self.town.world.exchanges[server];
         let streams = exchange.stream_keys();
         let some = |index: usize| (!streams.is_empty()).then(|| streams[index % streams.len()]);
         match act {
@@ -386,7 +409,7 @@ impl Life {
             Act::PushTrouble { kind, share, length } => {
                 let until = now.time + *length;
                 let share = Share(*share);
-                apns.turn(now, |knobs| match kind {
+                apns.turn(now, |knobs| match *kind {
                     0 => knobs.requests_lost = share,
                     1 => knobs.answers_lost = share,
                     2 => knobs.resets_before = share,
@@ -394,6 +417,7 @@ impl Life {
                     4 => knobs.internal_errors = share,
                     5 => knobs.unavailable_until = until,
                     6 => knobs.streams_max = 1,
+                    TOKENS_EXPIRED => knobs.tokens.age_max = Span::ZERO,
                     _ => knobs.ping_unanswered = true,
                 });
                 self.until.push((until, Trouble::Push));
@@ -407,7 +431,7 @@ impl Life {
         self.until.clear();
         self.end_trouble(Trouble::Push);
         self.end_trouble(Trouble::Network);
-        self.town.world.exchanges[0].clear_orders();
+        self.town.world.exchanges.iter_mut().for_each(|exchange| exchange.clear_orders());
     }
 
     /// With the faults off, everything must come to rest by itself.
@@ -442,7 +466,7 @@ impl Life {
                     .push(format!("{second_look} notices were worded with details past the cut-off"));
             }
         }
-        let violations = self.town.world.exchanges[0].violations().iter();
+        let violations = self.town.world.exchanges.iter().flat_map(|exchange| exchange.violations());
         self.failures.extend(violations.map(|violation| format!("mail server: {violation}")));
         // A push whose 410 is lost goes out again; and what stood in the HTTP/2 library's row when the limit fell follows
         // on the acknowledgement of the new one.

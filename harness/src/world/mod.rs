@@ -7,12 +7,14 @@
 mod net;
 mod site;
 mod store;
+mod tokens;
 pub mod town;
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::Hasher;
 
 use carillon_core::ledger::Ledger;
+use carillon_core::names::UserKey;
 use carillon_core::rng::Rng;
 use carillon_core::shard::{Accounts, Command, Input, Report, ShardConfig};
 use carillon_core::time::{Now, Span, Time, UnixMillis};
@@ -23,7 +25,7 @@ use crate::exchange::Exchange;
 use crate::peer::Peer;
 
 pub use net::{Net, PeerAt};
-pub use store::Store;
+pub use store::{POWER_LOSS_MAX, Store};
 
 use net::{Event, Link, What};
 use site::Site;
@@ -141,6 +143,11 @@ impl World {
         sum
     }
 
+    /// How many shards there are.
+    pub fn shards(&self) -> usize {
+        self.sites.len()
+    }
+
     /// One shard's numbers.
     pub fn stats(&self, shard: usize) -> &carillon_core::shard::ShardStats {
         self.sites[shard].core.stats()
@@ -156,7 +163,7 @@ impl World {
 
     /// Gives a shard a command, now.
     pub fn command(&mut self, shard: usize, command: Command) {
-        self.store.note_command(shard, &command);
+        self.store.note_command(self.now.time, shard, &command);
         self.input(shard, Input::Command(command));
         self.collect();
     }
@@ -187,6 +194,16 @@ impl World {
             self.input(shard, Input::Command(command));
         }
         self.collect();
+    }
+
+    /// The power fails on the machine: all shards die, and what was written after `from` is gone
+    /// (not before [`POWER_LOSS_MAX`] ago). Returns whose acknowledged changes are among it.
+    pub fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
+        let broken = self.store.lose_power(from);
+        for shard in 0..self.sites.len() {
+            self.crash(shard);
+        }
+        broken
     }
 
     /// After touching a peer directly: what it has to say goes on its way.

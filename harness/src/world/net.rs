@@ -333,11 +333,12 @@ impl World {
                 self.input(shard, Input::Room { conn: shard_conn });
             }
             What::ToShard(index, bytes) => {
-                if self.links[index].dead {
-                    return;
-                }
-                if self.links[index].half_closed {
+                if self.links[index].dead || self.links[index].half_closed {
                     return self.unheard(index);
+                }
+                if !self.sites[self.links[index].shard].links.contains_key(&self.links[index].conn) {
+                    // The shard has closed it, and its hanging up is on the way.
+                    self.unheard(index);
                 }
                 if self.strike(index) {
                     return;

@@ -1,18 +1,33 @@
 //! The store as a model: what a shard is given back after a crash.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use carillon_core::names::{DeviceKey, UserKey};
 use carillon_core::shard::{AssignUser, Command, DeviceSpec, Report};
+use carillon_core::time::{Span, Time};
 
 /// Everything durable, as the engine's owner keeps it.
 #[derive(Debug, Default)]
 pub struct Store {
     users: BTreeMap<UserKey, Row>,
     tokens: BTreeMap<usize, Vec<Command>>,
+    /// What the newest changes overwrote, oldest first: it is written to the file, but perhaps not yet to the disk.
+    tail: VecDeque<Overwritten>,
 }
 
 #[derive(Debug)]
+struct Overwritten {
+    at: Time,
+    user: UserKey,
+    before: Option<Row>,
+    /// Somebody was told that this is stored.
+    acknowledged: bool,
+}
+
+/// What was written longer ago than this survives a loss of power.
+pub const POWER_LOSS_MAX: Span = Span::from_secs(1);
+
+#[derive(Clone, Debug)]
 struct Row {
     shard: usize,
     assign: AssignUser,
@@ -20,7 +35,42 @@ struct Row {
 }
 
 impl Store {
-    pub(super) fn note_command(&mut self, shard: usize, command: &Command) {
+    /// The power fails: everything written after `from` is gone. Returns whose acknowledged changes are.
+    pub(super) fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
+        let mut broken = Vec::new();
+        while let Some(change) = self.tail.pop_back_if(|change| change.at > from) {
+            if change.acknowledged && !broken.contains(&change.user) {
+                broken.push(change.user);
+            }
+            match change.before {
+                Some(row) => self.users.insert(change.user, row),
+                None => self.users.remove(&change.user),
+            };
+        }
+        self.tail.clear();
+        broken
+    }
+
+    fn overwrite(&mut self, at: Time, user: UserKey, acknowledged: bool) {
+        while self.tail.pop_front_if(|change| change.at + POWER_LOSS_MAX < at).is_some() {}
+        let before = self.users.get(&user).cloned();
+        self.tail.push_back(Overwritten { at, user, before, acknowledged });
+    }
+
+    pub(super) fn note_command(&mut self, now: Time, shard: usize, command: &Command) {
+        match command {
+            Command::RegisterDevice { user, .. }
+            | Command::RemoveDevice { user, .. }
+            | Command::TouchDevice { user, .. }
+            | Command::StopUser { user } => self.overwrite(now, *user, true),
+            // A town is founded on solid ground.
+            Command::AssignUser(_) | Command::DropUser { .. } => {}
+            Command::SetTeamToken { .. }
+            | Command::Signal { .. }
+            | Command::SetMailCredential { .. }
+            | Command::SetTiming(_)
+            | Command::Drain => {}
+        }
         match command {
             Command::AssignUser(assign) => {
                 let mut assign = (**assign).clone();
@@ -75,7 +125,14 @@ impl Store {
         }
     }
 
-    pub(super) fn note_report(&mut self, _shard: usize, report: &Report) {
+    pub(super) fn note_report(&mut self, now: Time, report: &Report) {
+        if let Report::Watched { user, .. }
+        | Report::Noticed { user, .. }
+        | Report::Device { user, .. }
+        | Report::DeviceGone { user, .. } = report
+        {
+            self.overwrite(now, *user, false);
+        }
         match report {
             Report::Watched { user, watch } => {
                 if let Some(row) = self.users.get_mut(user) {

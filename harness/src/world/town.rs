@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
     AssignUser, Command, DeviceSettings, DeviceSpec, Endpoint, EndpointId, MailCredential, MailServer,
-    MailServerId, NoticeRecord, Protocol, PushAuth, PushService, PushServiceId, ShardConfig, Timing,
-    VipRules,
+    MailServerId, NoticeRecord, Protocol, PushAuth, PushService, PushServiceId, Report, ShardConfig, TeamId,
+    Timing, VipRules,
 };
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use carillon_core::user::item_hash;
 
+use super::tokens::{KEY_ID, TEAM, Tokens};
 use super::{PeerAt, World, WorldConfig};
-use crate::apns::{Apns, Certificate, Delivery, DeviceIx, Environment, Knobs, TokenSpec};
+use crate::apns::{
+    Apns, Certificate, Delivery, DeviceIx, Environment, KeyScope, Knobs, TeamKey, TokenSpec, WorldKey,
+};
 use crate::audit::{Audit, AuditReport, PhoneIx, UserIx};
 use crate::exchange::{Account, Exchange, ExchangeConfig, Mail, MailboxKey, MailboxSpec};
 use crate::phone::{Rules, Wants};
@@ -23,7 +26,7 @@ pub const START: UnixMillis = UnixMillis(1_767_600_000_000);
 /// The app that everybody has.
 pub const APP: &str = "com.example.mail";
 
-/// The town's mail server.
+/// The town's first mail server.
 pub const MAIL: PeerAt = PeerAt::Exchange(0);
 
 /// The town's push service.
@@ -45,10 +48,15 @@ pub struct TownConfig {
     pub knobs: Knobs,
     /// Times of the engine.
     pub timing: Timing,
-    /// The engine's side of the mail server.
+    /// Mail servers, over which users are spread.
+    pub mail_servers: usize,
+    /// The engine's side of each mail server.
     pub mail_server: Box<dyn Fn(&mut MailServer)>,
     /// The longest that a mail may lawfully wait in this town.
     pub wait_max: Span,
+    /// Pushes go with a provider token, which is renewed after so long (at least 20 minutes); otherwise with a client
+    /// certificate.
+    pub tokens: Option<Span>,
     /// Shards are looked through as they go ([`WorldConfig::vigilant`]).
     pub vigilant: bool,
 }
@@ -63,8 +71,10 @@ impl Default for TownConfig {
             exchange: ExchangeConfig::default(),
             knobs: Knobs::default(),
             timing: Timing::default(),
+            mail_servers: 1,
             mail_server: Box::new(|_| {}),
             wait_max: Span::from_secs(60),
+            tokens: None,
             vigilant: true,
         }
     }
@@ -81,6 +91,9 @@ pub struct Town {
     /// Everything that reached a phone, in order.
     pub deliveries: Vec<Delivery>,
     phones: HashMap<DeviceIx, PhoneIx>,
+    tokens: Option<Tokens>,
+    /// Reports that have been looked at.
+    reports_heard: usize,
     item_key: [u8; 16],
 }
 
@@ -90,6 +103,8 @@ pub struct Person {
     pub shard: usize,
     /// In the engine.
     pub key: UserKey,
+    /// Which mail server is his.
+    pub server: usize,
     /// At the mail server.
     pub mailbox: MailboxKey,
     /// In the audit.
@@ -98,6 +113,8 @@ pub struct Person {
     pub phones: Vec<PhoneOf>,
     /// Item ids of his mails, oldest first.
     pub mails: Vec<String>,
+    /// His notifications are stopped.
+    pub stopped: bool,
 }
 
 /// One phone.
@@ -116,29 +133,57 @@ impl Town {
     /// Builds the town; everybody registers at once. Nothing has run yet.
     pub fn new(config: TownConfig) -> Town {
         let item_key = *b"a key for tests!";
-        let mut exchange = Exchange::new(ExchangeConfig { seed: config.seed, ..config.exchange.clone() });
-        exchange.add_account(Account::service("EX\\carillon", "correct horse"));
+        let exchange = |number: usize| {
+            let seed = config.seed.wrapping_add(number as u64);
+            let mut exchange = Exchange::new(ExchangeConfig { seed, ..config.exchange.clone() });
+            exchange.add_account(Account::service("EX\\carillon", "correct horse"));
+            exchange
+        };
+        let exchanges: Vec<Exchange> = (0..config.mail_servers).map(exchange).collect();
         let mut apns = Apns::new(Environment::Production, config.knobs.clone(), config.seed);
-        apns.add_app(Now { time: Time(0), unix: START }, APP, "TEAM000001");
+        let start = Now { time: Time(0), unix: START };
+        apns.add_app(start, APP, TEAM);
+        let key = WorldKey::new(config.seed);
+        apns.add_key(TeamKey {
+            team: TEAM.to_owned(),
+            kid: KEY_ID.to_owned(),
+            public_key: key.shared(),
+            scope: KeyScope::Team,
+            environment: None,
+        });
+        let tokens = config.tokens.map(|renew_after| Tokens::new(key, renew_after, start));
         let certificate = b"a client certificate".to_vec();
         apns.add_certificate(Certificate {
             der: certificate.clone(),
             topics: vec![APP.to_owned()],
             environment: None,
         });
-        let mut server = mail_server();
-        (config.mail_server)(&mut server);
+        let mut endpoints = vec![
+            Endpoint { host: "mail.example.com".into(), port: 443, protocol: Protocol::Http1 },
+            Endpoint { host: "api.push.apple.com".into(), port: 443, protocol: Protocol::Http2 },
+        ];
+        let mut routes = vec![MAIL, PUSH];
+        let mut mail_servers = Vec::new();
+        for number in 0..config.mail_servers {
+            let mut endpoint = EndpointId(0);
+            if number > 0 {
+                endpoint = EndpointId(endpoints.len() as u16);
+                let host = format!("mail{number}.example.com").into();
+                endpoints.push(Endpoint { host, port: 443, protocol: Protocol::Http1 });
+                routes.push(PeerAt::Exchange(number));
+            }
+            let mut server = mail_server(endpoint);
+            (config.mail_server)(&mut server);
+            mail_servers.push(server);
+        }
         let shard = ShardConfig {
             shard: 0,
             seed: 0,
-            endpoints: vec![
-                Endpoint { host: "mail.example.com".into(), port: 443, protocol: Protocol::Http1 },
-                Endpoint { host: "api.push.apple.com".into(), port: 443, protocol: Protocol::Http2 },
-            ],
-            mail_servers: vec![server],
+            endpoints,
+            mail_servers,
             push_services: vec![PushService {
                 endpoint: EndpointId(1),
-                auth: PushAuth::Certificate,
+                auth: if tokens.is_some() { PushAuth::Team(TeamId(0)) } else { PushAuth::Certificate },
                 lanes: 2,
                 lane_window_max: 1_000,
             }],
@@ -157,11 +202,11 @@ impl Town {
                 start: START,
                 shards: config.shards,
                 shard,
-                routes: vec![MAIL, PUSH],
-                certificate: Some(certificate),
+                routes,
+                certificate: tokens.is_none().then_some(certificate),
                 vigilant: config.vigilant,
             },
-            vec![exchange],
+            exchanges,
             vec![apns],
         );
         let mut town = Town {
@@ -170,8 +215,11 @@ impl Town {
             people: Vec::new(),
             deliveries: Vec::new(),
             phones: HashMap::new(),
+            tokens,
+            reports_heard: 0,
             item_key,
         };
+        town.hand_tokens_in(config.shards);
         let back_ends = config.exchange.back_ends.len();
         for number in 0..config.users {
             town.settle_person(number, config.phones, config.shards, number % back_ends);
@@ -182,8 +230,8 @@ impl Town {
     /// One of the people says which mails go first.
     pub fn set_vip(&mut self, person: usize, vip: VipRules) {
         let row = &self.people[person];
-        let address = self.world.exchanges[0].address(row.mailbox).to_owned();
-        let assign = assign(row.key, &address, vip, Vec::new());
+        let address = self.world.exchanges[row.server].address(row.mailbox).to_owned();
+        let assign = assign(row.key, row.server, &address, vip, Vec::new());
         let shard = row.shard;
         self.world.command(shard, Command::AssignUser(Box::new(assign)));
     }
@@ -191,16 +239,19 @@ impl Town {
     fn settle_person(&mut self, number: usize, phones: usize, shards: usize, back_end: usize) {
         let address = format!("user{number:05}@example.com");
         let spec = MailboxSpec { address: address.clone(), back_end, ..MailboxSpec::default() };
-        let mailbox = self.world.exchanges[0].add_mailbox(spec);
+        let server = number % self.world.exchanges.len();
+        let mailbox = self.world.exchanges[server].add_mailbox(spec);
         let now = self.world.now();
         let user = self.audit.add_user(0);
         let mut person = Person {
             shard: number % shards,
             key: UserKey(number as u64),
+            server,
             mailbox,
             user,
             phones: Vec::new(),
             mails: Vec::new(),
+            stopped: false,
         };
         for phone in 0..phones {
             let token = format!("{:064x}", (number as u128) << 16 | phone as u128 | 0xabcd << 64);
@@ -214,7 +265,7 @@ impl Town {
             person.phones.push(PhoneOf { key, device, phone: in_audit, spec });
         }
         let devices = person.phones.iter().map(|phone| phone.spec.clone()).collect();
-        let assign = assign(person.key, &address, VipRules::default(), devices);
+        let assign = assign(person.key, server, &address, VipRules::default(), devices);
         self.world.command(person.shard, Command::AssignUser(Box::new(assign)));
         self.people.push(person);
     }
@@ -229,10 +280,76 @@ impl Town {
     /// Lets time pass.
     pub fn run_for(&mut self, span: Span) {
         let until = self.world.now().time + span;
-        while self.world.step(until) {
+        loop {
+            let stop = until.min(self.token_due());
+            while self.world.step(stop) {
+                self.hear();
+            }
             self.hear();
+            if stop == until {
+                return;
+            }
+            self.renew_token();
         }
+    }
+
+    /// When the next provider token is to be made; the service may refuse the present one at any step.
+    fn token_due(&self) -> Time {
+        let now = self.world.now();
+        let due = self.tokens.as_ref().map(|tokens| tokens.due());
+        due.map_or(Time::NEVER, |due| now.time + Span::from_millis(due.0.saturating_sub(now.unix.0)))
+    }
+
+    fn renew_token(&mut self) {
+        let now = self.world.now();
+        let Some(tokens) = self.tokens.as_mut() else { return };
+        if tokens.due() <= now.unix {
+            tokens.renew(now);
+            self.hand_tokens_in(self.world.shards());
+        }
+    }
+
+    fn hand_tokens_in(&mut self, shards: usize) {
+        let Some(command) = self.tokens.as_ref().map(Tokens::command) else { return };
+        for shard in 0..shards {
+            self.world.command(shard, command.clone());
+        }
+    }
+
+    /// The service refuses a token: another comes as soon as the budget allows, until then the same.
+    fn hear_refusals(&mut self) {
+        let heard = std::mem::replace(&mut self.reports_heard, self.world.reports.len());
+        let mut refused = false;
+        for (_, report) in &self.world.reports[heard..] {
+            if let Report::TeamTokenStale { issued, .. } = report
+                && let Some(tokens) = self.tokens.as_mut()
+            {
+                refused |= tokens.refuse(*issued);
+            }
+        }
+        if refused {
+            self.renew_token();
+            self.hand_tokens_in(self.world.shards());
+        }
+    }
+
+    /// The power fails on the engine's machine: what was written down within the last `tail` is gone. Whose registration or
+    /// stop is among it, makes it again: his app was told that it was done, and sees that it was not.
+    pub fn lose_power(&mut self, tail: Span) {
         self.hear();
+        let from = self.world.now().time - tail;
+        self.audit.power_failed(from);
+        let broken = self.world.lose_power(from);
+        for person in 0..self.people.len() {
+            if !broken.contains(&self.people[person].key) {
+                continue;
+            }
+            if self.people[person].stopped {
+                self.stop(person);
+            } else {
+                (0..self.people[person].phones.len()).for_each(|phone| self.register_again(person, phone));
+            }
+        }
     }
 
     /// Lets time pass until everybody's mailbox is watched. False if that takes longer than `limit`.
@@ -254,9 +371,9 @@ impl Town {
 
     /// As [`Town::deliver`], with all of the mail's properties.
     pub fn deliver_mail(&mut self, person: usize, mail: Mail) -> u64 {
-        let now = self.world.now_of(MAIL);
+        let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
         let row = &mut self.people[person];
-        let id = self.world.exchanges[0].deliver(now, row.mailbox, mail);
+        let id = self.world.exchanges[row.server].deliver(now, row.mailbox, mail);
         let hash = item_hash(&self.item_key, &id);
         self.audit.arrived(row.user, hash, now.time);
         row.mails.push(id);
@@ -274,20 +391,20 @@ impl Town {
 
     /// One of the people reads a mail in another program.
     pub fn read(&mut self, person: usize, mail: usize) {
-        let now = self.world.now_of(MAIL);
+        let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
         let row = &self.people[person];
         let id = &row.mails[mail];
-        self.world.exchanges[0].mark_read(now, row.mailbox, id, true);
+        self.world.exchanges[row.server].mark_read(now, row.mailbox, id, true);
         self.audit.read(row.user, item_hash(&self.item_key, id), now.time);
         self.world.collect();
     }
 
     /// One of the people deletes a mail in another program.
     pub fn delete(&mut self, person: usize, mail: usize) {
-        let now = self.world.now_of(MAIL);
+        let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
         let row = &self.people[person];
         let id = &row.mails[mail];
-        self.world.exchanges[0].delete(now, row.mailbox, id);
+        self.world.exchanges[row.server].delete(now, row.mailbox, id);
         self.audit.deleted(row.user, item_hash(&self.item_key, id), now.time, true);
         self.world.collect();
     }
@@ -306,6 +423,7 @@ impl Town {
     pub fn register_again(&mut self, person: usize, phone: usize) {
         let now = self.world.now();
         let row = &mut self.people[person];
+        row.stopped = false;
         let spec = &mut row.phones[phone].spec;
         spec.registered = now.unix;
         spec.active = now.unix;
@@ -324,6 +442,7 @@ impl Town {
 
     /// Notifications of one of the people are stopped.
     pub fn stop(&mut self, person: usize) {
+        self.people[person].stopped = true;
         let row = &self.people[person];
         self.audit.stopped(row.user, self.world.now().time);
         let (shard, command) = (row.shard, Command::StopUser { user: row.key });
@@ -372,14 +491,23 @@ impl Town {
             self.audit.delivered(phone, &delivery, |_| {});
             self.deliveries.push(delivery);
         }
+        if self.tokens.is_some() {
+            self.hear_refusals();
+        }
     }
 }
 
-fn assign(user: UserKey, address: &str, vip: VipRules, devices: Vec<DeviceSpec>) -> AssignUser {
+fn assign(
+    user: UserKey,
+    server: usize,
+    address: &str,
+    vip: VipRules,
+    devices: Vec<DeviceSpec>,
+) -> AssignUser {
     AssignUser {
         user,
         address: SmtpAddress::parse(address).expect("addresses of a town are well-formed"),
-        server: Some(MailServerId(0)),
+        server: Some(MailServerId(server as u16)),
         grouping: "".into(),
         watch: None,
         notices: NoticeRecord::default(),
@@ -389,9 +517,9 @@ fn assign(user: UserKey, address: &str, vip: VipRules, devices: Vec<DeviceSpec>)
     }
 }
 
-fn mail_server() -> MailServer {
+fn mail_server(endpoint: EndpointId) -> MailServer {
     MailServer {
-        endpoint: EndpointId(0),
+        endpoint,
         path: "/EWS/Exchange.asmx".into(),
         credential: MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() },
         impersonate: true,
