@@ -25,6 +25,10 @@ pub struct Account {
     pub impersonation: ImpersonationRight,
     /// Its own mailbox, if it has one.
     pub mailbox: Option<MailboxKey>,
+    /// Mailboxes to which it has full access: as good as their owner.
+    pub full_access: BTreeSet<MailboxKey>,
+    /// Mailboxes in which it is a delegate: it may read, but not subscribe.
+    pub delegate_of: BTreeSet<MailboxKey>,
     /// EWS is allowed for it; otherwise 403.
     pub ews_enabled: bool,
     /// The back end to which the front end sends it when no anchor says better.
@@ -61,6 +65,8 @@ impl Account {
             certificate: None,
             impersonation: ImpersonationRight::All,
             mailbox: None,
+            full_access: BTreeSet::new(),
+            delegate_of: BTreeSet::new(),
             ews_enabled: true,
             back_end: 0,
         }
@@ -98,6 +104,19 @@ pub(super) struct Caller {
 pub(super) struct Refused {
     pub first: Time,
     pub last: Time,
+}
+
+impl Account {
+    /// Whether it may read a mailbox as itself.
+    pub(super) fn may_read(&self, mailbox: MailboxKey) -> bool {
+        self.may_subscribe(mailbox) || self.delegate_of.contains(&mailbox)
+    }
+
+    /// Whether it may subscribe to a mailbox as itself: only an owner may, or who has an owner's access (Microsoft:
+    /// "ResponseCode", `ErrorSubscriptionDelegateAccessNotSupported`).
+    pub(super) fn may_subscribe(&self, mailbox: MailboxKey) -> bool {
+        self.mailbox == Some(mailbox) || self.full_access.contains(&mailbox)
+    }
 }
 
 impl ImpersonationRight {

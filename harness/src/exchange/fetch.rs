@@ -34,7 +34,7 @@ impl Exchange {
         }
         let id = StoreId::parse(text).filter(|id| id.item.is_some()).ok_or(Code::ErrorInvalidIdMalformed)?;
         let mailbox = self.box_by_guid(id.mailbox).ok_or(Code::ErrorItemNotFound)?;
-        if Some(mailbox.key) != context.mailbox {
+        if !self.may_read(context, mailbox.key) {
             return Err(Code::ErrorAccessDenied);
         }
         let item = mailbox.item(&id).ok_or(Code::ErrorItemNotFound)?;

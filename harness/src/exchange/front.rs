@@ -9,10 +9,10 @@ use super::budget::{BudgetKey, Refusal};
 use super::code::Code;
 use super::config::CertificateRule;
 use super::faults::Override;
-use super::ids::guid_text;
+use super::ids::{StoreId, guid_text};
 use super::mailbox::MailboxKey;
 use super::reply::{Fault, ordinary, push_failure};
-use super::request::{BadCall, Body, Call, Impersonation};
+use super::request::{BadCall, Body, Call, FolderRef, Impersonation};
 use super::state::Exchange;
 use super::stats::Operation;
 use super::version::Version;
@@ -201,7 +201,8 @@ impl Exchange {
             }
         }
         let (mailbox, impersonated, primary_smtp) = self.access(caller, call)?;
-        self.check_headers(request, operation, mailbox, anchor.as_deref());
+        let meant = if impersonated.is_none() { self.named_mailbox(&call.body).or(mailbox) } else { mailbox };
+        self.check_headers(request, operation, meant, anchor.as_deref());
         let budget = BudgetKey { account: caller.account, impersonated };
         let context = Context {
             now,
@@ -362,6 +363,27 @@ impl Exchange {
         });
         headers.push(("X-CalculatedBETarget", self.config.back_ends[back_end].clone()));
         (back_end, anchor)
+    }
+
+    /// The mailbox that a call names by itself: explicitly beside a folder, or by an id.
+    fn named_mailbox(&self, body: &Body) -> Option<MailboxKey> {
+        let by_id = |text: &str| Some(self.box_by_guid(StoreId::parse(text)?.mailbox)?.key);
+        let by_folder = |folder: &FolderRef| match folder {
+            FolderRef::Id(text) => by_id(text),
+            FolderRef::Distinguished { mailbox, .. } => {
+                Some(self.addresses.get(&mailbox.as_ref()?.to_ascii_lowercase())?.0)
+            }
+        };
+        match body {
+            Body::GetItem { ids, .. } => by_id(&ids.first()?.id),
+            Body::GetFolder { folders, .. } => by_folder(folders.first()?),
+            Body::FindItem(find) => by_folder(find.folders.first()?),
+            Body::SyncFolderItems(sync) => by_folder(&sync.folder),
+            Body::ConvertId { .. }
+            | Body::Subscribe(_)
+            | Body::Unsubscribe { .. }
+            | Body::GetStreamingEvents { .. } => None,
+        }
     }
 
     /// Records headers that a client must send and did not, or must not and did.

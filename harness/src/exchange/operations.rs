@@ -108,7 +108,13 @@ impl Exchange {
         folder: &FolderRef,
     ) -> Result<(MailboxKey, FolderKey), Code> {
         let (mailbox, key) = self.locate(context, folder)?;
-        if Some(mailbox) == context.mailbox { Ok((mailbox, key)) } else { Err(Code::ErrorAccessDenied) }
+        if self.may_read(context, mailbox) { Ok((mailbox, key)) } else { Err(Code::ErrorAccessDenied) }
+    }
+
+    /// Whether the call may look into a mailbox: whoever impersonates has the rights of that user alone.
+    pub(super) fn may_read(&self, context: &Context, mailbox: MailboxKey) -> bool {
+        let account = &self.accounts[usize::from(context.caller.account.0)].spec;
+        Some(mailbox) == context.mailbox || context.budget.impersonated.is_none() && account.may_read(mailbox)
     }
 
     fn subscribe(&mut self, context: &Context, request: &Subscribe) -> Result<String, Failure> {
@@ -125,8 +131,10 @@ impl Exchange {
             target = Some(mailbox);
             folders.push(key);
         }
-        let mailbox = context.mailbox.ok_or(Code::ErrorMissingEmailAddress)?;
-        if target.is_some_and(|target| target != mailbox) {
+        let mailbox = target.or(context.mailbox).ok_or(Code::ErrorMissingEmailAddress)?;
+        let account = &self.accounts[usize::from(context.caller.account.0)].spec;
+        let as_itself = context.budget.impersonated.is_none() && account.may_subscribe(mailbox);
+        if Some(mailbox) != context.mailbox && !as_itself {
             return Err(Code::ErrorSubscriptionDelegateAccessNotSupported.into());
         }
         if self.box_of(mailbox).subscriptions.len() >= self.config.limits.subscriptions_max {

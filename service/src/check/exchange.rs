@@ -89,7 +89,7 @@ impl<'a> Session<'a> {
         findings: &mut Findings<'_>,
         what: &dyn Fn(&str) -> String,
     ) {
-        let impersonate = user.filter(|_| self.exchange.impersonate);
+        let impersonate = user.is_some() && self.exchange.impersonate;
         let anchor = match user {
             Some(user) => user.clone(),
             None => match own_address(&self.exchange.credential) {
@@ -103,13 +103,15 @@ impl<'a> Session<'a> {
                 }
             },
         };
-        let folder = self.call(|version| request::get_folder(&Caller { version, impersonate }), &anchor);
+        let mailbox = &anchor;
+        let folder =
+            self.call(|version| request::get_folder(&Caller { version, mailbox, impersonate }), &anchor);
         match folder.and_then(|body| response::get_folder(&body).map_err(CallError::Ews)) {
             Ok(counts) => {
                 findings.well(&what("log-on"), "the credential is accepted");
                 findings.well(&what("version"), self.version.name());
                 let inbox = format!("the inbox of {} can be read, {} unread", anchor.as_str(), counts.unread);
-                let step = if impersonate.is_some() { "impersonation" } else { "mailbox" };
+                let step = if impersonate { "impersonation" } else { "mailbox" };
                 findings.well(&what(step), &inbox);
             }
             Err(CallError::Way(failure)) => return findings.wrong(&what("log-on"), &failure),
@@ -137,20 +139,24 @@ impl<'a> Session<'a> {
     /// A subscription is what streaming needs; it is ended at once.
     fn subscribe(
         mut self,
-        impersonate: Option<&SmtpAddress>,
+        impersonate: bool,
         anchor: &SmtpAddress,
         findings: &mut Findings<'_>,
         what: &dyn Fn(&str) -> String,
     ) {
         let folders = self.exchange.folders.clone();
+        let mailbox = anchor;
         let body = self
-            .call(|version| request::subscribe(&Caller { version, impersonate }, &folders), anchor)
+            .call(|version| request::subscribe(&Caller { version, mailbox, impersonate }, &folders), anchor)
             .and_then(|body| response::subscribe(&body).map_err(CallError::Ews));
         match body {
             Ok(id) => {
                 findings.well(&what("streaming"), "the mailbox can be subscribed to");
                 let ended = self
-                    .call(|version| request::unsubscribe(&Caller { version, impersonate }, &id), anchor)
+                    .call(
+                        |version| request::unsubscribe(&Caller { version, mailbox, impersonate }, &id),
+                        anchor,
+                    )
                     .and_then(|body| response::unsubscribe(&body).map_err(CallError::Ews));
                 if ended.is_err() {
                     findings.note(

@@ -178,7 +178,9 @@ codes! {
     Alarm, "the service account may not act for the mailbox; give it the role ApplicationImpersonation with a scope that has this mailbox":
         ErrorImpersonateUserDenied ErrorImpersonationDenied ErrorImpersonationFailed;
     Alarm, "the service account may not read the mailbox; check its rights":
-        ErrorAccessDenied ErrorSubscriptionDelegateAccessNotSupported;
+        ErrorAccessDenied;
+    Alarm, "the account may read parts of the mailbox, but subscribing needs its owner's access; give it FullAccess to the mailbox, or the role ApplicationImpersonation and switch `impersonate` on":
+        ErrorSubscriptionDelegateAccessNotSupported;
     Alarm, "this kind of credential needs impersonation in each request; switch `impersonate` on for this mail server":
         ErrorInvalidExchangeImpersonationHeaderData;
     Terminal, "the account cannot be used in its present state; enable it, renew its password or licence, or allow the organisation access":

@@ -20,10 +20,13 @@ pub enum SchemaVersion {
 pub struct Caller<'a> {
     /// Remembered per mail server.
     pub version: SchemaVersion,
-    /// The mailbox's owner, named in `ExchangeImpersonation` as `SmtpAddress` (a subscription made with
-    /// `PrimarySmtpAddress` has been seen never to deliver). `None` only where the credential owns the one mailbox.
-    /// All calls of one credential do it alike, GetStreamingEvents and Unsubscribe too.
-    pub impersonate: Option<&'a SmtpAddress>,
+    /// The mailbox that is meant.
+    pub mailbox: &'a SmtpAddress,
+    /// Its owner is named in `ExchangeImpersonation` as `SmtpAddress` (a subscription made with `PrimarySmtpAddress` has
+    /// been seen never to deliver). Otherwise the account asks as itself, and names the mailbox beside `inbox`: its own,
+    /// or one to which it has full access. All calls of one credential do it alike, GetStreamingEvents and Unsubscribe
+    /// too.
+    pub impersonate: bool,
 }
 
 impl SchemaVersion {
@@ -56,9 +59,7 @@ impl SchemaVersion {
 /// `SubscribeToAllFolders` a hidden search folder reports everything twice.
 pub fn subscribe(caller: &Caller<'_>, folders: &[FolderId]) -> Vec<u8> {
     let mut body = Body::new(caller);
-    body.raw(
-        "<m:Subscribe><m:StreamingSubscriptionRequest><t:FolderIds><t:DistinguishedFolderId Id=\"inbox\"/>",
-    );
+    body.raw("<m:Subscribe><m:StreamingSubscriptionRequest><t:FolderIds>").inbox(caller);
     for folder in folders {
         body.raw("<t:FolderId Id=\"").text(folder.as_str()).raw("\"/>");
     }
@@ -126,7 +127,7 @@ pub fn find_item_newest(caller: &Caller<'_>, max: u16, offset: u32) -> Vec<u8> {
     body.raw("\" Offset=\"").number(offset);
     body.raw("\" BasePoint=\"Beginning\"/><m:SortOrder><t:FieldOrder Order=\"Descending\">");
     body.raw("<t:FieldURI FieldURI=\"item:DateTimeReceived\"/></t:FieldOrder></m:SortOrder>");
-    body.raw("<m:ParentFolderIds><t:DistinguishedFolderId Id=\"inbox\"/></m:ParentFolderIds></m:FindItem>");
+    body.raw("<m:ParentFolderIds>").inbox(caller).raw("</m:ParentFolderIds></m:FindItem>");
     body.finish()
 }
 
@@ -135,7 +136,7 @@ pub fn get_folder(caller: &Caller<'_>) -> Vec<u8> {
     let mut body = Body::new(caller);
     body.raw("<m:GetFolder><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>");
     body.raw("<t:FieldURI FieldURI=\"folder:UnreadCount\"/><t:FieldURI FieldURI=\"folder:TotalCount\"/>");
-    body.raw("</t:AdditionalProperties></m:FolderShape><m:FolderIds><t:DistinguishedFolderId Id=\"inbox\"/>");
+    body.raw("</t:AdditionalProperties></m:FolderShape><m:FolderIds>").inbox(caller);
     body.raw("</m:FolderIds></m:GetFolder>");
     body.finish()
 }
@@ -145,13 +146,13 @@ pub fn get_folder(caller: &Caller<'_>) -> Vec<u8> {
 ///
 /// # Panics
 /// With no id: there is nothing to ask.
-pub fn convert_id(caller: &Caller<'_>, mailbox: &SmtpAddress, items: &[&ItemId]) -> Vec<u8> {
+pub fn convert_id(caller: &Caller<'_>, items: &[&ItemId]) -> Vec<u8> {
     assert!(!items.is_empty(), "ConvertId asks for at least one id");
     let mut body = Body::new(caller);
     body.raw("<m:ConvertId DestinationFormat=\"EwsId\"><m:SourceIds>");
     for item in items {
         body.raw("<t:AlternateId Format=\"EwsLegacyId\" Id=\"").text(item.as_str());
-        body.raw("\" Mailbox=\"").text(mailbox.as_str()).raw("\"/>");
+        body.raw("\" Mailbox=\"").text(caller.mailbox.as_str()).raw("\"/>");
     }
     body.raw("</m:SourceIds></m:ConvertId>");
     body.finish()
@@ -169,8 +170,9 @@ impl Body {
         body.raw(" xmlns:t=\"http://schemas.microsoft.com/exchange/services/2006/types\"");
         body.raw(" xmlns:m=\"http://schemas.microsoft.com/exchange/services/2006/messages\">");
         body.raw("<s:Header><t:RequestServerVersion Version=\"").raw(caller.version.name()).raw("\"/>");
-        if let Some(address) = caller.impersonate {
-            body.raw("<t:ExchangeImpersonation><t:ConnectingSID><t:SmtpAddress>").text(address.as_str());
+        if caller.impersonate {
+            body.raw("<t:ExchangeImpersonation><t:ConnectingSID><t:SmtpAddress>")
+                .text(caller.mailbox.as_str());
             body.raw("</t:SmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>");
         }
         body.raw("</s:Header><s:Body>");
@@ -190,6 +192,17 @@ impl Body {
     fn number(&mut self, number: u32) -> &mut Body {
         self.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
         self
+    }
+
+    /// The inbox of the caller's mailbox. Under impersonation that is the default; otherwise it would be the account's
+    /// own ("explicit access" of Microsoft's "Delegate access and EWS in Exchange").
+    fn inbox(&mut self, caller: &Caller<'_>) -> &mut Body {
+        self.raw("<t:DistinguishedFolderId Id=\"inbox\"");
+        if caller.impersonate {
+            return self.raw("/>");
+        }
+        self.raw("><t:Mailbox><t:EmailAddress>").text(caller.mailbox.as_str());
+        self.raw("</t:EmailAddress></t:Mailbox></t:DistinguishedFolderId>")
     }
 
     fn details_shape(&mut self, version: SchemaVersion) -> &mut Body {

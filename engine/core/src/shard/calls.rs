@@ -429,7 +429,8 @@ impl ShardCore {
     fn caller<'a>(&self, server: MailServerId, mailbox: &'a crate::names::SmtpAddress) -> Caller<'a> {
         Caller {
             version: self.servers[usize::from(server.0)].version,
-            impersonate: self.mail_server(server).impersonate.then_some(mailbox),
+            mailbox,
+            impersonate: self.mail_server(server).impersonate,
         }
     }
 }

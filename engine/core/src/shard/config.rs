@@ -67,8 +67,8 @@ pub struct MailServer {
     pub path: Box<str>,
     /// Who we are.
     pub credential: MailCredential,
-    /// Whether requests name the mailbox's owner (`ExchangeImpersonation`). Off only for a single mailbox that owns the
-    /// credential.
+    /// Whether requests name the mailbox's owner (`ExchangeImpersonation`). Off for an account that watches its own
+    /// mailbox, or mailboxes to which it has full access.
     pub impersonate: bool,
     /// `User-Agent`: administrators allow or deny by it.
     pub user_agent: Box<str>,

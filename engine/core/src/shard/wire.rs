@@ -34,7 +34,8 @@ impl ShardCore {
         let charged = self.charged_address(cohort_id)?;
         let caller = Caller {
             version: self.servers[usize::from(server.0)].version,
-            impersonate: self.mail_server(server).impersonate.then_some(&charged),
+            mailbox: &charged,
+            impersonate: self.mail_server(server).impersonate,
         };
         let ids: Vec<&SubscriptionId> =
             users.iter().filter_map(|id| self.users.get(*id)?.subscription.as_ref()).collect();

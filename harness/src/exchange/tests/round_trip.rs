@@ -86,14 +86,14 @@ impl Client {
 
     fn subscribe(&mut self, address: &str) -> SubscriptionId {
         let who = smtp(address);
-        let caller = Caller { version: SchemaVersion::default(), impersonate: Some(&who) };
+        let caller = Caller { version: SchemaVersion::default(), mailbox: &who, impersonate: true };
         let reply = self.group(&request::subscribe(&caller, &[]));
         response::subscribe(response::http(&reply).unwrap()).unwrap()
     }
 
     fn open(&mut self, ids: &[&SubscriptionId]) -> (PeerConn, StreamConn) {
         let anchor = smtp("anna@example.com");
-        let caller = Caller { version: SchemaVersion::default(), impersonate: Some(&anchor) };
+        let caller = Caller { version: SchemaVersion::default(), mailbox: &anchor, impersonate: true };
         let body = request::get_streaming_events(&caller, ids, 29);
         let cookies = self.cookies.as_str().to_owned();
         let bytes = self.request(Route::Cohort { anchor: &anchor, cookies: &cookies }, &body);
@@ -163,7 +163,7 @@ fn a_mail_travels_from_subscription_to_details() {
         assert_eq!((folder, events.len()), (&inbox, 3));
 
         let who = smtp("dora@example.com");
-        let caller = Caller { version: SchemaVersion::default(), impersonate: Some(&who) };
+        let caller = Caller { version: SchemaVersion::default(), mailbox: &who, impersonate: true };
         let reply = client.call(Route::Mailbox(&who), &request::get_item(&caller, &[&item]));
         let fetched = response::get_item(response::http(&reply).unwrap()).unwrap().remove(0).unwrap();
         assert_eq!(fetched.id, item);
@@ -290,7 +290,7 @@ fn busy_is_understood_in_its_three_shapes() {
             let now = client.lab.now;
             client.lab.exchange.set_busy(now, BusyScope::All, Span::from_millis(297_749), shape, false);
             let who = smtp("anna@example.com");
-            let caller = Caller { version: SchemaVersion::default(), impersonate: Some(&who) };
+            let caller = Caller { version: SchemaVersion::default(), mailbox: &who, impersonate: true };
             let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller));
             let error = response::http(&reply).and_then(response::get_folder).unwrap_err();
             assert_eq!(error.action(), Action::BackOffAccount { ms: 297_749 }, "{shape:?} {soap12}");
@@ -305,7 +305,7 @@ fn what_is_no_soap_is_understood_too() {
         client.lab.exchange.faults.transfer = transfer;
         client.lab.exchange.answer_next(1, None, answer);
         let who = smtp("anna@example.com");
-        let caller = Caller { version: SchemaVersion::default(), impersonate: Some(&who) };
+        let caller = Caller { version: SchemaVersion::default(), mailbox: &who, impersonate: true };
         let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller));
         response::http(&reply).and_then(response::get_folder).unwrap_err()
     };
@@ -326,7 +326,7 @@ fn an_older_server_is_spoken_to_in_its_version() {
     let item = ItemId::parse(&client.lab.deliver(ANNA)).unwrap();
     let who = smtp("anna@example.com");
     let ask = |client: &mut Client, version| {
-        let caller = Caller { version, impersonate: Some(&who) };
+        let caller = Caller { version, mailbox: &who, impersonate: true };
         let reply = client.call(Route::Mailbox(&who), &request::get_item(&caller, &[&item]));
         response::http(&reply).and_then(response::get_item)
     };
@@ -347,12 +347,12 @@ fn old_ids_are_converted() {
     let StreamEvent::Notification { events, .. } = &events[1] else { panic!("{events:?}") };
     let MailEvent::NewMail { item: old, .. } = &events[1] else { panic!("{events:?}") };
     let who = smtp("anna@example.com");
-    let caller = Caller { version: SchemaVersion::default(), impersonate: Some(&who) };
+    let caller = Caller { version: SchemaVersion::default(), mailbox: &who, impersonate: true };
     let reply = client.call(Route::Mailbox(&who), &request::get_item(&caller, &[old]));
     let error =
         response::get_item(response::http(&reply).unwrap()).unwrap().remove(0).map(|_| ()).unwrap_err();
     assert_eq!(error.action(), Action::ConvertId);
-    let reply = client.call(Route::Mailbox(&who), &request::convert_id(&caller, &who, &[old]));
+    let reply = client.call(Route::Mailbox(&who), &request::convert_id(&caller, &[old]));
     let converted = response::convert_id(response::http(&reply).unwrap()).unwrap().remove(0).unwrap();
     assert_eq!(converted.as_str(), new);
 }

@@ -33,7 +33,7 @@ fn body_of(request: Vec<u8>, version: &str, address: Option<&str>) -> String {
 
 fn body(make: impl FnOnce(&Caller<'_>) -> Vec<u8>) -> String {
     let jane = jane();
-    let caller = Caller { version: SchemaVersion::default(), impersonate: Some(&jane) };
+    let caller = Caller { version: SchemaVersion::default(), mailbox: &jane, impersonate: true };
     body_of(make(&caller), "Exchange2013_SP1", Some(JANE))
 }
 
@@ -105,7 +105,8 @@ fn items_are_asked_for_by_id_alone_in_their_order() {
 #[test]
 fn a_preview_is_asked_for_from_2013_on_only() {
     let id = ItemId::parse("AAMk").unwrap();
-    let caller = Caller { version: SchemaVersion::Exchange2010Sp2, impersonate: None };
+    let jane = jane();
+    let caller = Caller { version: SchemaVersion::Exchange2010Sp2, mailbox: &jane, impersonate: false };
     let body = body_of(get_item(&caller, &[&id]), "Exchange2010_SP2", None);
     assert!(!body.contains("item:Preview") && body.contains("item:Subject"), "{body}");
 }
@@ -144,10 +145,24 @@ fn the_inbox_is_asked_for_its_counts() {
 fn ids_of_the_old_format_can_be_converted() {
     let id = ItemId::parse("AQMk").unwrap();
     assert_eq!(
-        body(|caller| convert_id(caller, &jane(), &[&id])),
+        body(|caller| convert_id(caller, &[&id])),
         format!(
             "<m:ConvertId DestinationFormat=\"EwsId\"><m:SourceIds><t:AlternateId Format=\"EwsLegacyId\" Id=\"AQMk\" \
              Mailbox=\"{JANE}\"/></m:SourceIds></m:ConvertId>"
         )
     );
+}
+
+#[test]
+fn without_impersonation_the_inbox_is_that_of_a_named_mailbox() {
+    let jane = jane();
+    let caller = Caller { version: SchemaVersion::default(), mailbox: &jane, impersonate: false };
+    let inbox = format!(
+        "<t:DistinguishedFolderId Id=\"inbox\"><t:Mailbox><t:EmailAddress>{JANE}</t:EmailAddress></t:Mailbox>\
+         </t:DistinguishedFolderId>"
+    );
+    for request in [subscribe(&caller, &[]), find_item_newest(&caller, 25, 0), get_folder(&caller)] {
+        let body = body_of(request, "Exchange2013_SP1", None);
+        assert!(body.contains(&inbox), "{body}");
+    }
 }
