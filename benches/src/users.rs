@@ -2,9 +2,9 @@
 
 use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, SubscriptionId, Topic, UserKey};
 use carillon_core::shard::{
-    AssignUser, Budget, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects, Endpoint, EndpointId,
-    Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol, PushAuth, PushService,
-    PushServiceId, ShardConfig, ShardCore, Timing, VipRules, WatchRecord,
+    AssignUser, BadgeCount, Budget, CatchUp, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects,
+    Endpoint, EndpointId, Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol,
+    PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing, VipRules, WatchRecord,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
@@ -137,6 +137,8 @@ pub fn signal_user(number: u64) -> AssignUser {
             .expect("an address"),
         server: None,
         grouping: "".into(),
+        folders: Vec::new(),
+        sync: Vec::new(),
         watch: None,
         notices: NoticeRecord { sync_point: START, told: Vec::new(), unread: Some(3) },
         vip: VipRules::default(),
@@ -187,6 +189,8 @@ fn config() -> ShardConfig {
             impersonate: true,
             user_agent: "Carillon/0".into(),
             folders: Vec::new(),
+            catch_up: CatchUp::default(),
+            badge: BadgeCount::default(),
             cohort_users_max: 200,
             stream_minutes: 29,
             stream_idle_s: 120,

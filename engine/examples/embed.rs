@@ -50,6 +50,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         address: SmtpAddress::parse("jane@example.com")?,
         server: None,
         grouping: "".into(),
+        folders: Vec::new(),
+        sync: Vec::new(),
         watch: None,
         notices: NoticeRecord::default(),
         vip: VipRules::default(),

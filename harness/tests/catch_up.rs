@@ -3,12 +3,19 @@
 
 use std::collections::BTreeSet;
 
-use carillon_core::shard::{MailServer, Report};
+use carillon_core::names::{FolderId, SmtpAddress};
+use carillon_core::shard::{
+    AssignUser, BadgeCount, CatchUp, Command, MailServer, MailServerId, NoticeRecord, Report, Timing,
+    VipRules,
+};
 use carillon_core::time::Span;
 use carillon_core::user::item_hash;
-use carillon_harness::apns::Delivery;
+use carillon_harness::apns::{AlertKind, Delivery, Share};
 use carillon_harness::audit::AuditReport;
-use carillon_harness::exchange::{DELETED_ITEMS, FolderKey, ImpersonationRight, MailboxKey};
+use carillon_harness::exchange::{
+    Code, DELETED_ITEMS, ExchangeConfig, FolderKey, INBOX, ImpersonationRight, Mail, MailboxKey, Operation,
+    Version,
+};
 use carillon_harness::world::town::{Town, TownConfig};
 
 fn secs(s: u64) -> Span {
@@ -192,14 +199,362 @@ fn after_a_gap_what_arrived_is_told_once_and_what_was_read_or_deleted_is_not() {
 #[test]
 fn a_mail_that_waited_and_was_deleted_during_a_gap_is_not_told() {
     // Nothing on the page that a catch-up reads says that a mail is not there any more.
-    let timing =
-        carillon_core::shard::Timing { settle_ms: 20_000, max_delay_ms: 60_000, ..Default::default() };
+    let timing = Timing { settle_ms: 20_000, max_delay_ms: 60_000, ..Timing::default() };
     let mut town = live(TownConfig { users: 1, timing, ..TownConfig::default() });
-    town.deliver(0, "soon gone");
+    for subject in ["soon gone", "stays", "stays, too"] {
+        town.deliver(0, subject);
+    }
     town.run_for(secs(1));
     lose_subscriptions(&mut town);
     town.delete(0, 0);
     town.run_for(secs(60));
-    assert_eq!(alerts(&town, 0).len(), 0);
+    let told = alerts(&town, 0);
+    assert_eq!((told.len(), told[0].payload.n, told[0].payload.badge), (1, 2, Some(2)));
+    clean(town);
+}
+
+#[test]
+fn a_mail_whose_id_is_of_an_old_form_is_told_with_its_details_and_once() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.world.exchanges[0].faults.legacy_ids = true;
+    town.deliver(0, "Lunch?");
+    town.run_for(secs(10));
+    assert_eq!(alerts(&town, 0).len(), 1);
+    assert!(alerts(&town, 0)[0].payload.has_details());
+    let calls = |town: &Town, operation| town.world.exchanges[0].stats().count_all(operation);
+    assert_eq!((calls(&town, Operation::ConvertId), calls(&town, Operation::GetItem)), (1, 2));
+    // Known from now on: ids are converted before anything else, of several mails in one call.
+    town.deliver(0, "one");
+    town.deliver(0, "another");
+    town.run_for(secs(20));
+    assert_eq!((alerts(&town, 0).len(), alerts(&town, 0)[1].payload.n), (2, 2));
+    assert_eq!(calls(&town, Operation::ConvertId), 3);
+    // A look into the folder finds the new form, and knows it.
+    lose_subscriptions(&mut town);
+    town.run_for(secs(60));
+    assert_eq!(alerts(&town, 0).len(), 2);
+    // An event that names the mail by its old id means the same mail.
+    town.deliver(0, "soon gone");
+    town.run_for(Span::from_millis(500));
+    town.delete(0, 3);
+    town.run_for(secs(30));
+    assert_eq!((alerts(&town, 0).len(), badge(&town, 0)), (2, Some(3)));
+    clean(town);
+}
+
+#[test]
+fn a_mail_whose_id_cannot_be_converted_is_told_without_details() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.world.exchanges[0].faults.legacy_ids = true;
+    town.world.exchanges[0].faults.no_conversion = true;
+    town.deliver(0, "Lunch?");
+    town.run_for(secs(10));
+    let told = alerts(&town, 0);
+    assert_eq!((told.len(), told[0].payload.n, told[0].payload.badge), (1, 1, Some(1)));
+    assert!(!told[0].payload.has_details());
+    assert!(town.world.exchanges[0].violations().is_empty());
+}
+
+fn exchange_2010() -> TownConfig {
+    let exchange = ExchangeConfig { version_max: Version::Exchange2010_SP2, ..ExchangeConfig::default() };
+    TownConfig { users: 1, exchange, ..TownConfig::default() }
+}
+
+#[test]
+fn exchange_2010_has_no_previews_so_the_body_gives_one() {
+    let mut town = live(exchange_2010());
+    let body = format!("Dear all,\r\n\r\n\tthe meeting {}", "is long ".repeat(100));
+    let mail = Mail { subject: "Meeting".into(), body, ..town.mail() };
+    town.deliver_mail(0, mail.clone());
+    town.run_for(secs(10));
+    let AlertKind::Details { body, .. } = &alerts(&town, 0)[0].payload.alert else { panic!("no details") };
+    assert!(body.starts_with("Dear all, the meeting is long is long"), "{body}");
+    assert!(body.chars().count() <= 256, "{body}");
+    // What a catch-up finds, too.
+    lose_subscriptions(&mut town);
+    town.deliver_mail(0, mail);
+    town.run_for(secs(60));
+    let AlertKind::Details { body, .. } = &alerts(&town, 0)[1].payload.alert else { panic!("no details") };
+    assert!(body.starts_with("Dear all,"), "{body}");
+    clean(town);
+}
+
+#[test]
+fn a_mail_with_an_enormous_body_is_told_without_details_and_the_server_is_not_blamed() {
+    let mut town = live(exchange_2010());
+    let mail = Mail { subject: "Log".into(), body: "line\n".repeat(1_000_000), ..town.mail() };
+    town.deliver_mail(0, mail);
+    town.run_for(secs(10));
+    let told = alerts(&town, 0);
+    assert!(told.len() == 1 && !told[0].payload.has_details(), "{told:?}");
+    let blamed = |report: &Report| matches!(report, Report::MailServerTrouble { .. });
+    assert!(!town.world.reports.iter().any(|(_, report)| blamed(report)));
+    clean(town);
+}
+
+/// A town of one, in which a folder is watched beside the inbox.
+fn with_folder(mut config: TownConfig) -> (Town, FolderKey) {
+    config.users = 1;
+    let mut town = Town::new(config);
+    let mailbox = town.people[0].mailbox;
+    let folder = town.world.exchanges[0].add_folder(mailbox, "Projects");
+    choose(&mut town, &[folder]);
+    (wait(town), folder)
+}
+
+/// The owner of the first mailbox chooses his folders.
+fn choose(town: &mut Town, folders: &[FolderKey]) {
+    let person = &town.people[0];
+    let id = |folder: &FolderKey| town.world.exchanges[0].folder_id(person.mailbox, *folder);
+    let ids = folders.iter().map(|folder| FolderId::parse(&id(folder)).expect("an id")).collect();
+    let address = SmtpAddress::parse(town.world.exchanges[0].address(person.mailbox)).expect("an address");
+    let assign = AssignUser {
+        user: person.key,
+        address,
+        server: Some(MailServerId(0)),
+        grouping: "".into(),
+        folders: ids,
+        sync: Vec::new(),
+        watch: None,
+        notices: NoticeRecord::default(),
+        vip: VipRules::default(),
+        stopped: false,
+        devices: Vec::new(),
+    };
+    town.world.command(0, Command::AssignUser(Box::new(assign)));
+}
+
+/// A mail arrives in a folder: a rule has put it there. It does not count for the badge of the inbox, so the audit, which
+/// knows only that one, is not told.
+fn deliver_into(town: &mut Town, folder: FolderKey, subject: &str) -> String {
+    let (now, mailbox) = (town.world.now(), town.people[0].mailbox);
+    let mail = Mail { subject: subject.into(), folder, ..town.mail() };
+    let id = town.world.exchanges[0].deliver(now, mailbox, mail);
+    town.world.collect();
+    id
+}
+
+fn no_violations(town: &Town) {
+    let violations = town.world.exchanges[0].violations();
+    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
+}
+
+fn subjects(town: &Town) -> Vec<String> {
+    let subject = |push: &Delivery| match &push.payload.alert {
+        AlertKind::Details { subtitle, .. } => subtitle.to_string(),
+        other => format!("{other:?}"),
+    };
+    alerts(town, 0).into_iter().map(subject).collect()
+}
+
+#[test]
+fn mail_in_a_chosen_folder_is_told_and_the_badge_counts_the_inbox() {
+    let (mut town, folder) = with_folder(TownConfig::default());
+    deliver_into(&mut town, folder, "in Projects");
+    town.run_for(secs(10));
+    assert_eq!(subjects(&town), ["in Projects"]);
+    assert_eq!(badge(&town, 0), Some(0));
+    town.deliver(0, "in the inbox");
+    town.run_for(secs(10));
+    assert_eq!((subjects(&town).len(), badge(&town, 0)), (2, Some(1)));
+    no_violations(&town);
+}
+
+#[test]
+fn the_badge_can_count_all_watched_folders() {
+    let (mut town, folder) = with_folder(server(|server| server.badge = BadgeCount::Watched));
+    deliver_into(&mut town, folder, "in Projects");
+    town.deliver(0, "in the inbox");
+    town.run_for(secs(10));
+    assert_eq!(badge(&town, 0), Some(2));
+    lose_subscriptions(&mut town);
+    deliver_into(&mut town, folder, "in Projects, in a gap");
+    town.run_for(secs(60));
+    assert_eq!(badge(&town, 0), Some(3));
+    town.read(0, 0);
+    town.run_for(secs(10));
+    assert_eq!(badge(&town, 0), Some(2));
+    no_violations(&town);
+}
+
+#[test]
+fn a_chosen_folder_is_caught_up_too_and_nothing_told_twice() {
+    for catch_up in [CatchUp::Find, CatchUp::Sync] {
+        let (mut town, folder) = with_folder(server(move |server| server.catch_up = catch_up));
+        deliver_into(&mut town, folder, "before");
+        town.run_for(secs(10));
+        lose_subscriptions(&mut town);
+        deliver_into(&mut town, folder, "in the gap");
+        town.run_for(secs(60));
+        town.world.crash(0);
+        deliver_into(&mut town, folder, "while away");
+        town.run_for(secs(60));
+        assert_eq!(subjects(&town), ["before", "in the gap", "while away"], "{catch_up:?}");
+        no_violations(&town);
+    }
+}
+
+#[test]
+fn a_folder_that_is_gone_is_given_up_and_the_others_go_on() {
+    let (mut town, folder) = with_folder(TownConfig::default());
+    let mailbox = town.people[0].mailbox;
+    let other = town.world.exchanges[0].add_folder(mailbox, "Other");
+    choose(&mut town, &[folder, other]);
+    town.run_for(secs(20));
+    town.world.exchanges[0].delete_folder(mailbox, folder);
+    lose_subscriptions(&mut town);
+    town.run_for(secs(90));
+    deliver_into(&mut town, other, "in Other");
+    town.run_for(secs(10));
+    assert_eq!(subjects(&town), ["in Other"]);
+    // Chosen when it is gone already: the one that is there is subscribed to.
+    town.deliver(0, "in the inbox");
+    town.run_for(secs(10));
+    assert_eq!((subjects(&town).len(), badge(&town, 0)), (2, Some(1)));
+    no_violations(&town);
+}
+
+#[test]
+fn a_choice_of_folders_takes_effect_while_the_mailbox_is_watched() {
+    let (mut town, folder) = with_folder(TownConfig::default());
+    deliver_into(&mut town, folder, "chosen");
+    town.run_for(secs(10));
+    choose(&mut town, &[]);
+    town.run_for(secs(20));
+    deliver_into(&mut town, folder, "not chosen any more");
+    town.run_for(secs(20));
+    choose(&mut town, &[folder]);
+    town.run_for(secs(30));
+    deliver_into(&mut town, folder, "chosen again");
+    town.run_for(secs(10));
+    assert!(subjects(&town).contains(&"chosen".to_owned()));
+    assert_eq!(subjects(&town).last().map(String::as_str), Some("chosen again"));
+    assert_eq!(town.world.exchanges[0].subscription_count(), 1, "earlier ones were given back");
+    no_violations(&town);
+}
+
+#[test]
+fn a_mail_that_a_rule_moves_to_a_watched_folder_is_told_there() {
+    let (mut town, folder) = with_folder(TownConfig::default());
+    town.deliver(0, "for Projects");
+    town.run_for(Span::from_millis(500));
+    let moved = move_mail(&mut town, 0, 0, folder);
+    town.run_for(secs(10));
+    assert_eq!((subjects(&town), badge(&town, 0)), (vec!["for Projects".to_owned()], Some(0)));
+    let told = alerts(&town, 0);
+    assert_eq!(
+        told[0].payload.items,
+        [item_hash(b"a key for tests!", &moved)],
+        "under the id that it has now"
+    );
+    no_violations(&town);
+}
+
+#[test]
+fn a_told_mail_that_comes_back_by_a_move_is_not_told_again_by_a_look() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.deliver(0, "there and back");
+    town.run_for(secs(10));
+    let away = move_mail(&mut town, 0, 0, DELETED_ITEMS);
+    let (now, mailbox) = (town.world.now(), town.people[0].mailbox);
+    town.world.exchanges[0].move_item(now, mailbox, &away, INBOX).expect("the mail is there");
+    town.world.collect();
+    town.run_for(secs(10));
+    // Its way leads over a folder that nobody watches, but the events of both moves tell its ids.
+    lose_subscriptions(&mut town);
+    town.run_for(secs(60));
+    assert_eq!((alerts(&town, 0).len(), badge(&town, 0)), (1, Some(1)));
+    no_violations(&town);
+}
+
+fn synchronised() -> TownConfig {
+    TownConfig { users: 1, ..server(|server| server.catch_up = CatchUp::Sync) }
+}
+
+fn syncs(town: &Town) -> u64 {
+    town.world.exchanges[0].stats().count_all(Operation::SyncFolderItems)
+}
+
+#[test]
+fn by_state_a_gap_tells_what_arrived_and_not_what_was_read_or_deleted() {
+    let mut town = live(synchronised());
+    for subject in ["read later", "deleted later", "stays"] {
+        town.deliver(0, subject);
+        town.run_for(secs(10));
+    }
+    lose_subscriptions(&mut town);
+    town.read(0, 0);
+    town.delete(0, 1);
+    town.deliver(0, "arrived");
+    town.deliver(0, "arrived and read");
+    town.read(0, 4);
+    town.run_for(secs(60));
+    assert_eq!(subjects(&town), ["read later", "deleted later", "stays", "arrived"]);
+    assert_eq!(badge(&town, 0), Some(2));
+    assert_eq!(town.world.exchanges[0].stats().count_all(Operation::FindItem), 0);
+    clean(town);
+}
+
+#[test]
+fn a_state_outlives_a_crash_and_spares_the_walk() {
+    let mut town = Town::new(synchronised());
+    // A folder that needs three pages when it is walked through.
+    for _ in 0..1_100 {
+        let (now, mailbox) = (town.world.now(), town.people[0].mailbox);
+        let mail = town.mail();
+        let id = town.world.exchanges[0].deliver(now, mailbox, mail);
+        town.world.exchanges[0].mark_read(now, mailbox, &id, true);
+    }
+    town.run_for(secs(5));
+    let mut town = wait(town);
+    assert_eq!(alerts(&town, 0).len(), 0, "old mail is no news");
+    let walked = syncs(&town);
+    assert!(walked >= 3, "{walked}");
+    town.deliver(0, "before");
+    town.run_for(secs(10));
+    town.world.crash(0);
+    town.deliver(0, "while away");
+    town.run_for(secs(60));
+    assert_eq!(subjects(&town), ["before", "while away"]);
+    assert!(syncs(&town) - walked <= 2, "one page for each look: {}", syncs(&town) - walked);
+    clean(town);
+}
+
+#[test]
+fn a_state_that_is_refused_starts_over_and_tells_only_what_is_new() {
+    let mut town = live(synchronised());
+    for n in 0..5 {
+        town.deliver(0, &format!("old {n}"));
+        town.run_for(secs(10));
+    }
+    // As after a move of the mailbox to another database.
+    town.world.exchanges[0].forget_sync_states();
+    lose_subscriptions(&mut town);
+    town.deliver(0, "new");
+    town.run_for(secs(90));
+    assert_eq!(alerts(&town, 0).len(), 6);
+    assert_eq!(subjects(&town).last().map(String::as_str), Some("new"));
+    assert!(
+        town.world.exchanges[0].stats().count(Operation::SyncFolderItems, Code::ErrorInvalidSyncStateData)
+            > 0
+    );
+    clean(town);
+}
+
+#[test]
+fn a_notice_whose_answer_was_lost_is_found_again_after_a_crash_by_state() {
+    let mut town = live(synchronised());
+    town.deliver(0, "told before");
+    town.run_for(secs(10));
+    town.turn_apns(|knobs| knobs.requests_lost = Share(1_000_000));
+    town.deliver(0, "on its way");
+    town.run_for(secs(5));
+    // A look while the notice is on its way must not make the mail one that was dealt with.
+    lose_subscriptions(&mut town);
+    town.run_for(secs(10));
+    town.turn_apns(|knobs| knobs.requests_lost = Share(0));
+    town.world.crash(0);
+    town.run_for(secs(60));
+    assert_eq!(subjects(&town), ["told before", "on its way"]);
     clean(town);
 }

@@ -22,7 +22,7 @@ const MINUTE: Window = (14.9, 30.3);
 /// When a mailbox is asked for again after a call on it was refused.
 fn pause(action: Action) -> Window {
     match action {
-        Action::DropFolder | Action::LowerVersion => (0.0, 0.2),
+        Action::DropFolder | Action::StartOver | Action::LowerVersion => (0.0, 0.2),
         Action::Resubscribe
         | Action::RetryConnection
         | Action::RetryOrBisect
@@ -186,6 +186,7 @@ fn each_code_for_one_id_of_a_stream() {
             Action::CatchUp => (None, None, true),
             Action::Resubscribe
             | Action::DropFolder
+            | Action::StartOver
             | Action::ItemGone
             | Action::ItemUnreadable
             | Action::RetryItem
@@ -271,6 +272,7 @@ fn each_code_for_a_whole_stream() {
             let again: Window = match action {
                 Action::Resubscribe
                 | Action::DropFolder
+                | Action::StartOver
                 | Action::ItemGone
                 | Action::ItemUnreadable
                 | Action::RetryItem
@@ -310,6 +312,7 @@ fn each_code_for_a_whole_stream() {
             let anew = match action {
                 Action::Resubscribe
                 | Action::DropFolder
+                | Action::StartOver
                 | Action::ItemGone
                 | Action::ItemUnreadable
                 | Action::RetryItem

@@ -62,6 +62,7 @@ pub(crate) fn register(user: &str, device: &str, token: u64) -> Write {
         exchange: Some("main".into()),
         grouping: "".into(),
         vip: None,
+        folders: None,
         push: "apns".into(),
         token: DeviceToken::parse(&format!("{token:016x}")).unwrap(),
         topic: Topic::parse("com.example.mail").unwrap(),

@@ -42,6 +42,21 @@ pub const ERROR_TEXT_BYTES_MAX: usize = 256;
 /// What is kept of a subject, a name or a preview. Exchange cuts subjects at 255 and previews at 256 characters.
 pub const DETAIL_TEXT_BYTES_MAX: usize = 2 * 1024;
 
+/// Characters of a preview that is made from a body: as many as Exchange's own has.
+pub const PREVIEW_CHARS_MAX: usize = 256;
+
+/// Folders of one mailbox that are watched beside the inbox: each costs calls at every catch-up.
+pub const USER_FOLDERS_MAX: usize = 16;
+
+/// One `SyncState`. Exchange's have some kilobytes; with a longer one the folder is walked through anew.
+pub const SYNC_STATE_BYTES_MAX: usize = 64 * 1024;
+
+/// Changes on one page of a synchronisation: the most that Exchange allows. They come from its table of changes alone.
+pub const SYNC_PAGE: u16 = 512;
+
+/// Pages of one synchronisation of a folder: half a million mails. A server that goes on after that goes in circles.
+pub const SYNC_PAGES_MAX: u32 = 1_000;
+
 /// A pause that a server asks for counts up to here: real ones end at about five minutes.
 pub const BACK_OFF_MS_MAX: u64 = 3_600_000;
 

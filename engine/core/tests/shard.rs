@@ -3,9 +3,9 @@
 use carillon_core::h2pump::{Answer, ServerConfig, ServerEvent, ServerPump};
 use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
-    AssignUser, Budget, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects, Endpoint, EndpointId,
-    Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol, PushAuth, PushService,
-    PushServiceId, ShardConfig, ShardCore, Timing, UnsettledNotice, VipRules,
+    AssignUser, BadgeCount, Budget, CatchUp, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects,
+    Endpoint, EndpointId, Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol,
+    PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing, UnsettledNotice, VipRules,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
@@ -30,6 +30,8 @@ fn shard(now: Now) -> ShardCore {
                 impersonate: true,
                 user_agent: "Carillon/0".into(),
                 folders: Vec::new(),
+                catch_up: CatchUp::default(),
+                badge: BadgeCount::default(),
                 cohort_users_max: 200,
                 stream_minutes: 29,
                 stream_idle_s: 120,
@@ -69,6 +71,8 @@ fn user(server: Option<MailServerId>, devices: Vec<DeviceSpec>) -> Command {
         address: SmtpAddress::parse("jane@example.com").unwrap(),
         server,
         grouping: "".into(),
+        folders: Vec::new(),
+        sync: Vec::new(),
         watch: None,
         notices: NoticeRecord { sync_point: START, told: Vec::new(), unread: None },
         vip: VipRules::default(),

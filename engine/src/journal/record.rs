@@ -1,7 +1,7 @@
 //! The bytes of a segment.
 
-use carillon_core::names::{DeviceKey, SmtpAddress, SubscriptionId, UserKey};
-use carillon_core::shard::{NoticeRecord, Report, ToldMail, UnsettledNotice, WatchRecord};
+use carillon_core::names::{DeviceKey, FolderId, SmtpAddress, SubscriptionId, UserKey};
+use carillon_core::shard::{FolderSync, NoticeRecord, Report, ToldMail, UnsettledNotice, WatchRecord};
 use carillon_core::time::UnixMillis;
 
 use crate::crc32::crc32;
@@ -11,6 +11,7 @@ pub(crate) fn is_durable(report: &Report) -> bool {
     match report {
         Report::Watched { .. }
         | Report::Noticed { .. }
+        | Report::Synced { .. }
         | Report::Device { .. }
         | Report::DeviceGone { .. } => true,
         Report::Live { .. }
@@ -64,6 +65,15 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
             out.extend((told.len() as u32).to_le_bytes());
             told.iter().for_each(|mail| out.extend(mail.to_bytes()));
             write_option(out, unread.as_ref(), |out, unread| out.extend(unread.to_le_bytes()));
+        }
+        Report::Synced { user, folders } => {
+            out.push(TAG_SYNCED);
+            out.extend(user.0.to_le_bytes());
+            out.extend((folders.len() as u32).to_le_bytes());
+            for FolderSync { folder, state } in folders {
+                write_option(out, folder.as_ref(), |out, id| write_text(out, id.as_str()));
+                write_text(out, state);
+            }
         }
         Report::Device { user, device, badge, unsettled } => {
             out.push(TAG_DEVICE);
@@ -157,6 +167,14 @@ impl<'a> Reader<'a> {
                 let unread = self.option(Reader::u32)?;
                 Some(Report::Noticed { user, notices: NoticeRecord { sync_point, told, unread } })
             }
+            TAG_SYNCED => {
+                let mut folders = Vec::new();
+                for _ in 0..self.u32()? {
+                    let folder = self.option(|body| FolderId::parse(body.text()?).ok())?;
+                    folders.push(FolderSync { folder, state: self.text()?.into() });
+                }
+                Some(Report::Synced { user, folders })
+            }
             TAG_DEVICE => {
                 let device = DeviceKey(self.u64()?);
                 let badge = self.option(Reader::u32)?;
@@ -226,3 +244,4 @@ const TAG_WATCHED: u8 = 1;
 const TAG_NOTICED: u8 = 2;
 const TAG_DEVICE: u8 = 3;
 const TAG_DEVICE_GONE: u8 = 4;
+const TAG_SYNCED: u8 = 5;

@@ -1,7 +1,7 @@
 //! What the journal promises, whatever happens to its files.
 
-use carillon_core::names::{DeviceKey, SmtpAddress, SubscriptionId, UserKey};
-use carillon_core::shard::{NoticeRecord, ToldMail, UnsettledNotice, WatchRecord};
+use carillon_core::names::{DeviceKey, FolderId, SmtpAddress, SubscriptionId, UserKey};
+use carillon_core::shard::{FolderSync, NoticeRecord, ToldMail, UnsettledNotice, WatchRecord};
 use carillon_core::time::UnixMillis;
 use proptest::option;
 use proptest::prelude::*;
@@ -120,6 +120,12 @@ fn any_durable() -> impl Strategy<Value = Report> {
             notices: NoticeRecord { sync_point: UnixMillis(sync_point), told, unread },
         },
     );
+    let state = ("[A-Za-z0-9+/=]{1,200}", option::of(id)).prop_map(|(state, folder)| FolderSync {
+        folder: folder.map(|id| FolderId::parse(&id).unwrap()),
+        state: state.into(),
+    });
+    let synced = (any::<u64>(), prop::collection::vec(state, 0..4))
+        .prop_map(|(user, folders)| Report::Synced { user: UserKey(user), folders });
     let unsettled = (any::<u128>(), any::<u16>(), any::<u64>())
         .prop_map(|(apns_id, mails, newest)| UnsettledNotice { apns_id, mails, newest });
     let device = (any::<u64>(), any::<u64>(), option::of(any::<u32>()), option::of(unsettled)).prop_map(
@@ -133,7 +139,7 @@ fn any_durable() -> impl Strategy<Value = Report> {
     let gone = (any::<u64>(), any::<u64>(), option::of(any::<u64>())).prop_map(|(user, device, since)| {
         Report::DeviceGone { user: UserKey(user), device: DeviceKey(device), since: since.map(UnixMillis) }
     });
-    prop_oneof![watched, noticed, device, gone]
+    prop_oneof![watched, noticed, synced, device, gone]
 }
 
 /// A segment with these reports, and where each record ends.

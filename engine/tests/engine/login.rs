@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use carillon_core::names::{SmtpAddress, UserKey};
 use carillon_core::shard::{
-    AssignUser, EndpointId, MailCredential, MailServer, MailServerId, NoticeRecord, Protocol, Report,
-    ShardConfig, Timing, VipRules,
+    AssignUser, BadgeCount, CatchUp, EndpointId, MailCredential, MailServer, MailServerId, NoticeRecord,
+    Protocol, Report, ShardConfig, Timing, VipRules,
 };
 use carillon_engine::{Engine, EngineConfig, Reports};
 use rustls::{ServerConnection, StreamOwned};
@@ -105,6 +105,8 @@ fn mail_server() -> MailServer {
         impersonate: true,
         user_agent: "Carillon/0".into(),
         folders: Vec::new(),
+        catch_up: CatchUp::default(),
+        badge: BadgeCount::default(),
         cohort_users_max: 200,
         stream_minutes: 29,
         stream_idle_s: 120,
@@ -120,6 +122,8 @@ fn user(number: u64) -> AssignUser {
         address: SmtpAddress::parse(&format!("user{number}@example.com")).unwrap(),
         server: Some(MailServerId(0)),
         grouping: "".into(),
+        folders: Vec::new(),
+        sync: Vec::new(),
         watch: None,
         notices: NoticeRecord::default(),
         vip: VipRules::default(),

@@ -115,6 +115,8 @@ fn user(number: u64, now: UnixMillis) -> AssignUser {
         address: SmtpAddress::parse(&format!("user{number}@example.com")).unwrap(),
         server: None,
         grouping: "".into(),
+        folders: Vec::new(),
+        sync: Vec::new(),
         watch: None,
         notices: NoticeRecord::default(),
         vip: VipRules::default(),

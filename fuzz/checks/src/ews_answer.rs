@@ -18,6 +18,7 @@ pub fn check(data: &[u8]) {
     look_through(response::subscribe(body));
     look_through(response::unsubscribe(body));
     look_through(response::get_folder(body));
+    look_through(response::sync_folder_items(body));
     for id in look_through(response::convert_id(body)).unwrap_or_default() {
         look_through(id);
     }
@@ -28,7 +29,7 @@ pub fn check(data: &[u8]) {
     }
     if let Some(page) = look_through(response::find_item(body)) {
         assert!(page.items.len() <= body.len(), "each item has some bytes");
-        page.items.iter().for_each(|item| look_at_details(&item.details));
+        page.items.iter().filter_map(|item| item.details.as_ref()).for_each(look_at_details);
     }
     if let Some(message) = look_through(parse_stream_message(body)) {
         look_at_message(&message, body.len());

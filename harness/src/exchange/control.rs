@@ -437,6 +437,14 @@ impl Exchange {
         }
     }
 
+    /// States of synchronisations that were given out so far are refused from now on (`ErrorInvalidSyncStateData`).
+    pub fn forget_sync_states(&mut self) {
+        for mailbox in &mut self.mailboxes {
+            mailbox.seq += 1;
+            mailbox.sync_since = mailbox.seq;
+        }
+    }
+
     /// A mailbox gets another primary address; the old one stays as a proxy address. Its subscriptions live on.
     ///
     /// # Panics

@@ -30,6 +30,8 @@ pub struct Faults {
     pub primary_smtp_is_mute: bool,
     /// Events carry item ids in the old format, which GetItem refuses (Exchange Online, incident EX698071).
     pub legacy_ids: bool,
+    /// ConvertId calls every id malformed.
+    pub no_conversion: bool,
 }
 
 /// How the envelopes of a stream become HTTP chunks.
@@ -185,6 +187,7 @@ impl Default for Faults {
             transfer: Transfer::Chunked,
             primary_smtp_is_mute: false,
             legacy_ids: false,
+            no_conversion: false,
         }
     }
 }

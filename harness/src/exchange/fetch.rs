@@ -51,18 +51,27 @@ impl Exchange {
         Ok(payload)
     }
 
-    /// Old ids to present ones.
-    pub(super) fn convert_ids(&mut self, context: &Context, ids: &[String]) -> Done {
-        let owner = context.mailbox.map(|key| self.box_of(key).spec.address.clone()).unwrap_or_default();
+    /// Old ids to present ones: of a mailbox that the caller may read, and of no other than the one that is named.
+    pub(super) fn convert_ids(&mut self, context: &Context, ids: &[(String, String)]) -> Done {
         let mut messages = String::new();
-        for text in ids {
-            let result = StoreId::parse_legacy(text).ok_or(Code::ErrorInvalidIdMalformed).map(|id| {
+        for (text, owner) in ids {
+            let legacy = |exchange: &Exchange| {
+                let found = exchange.addresses.get(&owner.to_ascii_lowercase());
+                let (mailbox, _) = *found.ok_or(Code::ErrorNonExistentMailbox)?;
+                if !exchange.may_read(context, mailbox) {
+                    return Err(Code::ErrorAccessDenied);
+                }
+                let of_owner = |id: &StoreId| exchange.box_of(mailbox).guid == id.mailbox;
+                let id = StoreId::parse_legacy(text).filter(of_owner).ok_or(Code::ErrorInvalidIdMalformed)?;
+                if exchange.faults.no_conversion { Err(Code::ErrorInvalidIdMalformed) } else { Ok(id) }
+            };
+            let result = legacy(self).map(|id| {
                 let mut payload = format!(
                     "<m:AlternateId xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" \
                      xsi:type=\"t:AlternateIdType\" Format=\"EwsId\" Id=\"{}\" Mailbox=\"",
                     id.text()
                 );
-                push_escaped(&mut payload, &owner);
+                push_escaped(&mut payload, owner);
                 payload.push_str("\"/>");
                 payload
             });

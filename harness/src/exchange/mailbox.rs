@@ -157,6 +157,8 @@ pub(super) struct Mailbox {
     pub items: BTreeMap<u64, Item>,
     pub next_item: u64,
     pub seq: u64,
+    /// States of synchronisations from before this are not understood any more.
+    pub sync_since: u64,
     /// Subscriptions that watch it.
     pub subscriptions: Vec<u64>,
     /// Of those, the ones that a stream reads.
@@ -219,6 +221,7 @@ impl Mailbox {
             items: BTreeMap::new(),
             next_item: 1,
             seq: 0,
+            sync_since: 0,
             subscriptions: Vec::new(),
             attached: 0,
         }

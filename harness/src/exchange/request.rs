@@ -46,9 +46,9 @@ pub(super) enum Body {
     },
     FindItem(FindItem),
     SyncFolderItems(SyncFolderItems),
-    /// Ids of the old format (`EwsLegacyId` to `EwsId` only).
+    /// Ids of the old format (`EwsLegacyId` to `EwsId` only), each with the address of its mailbox.
     ConvertId {
-        ids: Vec<String>,
+        ids: Vec<(String, String)>,
     },
 }
 
@@ -501,11 +501,11 @@ fn parse_convert(request: &Element) -> Result<Body, Invalid> {
     let mut ids = Vec::new();
     while let Some(id) = inner.maybe(Ns::Types, "AlternateId") {
         let from = id.only(&["Format", "Id", "Mailbox", "IsArchive"])?.need("Format")?;
-        id.need("Mailbox")?;
+        let mailbox = id.need("Mailbox")?.to_owned();
         if from != "EwsLegacyId" {
             return Err(Invalid(format!("This server converts from 'EwsLegacyId' only, not from '{from}'.")));
         }
-        ids.push(id.need("Id")?.to_owned());
+        ids.push((id.need("Id")?.to_owned(), mailbox));
     }
     inner.end()?;
     if ids.is_empty() { Err(inner.unexpected("AlternateId")) } else { Ok(Body::ConvertId { ids }) }

@@ -90,7 +90,9 @@ impl Exchange {
             None => SyncState { mailbox: mailbox.guid, folder, seq: mailbox.seq, below: u64::MAX },
             Some(text) => SyncState::parse(text)
                 .filter(|state| {
-                    state.mailbox == mailbox.guid && state.folder == folder && state.seq <= mailbox.seq
+                    state.mailbox == mailbox.guid
+                        && state.folder == folder
+                        && (mailbox.sync_since..=mailbox.seq).contains(&state.seq)
                 })
                 .ok_or(Code::ErrorInvalidSyncStateData)?,
         };

@@ -80,6 +80,7 @@ impl Store {
                     // Who is known keeps what is stored of him; the command brings only what changed.
                     assign.watch = row.assign.watch;
                     assign.notices = row.assign.notices;
+                    assign.sync = row.assign.sync;
                     let kept = row.devices.into_iter();
                     devices = kept.chain(devices).collect();
                 }
@@ -137,6 +138,11 @@ impl Store {
             Report::Watched { user, watch } => {
                 if let Some(row) = self.users.get_mut(user) {
                     row.assign.watch = Some(watch.clone());
+                }
+            }
+            Report::Synced { user, folders } => {
+                if let Some(row) = self.users.get_mut(user) {
+                    row.assign.sync.clone_from(folders);
                 }
             }
             Report::Noticed { user, notices } => {

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
-    AssignUser, Command, DeviceSettings, DeviceSpec, Endpoint, EndpointId, MailCredential, MailServer,
-    MailServerId, NoticeRecord, Protocol, PushAuth, PushService, PushServiceId, Report, ShardConfig, TeamId,
-    Timing, VipRules,
+    AssignUser, BadgeCount, CatchUp, Command, DeviceSettings, DeviceSpec, Endpoint, EndpointId,
+    MailCredential, MailServer, MailServerId, NoticeRecord, Protocol, PushAuth, PushService, PushServiceId,
+    Report, ShardConfig, TeamId, Timing, VipRules,
 };
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use carillon_core::user::item_hash;
@@ -509,6 +509,8 @@ fn assign(
         address: SmtpAddress::parse(address).expect("addresses of a town are well-formed"),
         server: Some(MailServerId(server as u16)),
         grouping: "".into(),
+        folders: Vec::new(),
+        sync: Vec::new(),
         watch: None,
         notices: NoticeRecord::default(),
         vip,
@@ -525,6 +527,8 @@ fn mail_server(endpoint: EndpointId) -> MailServer {
         impersonate: true,
         user_agent: "Carillon/0".into(),
         folders: Vec::new(),
+        catch_up: CatchUp::default(),
+        badge: BadgeCount::default(),
         cohort_users_max: 200,
         stream_minutes: 29,
         stream_idle_s: 120,

@@ -1,6 +1,7 @@
 //! A registration as it came, into one that needs no second look.
 
-use carillon_core::names::{DeviceToken, NameError, SmtpAddress, Topic};
+use carillon_core::limits::USER_FOLDERS_MAX;
+use carillon_core::names::{DeviceToken, FolderId, NameError, SmtpAddress, Topic};
 use carillon_core::shard::{DeviceSettings, VipRules};
 use carillon_core::time::UnixMillis;
 
@@ -51,6 +52,7 @@ pub fn check(
         exchange: exchange(config, request.exchange.as_deref())?,
         grouping: grouping(request.grouping.unwrap_or_default())?,
         vip: request.vip.map(vip).transpose()?,
+        folders: request.folders.map(folders).transpose()?,
         push: push.name.clone(),
         token: name("token", &request.token, DeviceToken::parse)?,
         topic: topic(push, request.topic.as_deref())?,
@@ -171,6 +173,14 @@ fn is_sound(name: &str) -> bool {
     !name.trim().is_empty()
         && name.len() <= SOUND_BYTES_MAX
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b" ._-".contains(&b))
+}
+
+fn folders(ids: Vec<String>) -> Result<Vec<FolderId>, Complaint> {
+    if ids.len() > USER_FOLDERS_MAX {
+        return Err(Complaint::field("folders", format!("has more than {USER_FOLDERS_MAX} folders")));
+    }
+    let folder = |(at, text): (usize, &String)| name(&format!("folders[{at}]"), text, FolderId::parse);
+    ids.iter().enumerate().map(folder).collect()
 }
 
 fn vip(request: VipRequest) -> Result<VipRules, Complaint> {

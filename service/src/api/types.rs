@@ -42,6 +42,10 @@ pub struct RegisterRequest {
     /// Which mails go first, for all of the user's devices. Left out: as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vip: Option<VipRequest>,
+    /// Folders whose mail is told beside the inbox's, for all of the user's devices: EWS folder ids of this mailbox, or
+    /// `archiveinbox`, `deleteditems`, `drafts`, `junkemail`, `sentitems`; at most 16. Left out: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folders: Option<Vec<String>>,
     /// When the app was last used, in milliseconds since 1970. Left out: now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active_at_ms: Option<u64>,
@@ -125,6 +129,8 @@ pub struct UserView {
     pub watch: WatchView,
     /// Which mails go first.
     pub vip: VipRequest,
+    /// Folders whose mail is told beside the inbox's.
+    pub folders: Vec<String>,
     /// His devices.
     pub devices: Vec<DeviceView>,
 }

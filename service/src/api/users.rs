@@ -77,6 +77,7 @@ fn user_view(row: UserRow, watch: &Watch) -> UserView {
             high_importance: row.vip.high_importance,
             senders: row.vip.senders.iter().map(|sender| sender.to_string()).collect(),
         },
+        folders: row.folders.iter().map(|id| id.as_str().to_owned()).collect(),
         devices: row.devices.into_iter().map(device_view).collect(),
     }
 }

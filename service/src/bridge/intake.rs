@@ -77,6 +77,7 @@ impl Intake {
         match report {
             Report::Watched { .. }
             | Report::Noticed { .. }
+            | Report::Synced { .. }
             | Report::Device { .. }
             | Report::DeviceGone { .. } => {}
             Report::Live { user } => {

@@ -26,6 +26,8 @@ pub fn assign_user(config: &Config, row: &UserRow) -> AssignUser {
         address: row.address.clone(),
         server: row.exchange.as_deref().and_then(|name| mail_server(config, name)),
         grouping: row.grouping.clone(),
+        folders: row.folders.clone(),
+        sync: row.sync.clone(),
         watch: row.watch.clone(),
         notices: row.notices.clone(),
         vip: row.vip.clone(),

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use carillon_core::names::{DeviceKey, UserKey};
-use carillon_core::shard::{NoticeRecord, Report, UnsettledNotice, WatchRecord};
+use carillon_core::shard::{FolderSync, NoticeRecord, Report, UnsettledNotice, WatchRecord};
 use carillon_core::time::UnixMillis;
 
 use crate::store::{Keep, Position};
@@ -21,6 +21,7 @@ const GONE_SLACK_MS: u64 = 60_000;
 pub struct Pending {
     watches: BTreeMap<UserKey, WatchRecord>,
     notices: BTreeMap<UserKey, NoticeRecord>,
+    syncs: BTreeMap<UserKey, Vec<FolderSync>>,
     devices: BTreeMap<DeviceKey, (Option<u32>, Option<UnsettledNotice>)>,
     gone: BTreeMap<DeviceKey, UnixMillis>,
     positions: BTreeMap<(u64, u16), u64>,
@@ -35,6 +36,9 @@ impl Pending {
             }
             Report::Noticed { user, notices } => {
                 self.notices.insert(*user, notices.clone());
+            }
+            Report::Synced { user, folders } => {
+                self.syncs.insert(*user, folders.clone());
             }
             Report::Device { user: _, device, badge, unsettled } => {
                 self.devices.insert(*device, (*badge, *unsettled));
@@ -68,7 +72,7 @@ impl Pending {
 
     /// How many rows wait.
     pub fn rows(&self) -> usize {
-        self.watches.len() + self.notices.len() + self.devices.len() + self.gone.len()
+        self.watches.len() + self.notices.len() + self.syncs.len() + self.devices.len() + self.gone.len()
     }
 
     /// Whether nothing waits.
@@ -80,6 +84,7 @@ impl Pending {
     pub fn extend(&mut self, newer: Pending) {
         self.watches.extend(newer.watches);
         self.notices.extend(newer.notices);
+        self.syncs.extend(newer.syncs);
         self.devices.extend(newer.devices);
         self.gone.extend(newer.gone);
         for ((epoch, shard), seq) in newer.positions {
@@ -106,6 +111,10 @@ impl Pending {
         for (user, notices) in &self.notices {
             let at = next(&mut batches);
             batches[at].notices.push((*user, notices.clone()));
+        }
+        for (user, folders) in &self.syncs {
+            let at = next(&mut batches);
+            batches[at].syncs.push((*user, folders.clone()));
         }
         for (device, (badge, unsettled)) in &self.devices {
             let at = next(&mut batches);

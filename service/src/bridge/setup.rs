@@ -37,6 +37,8 @@ pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<
             impersonate: exchange.impersonate,
             user_agent: USER_AGENT.into(),
             folders: exchange.folders.clone(),
+            catch_up: exchange.catch_up,
+            badge: exchange.badge,
             cohort_users_max: exchange.cohort_users_max,
             stream_minutes: exchange.stream_minutes,
             stream_idle_s: exchange.stream_idle_s,

@@ -71,6 +71,8 @@ impl<'a> Session<'a> {
                 impersonate: exchange.impersonate,
                 user_agent: concat!("Carillon/", env!("CARGO_PKG_VERSION"), " (check)").into(),
                 folders: exchange.folders.clone(),
+                catch_up: exchange.catch_up,
+                badge: exchange.badge,
                 cohort_users_max: exchange.cohort_users_max,
                 stream_minutes: exchange.stream_minutes,
                 stream_idle_s: exchange.stream_idle_s,
@@ -105,7 +107,7 @@ impl<'a> Session<'a> {
         };
         let mailbox = &anchor;
         let folder =
-            self.call(|version| request::get_folder(&Caller { version, mailbox, impersonate }), &anchor);
+            self.call(|version| request::get_folder(&Caller { version, mailbox, impersonate }, &[]), &anchor);
         match folder.and_then(|body| response::get_folder(&body).map_err(CallError::Ews)) {
             Ok(counts) => {
                 findings.well(&what("log-on"), "the credential is accepted");

@@ -6,7 +6,7 @@ use std::path::Path;
 use axum::http::Uri;
 use carillon_core::limits::{COHORT_USERS_MAX, DETAIL_CUTOFF_S_MAX};
 use carillon_core::names::{FolderId, Topic};
-use carillon_core::shard::{MailCredential, Timing};
+use carillon_core::shard::{BadgeCount, CatchUp, MailCredential, Timing};
 
 use super::read::{ConfigError, Found, Section, Source, nearest};
 use super::{
@@ -232,6 +232,16 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
     let impersonate = section.flag("impersonate", true);
     let ca_file = section.path("ca_file").map(|found| found.value);
     let folders = section.list("folders", |text| FolderId::parse(text).map_err(|error| error.to_string()));
+    let catch_up = section.parsed("catch_up", |text| match text {
+        "find" => Ok(CatchUp::Find),
+        "sync" => Ok(CatchUp::Sync),
+        _ => Err(format!("is no way of catching up: {}", suggest(text, &["find", "sync"]))),
+    });
+    let badge = section.parsed("badge", |text| match text {
+        "inbox" => Ok(BadgeCount::Inbox),
+        "watched" => Ok(BadgeCount::Watched),
+        _ => Err(format!("is nothing that a badge counts: {}", suggest(text, &["inbox", "watched"]))),
+    });
     let cohort_users_max =
         section.number("cohort_users_max", COHORT_USERS_MAX as u64, 1..=COHORT_USERS_MAX as u64, "users");
     let stream_minutes = section.number("stream_minutes", 29, 1..=30, "minutes");
@@ -252,6 +262,8 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
         impersonate,
         ca_file,
         folders: folders.map(|found| found.value).unwrap_or_default(),
+        catch_up: catch_up.map(|found| found.value).unwrap_or_default(),
+        badge: badge.map(|found| found.value).unwrap_or_default(),
         cohort_users_max: cohort_users_max as u16,
         stream_minutes: stream_minutes as u8,
         stream_idle_s: stream_idle_s as u16,

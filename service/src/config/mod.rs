@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use carillon_core::names::{FolderId, Topic};
-use carillon_core::shard::{MailCredential, Timing};
+use carillon_core::shard::{BadgeCount, CatchUp, MailCredential, Timing};
 
 /// A commented configuration with every key: what `carillon config example` prints.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -117,6 +117,10 @@ pub struct Exchange {
     pub ca_file: Option<PathBuf>,
     /// Further folders to watch besides the inbox.
     pub folders: Vec<FolderId>,
+    /// How what was missed is looked for.
+    pub catch_up: CatchUp,
+    /// What the badge counts.
+    pub badge: BadgeCount,
     /// Mailboxes on one streaming connection.
     pub cohort_users_max: u16,
     /// `ConnectionTimeout` of streams, in minutes.

@@ -7,8 +7,10 @@ pub mod sqlite;
 use std::future::Future;
 use std::pin::Pin;
 
-use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
-use carillon_core::shard::{DeviceSettings, NoticeRecord, UnsettledNotice, VipRules, WatchRecord};
+use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, Topic, UserKey};
+use carillon_core::shard::{
+    DeviceSettings, FolderSync, NoticeRecord, UnsettledNotice, VipRules, WatchRecord,
+};
 use carillon_core::time::UnixMillis;
 
 use crate::ids::{DeviceId, UserId};
@@ -104,6 +106,8 @@ pub struct RegisterWrite {
     pub grouping: Box<str>,
     /// New VIP rules; `None` leaves those that are there.
     pub vip: Option<VipRules>,
+    /// Folders to watch beside the inbox; `None` leaves those that are there.
+    pub folders: Option<Vec<FolderId>>,
     /// Name of the `[[push]]` through which the device is reached.
     pub push: Box<str>,
     /// Its token.
@@ -204,6 +208,10 @@ pub struct UserRow {
     pub stopped: bool,
     /// Which mails go first.
     pub vip: VipRules,
+    /// Folders that are watched beside the inbox.
+    pub folders: Vec<FolderId>,
+    /// Up to where his folders were synchronised.
+    pub sync: Vec<FolderSync>,
     /// His subscription.
     pub watch: Option<WatchRecord>,
     /// How far his mail was dealt with.
@@ -244,6 +252,8 @@ pub struct Keep {
     pub watches: Vec<(UserKey, WatchRecord)>,
     /// How far mail was dealt with.
     pub notices: Vec<(UserKey, NoticeRecord)>,
+    /// Up to where folders were synchronised.
+    pub syncs: Vec<(UserKey, Vec<FolderSync>)>,
     /// Badge and notice on its way.
     pub devices: Vec<(DeviceKey, Option<u32>, Option<UnsettledNotice>)>,
     /// Registrations that the provider calls gone. Each is deleted only if it was not renewed after the given time.
@@ -257,6 +267,7 @@ impl Keep {
     pub fn is_empty(&self) -> bool {
         self.watches.is_empty()
             && self.notices.is_empty()
+            && self.syncs.is_empty()
             && self.devices.is_empty()
             && self.gone.is_empty()
             && self.positions.is_empty()

@@ -24,7 +24,7 @@ use carillon::store::{
     Answer, Keep, Position, RemovedDevice, Store, StoreError, TokenRow, UserRow, Write, Wrote,
 };
 use carillon_core::names::{Topic, UserKey};
-use carillon_core::shard::{Command, MailCredential, ShardStats, Timing};
+use carillon_core::shard::{BadgeCount, CatchUp, Command, MailCredential, ShardStats, Timing};
 use serde_json::Value;
 
 pub(crate) const GATEWAY: &str = "gateway-token-of-the-test";
@@ -249,6 +249,8 @@ pub(crate) fn exchange(name: &str) -> Exchange {
         impersonate: true,
         ca_file: None,
         folders: Vec::new(),
+        catch_up: CatchUp::default(),
+        badge: BadgeCount::default(),
         cohort_users_max: 200,
         stream_minutes: 29,
         stream_idle_s: 120,

@@ -35,6 +35,8 @@ pub enum Action {
     FewerSubscriptions,
     /// The chosen folder is gone: subscribe to the others.
     DropFolder,
+    /// The state of a synchronisation is of no use any more: begin without one, and tell nothing twice.
+    StartOver,
     /// The address is no mailbox (any more): discover it anew once; then stop watching it, and look daily.
     MailboxGone,
     /// Alive, but a permission is missing: tell a person, try again in tens of minutes. When many mailboxes say so at

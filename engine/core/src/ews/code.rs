@@ -187,7 +187,9 @@ codes! {
         ErrorAccountDisabled ErrorPasswordExpired ErrorMailboxLogonFailed ErrorOrganizationAccessBlocked
         ErrorInvalidLicense ErrorSubscriptionsDisabledForGroup;
     DropFolder, "a watched folder is gone; the others are watched on, take it out of the configuration":
-        ErrorFolderNotFound;
+        ErrorFolderNotFound ErrorSyncFolderNotFound;
+    StartOver, "Exchange no longer understands how far a folder was synchronised; it is walked through anew, nothing to do":
+        ErrorInvalidSyncStateData;
 
     // Versions, and mistakes of ours.
     LowerVersion, "the server or the mailbox is older than the version asked for; an older one is asked for":

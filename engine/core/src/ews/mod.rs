@@ -25,7 +25,7 @@ pub use datetime::{format_date_time, parse_date_time};
 pub use error::EwsError;
 pub use event::{ConnectionStatus, MailEvent, Notification, StreamMessage, parse_stream_message};
 pub use request::{Caller, SchemaVersion};
-pub use response::{FetchedItem, FolderCounts, FoundItem, FoundPage};
+pub use response::{FetchedItem, FolderCounts, FoundItem, FoundPage, SyncPage};
 pub use route::{Route, http_request};
 pub use stream::{StreamBreak, StreamConn, StreamEvent};
 pub use xml::XmlError;

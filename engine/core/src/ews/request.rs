@@ -47,7 +47,7 @@ impl SchemaVersion {
     }
 
     /// `item:Preview` exists from Exchange 2013 on.
-    const fn has_preview(self) -> bool {
+    pub const fn has_preview(self) -> bool {
         match self {
             SchemaVersion::Exchange2010Sp2 => false,
             SchemaVersion::Exchange2013Sp1 => true,
@@ -59,9 +59,9 @@ impl SchemaVersion {
 /// `SubscribeToAllFolders` a hidden search folder reports everything twice.
 pub fn subscribe(caller: &Caller<'_>, folders: &[FolderId]) -> Vec<u8> {
     let mut body = Body::new(caller);
-    body.raw("<m:Subscribe><m:StreamingSubscriptionRequest><t:FolderIds>").inbox(caller);
+    body.raw("<m:Subscribe><m:StreamingSubscriptionRequest><t:FolderIds>").folder(caller, None);
     for folder in folders {
-        body.raw("<t:FolderId Id=\"").text(folder.as_str()).raw("\"/>");
+        body.folder(caller, Some(folder));
     }
     body.raw("</t:FolderIds><t:EventTypes>");
     for event in ["NewMailEvent", "CreatedEvent", "ModifiedEvent", "MovedEvent", "DeletedEvent"] {
@@ -106,7 +106,13 @@ pub fn get_streaming_events(caller: &Caller<'_>, ids: &[&SubscriptionId], minute
 pub fn get_item(caller: &Caller<'_>, items: &[&ItemId]) -> Vec<u8> {
     assert!(!items.is_empty(), "GetItem asks for at least one item");
     let mut body = Body::new(caller);
-    body.raw("<m:GetItem>").details_shape(caller.version).raw("<m:ItemIds>");
+    // Without a preview, the beginning of the body is one. Exchange 2010 cannot be asked for a part of it
+    // (`MaximumBodySize` is of 2013); the bound is that of the whole answer.
+    let (body_type, preview) = match caller.version.has_preview() {
+        true => ("", Some("item:Preview")),
+        false => ("<t:BodyType>Text</t:BodyType>", Some("item:Body")),
+    };
+    body.raw("<m:GetItem>").shape(body_type, details(preview)).raw("<m:ItemIds>");
     for item in items {
         body.raw("<t:ItemId Id=\"").text(item.as_str()).raw("\"/>");
     }
@@ -114,29 +120,56 @@ pub fn get_item(caller: &Caller<'_>, items: &[&ItemId]) -> Vec<u8> {
     body.finish()
 }
 
-/// `FindItem` for a page of the inbox, newest first, with what [`get_item`] asks for. Without a restriction, which would
+/// `FindItem` for a page of a folder (`None`: the inbox), newest first, with what [`get_item`] asks for. Without a restriction, which would
 /// cost the server an index: whoever catches up stops at the first mail that he knows.
 ///
 /// # Panics
 /// With `max` outside 1..=1000 (`EWSFindCountLimit`).
-pub fn find_item_newest(caller: &Caller<'_>, max: u16, offset: u32) -> Vec<u8> {
+pub fn find_item_newest(caller: &Caller<'_>, folder: Option<&FolderId>, max: u16, offset: u32) -> Vec<u8> {
     assert!((1..=1_000).contains(&max), "a page has 1 to 1000 items");
     let mut body = Body::new(caller);
-    body.raw("<m:FindItem Traversal=\"Shallow\">").details_shape(caller.version);
+    // Bodies cannot be asked for here.
+    let preview = caller.version.has_preview().then_some("item:Preview");
+    body.raw("<m:FindItem Traversal=\"Shallow\">").shape("", details(preview));
     body.raw("<m:IndexedPageItemView MaxEntriesReturned=\"").number(u32::from(max));
     body.raw("\" Offset=\"").number(offset);
     body.raw("\" BasePoint=\"Beginning\"/><m:SortOrder><t:FieldOrder Order=\"Descending\">");
     body.raw("<t:FieldURI FieldURI=\"item:DateTimeReceived\"/></t:FieldOrder></m:SortOrder>");
-    body.raw("<m:ParentFolderIds>").inbox(caller).raw("</m:ParentFolderIds></m:FindItem>");
+    body.raw("<m:ParentFolderIds>").folder(caller, folder).raw("</m:ParentFolderIds></m:FindItem>");
     body.finish()
 }
 
-/// `GetFolder` for the inbox's id and its counts.
-pub fn get_folder(caller: &Caller<'_>) -> Vec<u8> {
+/// `SyncFolderItems`: what changed in a folder (`None`: the inbox) since `state`; without one, all that is in it. Of
+/// each mail when it came and whether it was read, no more.
+///
+/// # Panics
+/// With `max` outside 1..=512.
+pub fn sync_folder_items(
+    caller: &Caller<'_>,
+    folder: Option<&FolderId>,
+    state: Option<&str>,
+    max: u16,
+) -> Vec<u8> {
+    assert!((1..=512).contains(&max), "a page has 1 to 512 changes");
+    let mut body = Body::new(caller);
+    body.raw("<m:SyncFolderItems>").shape("", ["item:DateTimeReceived", "message:IsRead"]);
+    body.raw("<m:SyncFolderId>").folder(caller, folder).raw("</m:SyncFolderId>");
+    if let Some(state) = state {
+        body.raw("<m:SyncState>").text(state).raw("</m:SyncState>");
+    }
+    body.raw("<m:MaxChangesReturned>").number(max.into()).raw("</m:MaxChangesReturned></m:SyncFolderItems>");
+    body.finish()
+}
+
+/// `GetFolder` for ids and counts: of the inbox, then of each of `folders`.
+pub fn get_folder(caller: &Caller<'_>, folders: &[FolderId]) -> Vec<u8> {
     let mut body = Body::new(caller);
     body.raw("<m:GetFolder><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>");
     body.raw("<t:FieldURI FieldURI=\"folder:UnreadCount\"/><t:FieldURI FieldURI=\"folder:TotalCount\"/>");
-    body.raw("</t:AdditionalProperties></m:FolderShape><m:FolderIds>").inbox(caller);
+    body.raw("</t:AdditionalProperties></m:FolderShape><m:FolderIds>").folder(caller, None);
+    for folder in folders {
+        body.folder(caller, Some(folder));
+    }
     body.raw("</m:FolderIds></m:GetFolder>");
     body.finish()
 }
@@ -156,6 +189,18 @@ pub fn convert_id(caller: &Caller<'_>, items: &[&ItemId]) -> Vec<u8> {
     }
     body.raw("</m:SourceIds></m:ConvertId>");
     body.finish()
+}
+
+/// Folders for mail that go by a name in every mailbox (`DistinguishedFolderIdNameType`). No real id looks like one.
+pub const WELL_KNOWN_FOLDERS: [&str; 5] =
+    ["archiveinbox", "deleteditems", "drafts", "junkemail", "sentitems"];
+
+/// What an alert shows of a mail.
+fn details(preview: Option<&'static str>) -> impl Iterator<Item = &'static str> {
+    let fields = ["item:Subject", "message:From", "message:Sender"];
+    let more =
+        ["item:Importance", "item:Sensitivity", "message:IsRead", "item:DateTimeReceived", "item:ItemClass"];
+    fields.into_iter().chain(preview).chain(more)
 }
 
 struct Body {
@@ -194,29 +239,28 @@ impl Body {
         self
     }
 
-    /// The inbox of the caller's mailbox. Under impersonation that is the default; otherwise it would be the account's
-    /// own ("explicit access" of Microsoft's "Delegate access and EWS in Exchange").
-    fn inbox(&mut self, caller: &Caller<'_>) -> &mut Body {
-        self.raw("<t:DistinguishedFolderId Id=\"inbox\"");
+    /// A folder of the caller's mailbox; `None` is the inbox. A name means that mailbox under impersonation; otherwise it
+    /// would be the account's own ("explicit access" of Microsoft's "Delegate access and EWS in Exchange").
+    fn folder(&mut self, caller: &Caller<'_>, folder: Option<&FolderId>) -> &mut Body {
+        let name = match folder.map(FolderId::as_str) {
+            Some(id) if !WELL_KNOWN_FOLDERS.contains(&id) => {
+                return self.raw("<t:FolderId Id=\"").text(id).raw("\"/>");
+            }
+            Some(name) => name,
+            None => "inbox",
+        };
+        self.raw("<t:DistinguishedFolderId Id=\"").raw(name);
         if caller.impersonate {
-            return self.raw("/>");
+            return self.raw("\"/>");
         }
-        self.raw("><t:Mailbox><t:EmailAddress>").text(caller.mailbox.as_str());
+        self.raw("\"><t:Mailbox><t:EmailAddress>").text(caller.mailbox.as_str());
         self.raw("</t:EmailAddress></t:Mailbox></t:DistinguishedFolderId>")
     }
 
-    fn details_shape(&mut self, version: SchemaVersion) -> &mut Body {
-        self.raw("<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>");
-        let preview = version.has_preview().then_some("item:Preview");
-        let fields = ["item:Subject", "message:From", "message:Sender"];
-        let more = [
-            "item:Importance",
-            "item:Sensitivity",
-            "message:IsRead",
-            "item:DateTimeReceived",
-            "item:ItemClass",
-        ];
-        for field in fields.into_iter().chain(preview).chain(more) {
+    fn shape(&mut self, body_type: &str, fields: impl IntoIterator<Item = &'static str>) -> &mut Body {
+        self.raw("<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape>").raw(body_type);
+        self.raw("<t:AdditionalProperties>");
+        for field in fields {
             self.raw("<t:FieldURI FieldURI=\"").raw(field).raw("\"/>");
         }
         self.raw("</t:AdditionalProperties></m:ItemShape>")

@@ -8,7 +8,7 @@ use super::error::EwsError;
 use super::message::{find_fault, number, read, read_one};
 use super::xml::{Walk, XmlError};
 use crate::http1::Response;
-use crate::limits::DETAIL_TEXT_BYTES_MAX;
+use crate::limits::{DETAIL_TEXT_BYTES_MAX, PREVIEW_CHARS_MAX, SYNC_STATE_BYTES_MAX};
 use crate::names::{FolderId, ItemId, SubscriptionId};
 use crate::notice::MailDetails;
 use crate::time::UnixMillis;
@@ -33,8 +33,8 @@ pub struct FoundItem {
     pub received: UnixMillis,
     /// Whether it was read.
     pub read: bool,
-    /// What an alert shows of it.
-    pub details: MailDetails,
+    /// What an alert shows of it, where that was asked for.
+    pub details: Option<MailDetails>,
 }
 
 /// A page of mails, newest first.
@@ -50,10 +50,23 @@ pub struct FoundPage {
     pub total: Option<u32>,
 }
 
-/// The answer to [`super::request::get_folder`].
+/// A page of what changed in a folder.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SyncPage {
+    /// What to ask with the next time. `None` when it is longer than [`SYNC_STATE_BYTES_MAX`].
+    pub state: Option<Box<str>>,
+    /// Whether there is nothing more.
+    pub last: bool,
+    /// Mails that are new or were changed.
+    pub found: Vec<FoundItem>,
+    /// Mails that were read, deleted or moved away.
+    pub gone: Vec<ItemId>,
+}
+
+/// A folder in the answer to [`super::request::get_folder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderCounts {
-    /// The inbox's id, by which its events go.
+    /// The folder's id, by which its events go.
     pub folder: FolderId,
     /// Unread mails in it.
     pub unread: u32,
@@ -193,7 +206,7 @@ pub fn find_item(body: &[u8]) -> Result<FoundPage, EwsError> {
             while walk.child()?.is_some() {
                 let Item { id, received, details } = read_item(walk)?;
                 if let (Some(id), Some(received)) = (id, received) {
-                    page.items.push(FoundItem { id, received, read: details.read, details });
+                    page.items.push(FoundItem { id, received, read: details.read, details: Some(details) });
                 }
             }
         }
@@ -201,18 +214,27 @@ pub fn find_item(body: &[u8]) -> Result<FoundPage, EwsError> {
     })
 }
 
-/// Id and counts of the inbox.
+/// Id and counts of the first folder that was asked for: the inbox.
 ///
 /// # Errors
 /// Exchange refused, or the answer cannot be read.
 pub fn get_folder(body: &[u8]) -> Result<FolderCounts, EwsError> {
+    let first = get_folders(body)?.into_iter().next();
+    first.unwrap_or_else(|| Err(XmlError::Unexpected("response message").into()))
+}
+
+/// Ids and counts, in the order of the request.
+///
+/// # Errors
+/// The answer as a whole is an error, or cannot be read.
+pub fn get_folders(body: &[u8]) -> Result<Vec<Result<FolderCounts, EwsError>>, EwsError> {
     #[derive(Default)]
     struct Counts {
         folder: Option<FolderId>,
         unread: Option<u32>,
         total: Option<u32>,
     }
-    let counts = read_one(body, |walk, tag, counts: &mut Counts| {
+    let messages = read(body, |walk, tag, counts: &mut Counts| {
         if tag.name() != "Folders" {
             return walk.skip();
         }
@@ -231,11 +253,69 @@ pub fn get_folder(body: &[u8]) -> Result<FolderCounts, EwsError> {
         }
         Ok(())
     })?;
-    Ok(FolderCounts {
-        folder: counts.folder.ok_or(XmlError::Unexpected("FolderId"))?,
-        unread: counts.unread.ok_or(XmlError::Unexpected("UnreadCount"))?,
-        total: counts.total,
+    let counted = messages.into_iter().map(|(verdict, counts)| {
+        verdict?;
+        Ok(FolderCounts {
+            folder: counts.folder.ok_or(XmlError::Unexpected("FolderId"))?,
+            unread: counts.unread.ok_or(XmlError::Unexpected("UnreadCount"))?,
+            total: counts.total,
+        })
+    });
+    Ok(counted.collect())
+}
+
+/// What changed in a folder.
+///
+/// # Errors
+/// Exchange refused, or the answer cannot be read.
+pub fn sync_folder_items(body: &[u8]) -> Result<SyncPage, EwsError> {
+    read_one(body, |walk, tag, page: &mut SyncPage| {
+        match tag.name() {
+            "SyncState" => {
+                let state = walk.text()?;
+                let usable = !state.is_empty() && state.len() <= SYNC_STATE_BYTES_MAX;
+                page.state = usable.then(|| state.into());
+            }
+            "IncludesLastItemInRange" => page.last = boolean(&walk.text()?),
+            "Changes" => {
+                while let Some(tag) = walk.child()? {
+                    change(walk, tag.name(), page)?;
+                }
+            }
+            _ => walk.skip()?,
+        }
+        Ok(())
     })
+}
+
+/// Goes through a change.
+fn change(walk: &mut Walk<'_>, kind: &str, page: &mut SyncPage) -> Result<(), XmlError> {
+    match kind {
+        "Create" | "Update" => {
+            while walk.child()?.is_some() {
+                let Item { id, received, details } = read_item(walk)?;
+                if let (Some(id), Some(received)) = (id, received) {
+                    page.found.push(FoundItem { id, received, read: details.read, details: None });
+                }
+            }
+        }
+        "Delete" | "ReadFlagChange" => {
+            let (mut id, mut gone) = (None, kind == "Delete");
+            while let Some(tag) = walk.child()? {
+                match tag.name() {
+                    "ItemId" => {
+                        id = tag.attribute("Id")?.and_then(|id| ItemId::parse(&id).ok());
+                        walk.skip()?;
+                    }
+                    "IsRead" => gone |= boolean(&walk.text()?),
+                    _ => walk.skip()?,
+                }
+            }
+            page.gone.extend(id.filter(|_| gone));
+        }
+        _ => walk.skip()?,
+    }
+    Ok(())
 }
 
 /// One id for each that [`super::request::convert_id`] gave, in that order.
@@ -286,6 +366,10 @@ fn read_item(walk: &mut Walk<'_>) -> Result<Item, XmlError> {
             "DateTimeReceived" => item.received = parse_date_time(&walk.text()?),
             "IsRead" => details.read = boolean(&walk.text()?),
             "Preview" => details.preview = cut(walk.text()?),
+            // Asked for as text; what comes in another form is not for reading.
+            "Body" if tag.attribute("BodyType")?.as_deref() == Some("Text") => {
+                details.preview = beginning(&walk.text()?);
+            }
             "From" => from = read_mailbox(walk)?,
             "Sender" => sender = read_mailbox(walk)?,
             _ => walk.skip()?,
@@ -338,6 +422,24 @@ fn cut(text: Cow<'_, str>) -> Box<str> {
         end -= 1;
     }
     text[..end].into()
+}
+
+/// The beginning of a body, as Exchange 2013 and later make a preview: one line.
+fn beginning(body: &str) -> Box<str> {
+    let mut text = String::new();
+    // What is cut away in the middle of a word or character is not missed.
+    let words = body.split_whitespace().take(PREVIEW_CHARS_MAX);
+    for (at, word) in words.enumerate() {
+        let room = PREVIEW_CHARS_MAX.saturating_sub(text.chars().count() + usize::from(at > 0));
+        if room == 0 {
+            break;
+        }
+        if at > 0 {
+            text.push(' ');
+        }
+        text.extend(word.chars().take(room));
+    }
+    text.into()
 }
 
 /// A count; too large a one is the largest, a negative one is none.

@@ -106,7 +106,7 @@ fn uuid(id: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::{EndpointId, Protocol};
+    use crate::shard::{BadgeCount, CatchUp, EndpointId, Protocol};
 
     fn endpoint(host: &str, port: u16) -> Endpoint {
         Endpoint { host: host.into(), port, protocol: Protocol::Http1 }
@@ -120,6 +120,8 @@ mod tests {
             impersonate: true,
             user_agent: "Carillon/1".into(),
             folders: Vec::new(),
+            catch_up: CatchUp::default(),
+            badge: BadgeCount::default(),
             cohort_users_max: 200,
             stream_minutes: 29,
             stream_idle_s: 120,

@@ -4,13 +4,13 @@ use super::conn::Kind;
 use super::core::ShardCore;
 use super::input::CloseReason;
 use super::server::{Asked, Job, Turn};
-use super::{ConnId, Effects, MailServerId};
-use crate::ews::{Action, Caller, EwsError, FetchedItem, FoundItem, Route, SchemaVersion, request, response};
+use super::{CatchUp, ConnId, Effects, MailServerId};
+use crate::ews::{Action, Caller, EwsError, FetchedItem, Route, SchemaVersion, request, response};
 use crate::http1::{HttpError, Response};
-use crate::limits::{CATCH_UP_MAIL_MAX, CATCH_UP_PAGE, FETCH_TRIES_MAX, TERMINAL_RETRY};
+use crate::limits::{CATCH_UP_PAGE, FETCH_TRIES_MAX, SYNC_PAGE, TERMINAL_RETRY};
 use crate::names::ItemId;
-use crate::time::{Now, Span, Time};
-use crate::user::{Item, Needs, Setback, UserId, item_hash};
+use crate::time::{Now, Span};
+use crate::user::{IdForm, Item, Needs, Setback, UserId, item_hash};
 
 impl ShardCore {
     /// The connection of a call stands: its request may leave, unless the server has asked meanwhile to be left alone.
@@ -29,9 +29,11 @@ impl ShardCore {
         self.call_ended(server_id, &job);
         match job {
             Job::Unsubscribe(farewell) => self.say_farewell(now, *farewell, fx),
-            Job::Subscribe(user) | Job::Fetch(user, _) | Job::CatchUp(user) | Job::Badge(user) => {
-                self.request_call(now, user, fx);
-            }
+            Job::Subscribe(user)
+            | Job::Fetch(user, _)
+            | Job::Convert(user, _)
+            | Job::CatchUp(user, _)
+            | Job::Badge(user, _) => self.request_call(now, user, fx),
         }
         self.end_turn(now, server_id, conn_id, fx);
     }
@@ -52,7 +54,12 @@ impl ShardCore {
             self.close_conn(conn_id, fx);
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
-                self.server_unreachable(now, server_id, error.trouble(), fx);
+                if let (Job::Fetch(user, _), HttpError::BodyTooLarge) = (&job, error) {
+                    // Nothing is wrong with the server: one of these mails is too large to look into.
+                    self.tell_without_details(*user);
+                } else {
+                    self.server_unreachable(now, server_id, error.trouble(), fx);
+                }
                 self.retry_later(now, &job, Span::ZERO, fx);
                 self.end_turn(now, server_id, conn_id, fx);
             }
@@ -143,14 +150,24 @@ impl ShardCore {
             Job::Fetch(user, mails) => response::get_item(body)
                 .and_then(not_refused)
                 .map(|items| self.fetched(now, server_id, *user, mails, items, fx)),
-            Job::CatchUp(user) => {
-                response::find_item(body).map(|page| self.caught_up(now, *user, page.items, page.last, fx))
+            Job::Convert(user, mails) => {
+                response::convert_id(body).map(|ids| self.converted(now, server_id, *user, mails, ids, fx))
             }
-            Job::Badge(user) => response::get_folder(body).map(|counts| {
-                let inbox = item_hash(&self.config.item_key, counts.folder.as_str());
-                let since = now.time - reply.took;
-                self.counted(now, *user, inbox, counts.unread, since, fx);
-            }),
+            // About folders that are not watched any more: what is needed is still needed.
+            Job::CatchUp(user, choice) | Job::Badge(user, choice)
+                if self.users.get(*user).is_some_and(|user| user.folders_choice != *choice) =>
+            {
+                Ok(())
+            }
+            Job::CatchUp(user, _) => match self.mail_server(server_id).catch_up {
+                CatchUp::Find => response::find_item(body)
+                    .map(|page| self.caught_up(now, *user, page.items, page.last, fx)),
+                CatchUp::Sync => {
+                    response::sync_folder_items(body).map(|page| self.synced(now, *user, page, fx))
+                }
+            },
+            Job::Badge(user, _) => response::get_folders(body)
+                .and_then(|counts| self.counted(now, *user, counts, now.time - reply.took, fx)),
             // Whatever the answer, nobody waits for it.
             Job::Unsubscribe(_) => Ok(()),
         };
@@ -190,8 +207,14 @@ impl ShardCore {
                 }
             }
             Action::DropFolder => {
+                if self.folder_missing(now, job, fx) || failures == 0 {
+                    wait = Span::ZERO;
+                }
+            }
+            Action::StartOver => {
                 if let Some(user) = job.user().and_then(|id| self.users.get_mut(id)) {
-                    user.inbox_only = true;
+                    user.set_sync_now(None);
+                    user.catch_up_offset = 0;
                 }
                 if failures == 0 {
                     wait = Span::ZERO;
@@ -252,7 +275,7 @@ impl ShardCore {
     fn retry_later(&mut self, now: Now, job: &Job, wait: Span, fx: &mut Effects) {
         let Some(user_id) = job.user() else { return };
         let Some(user) = self.users.get_mut(user_id) else { return };
-        if let Job::Fetch(..) = job {
+        if let Job::Fetch(..) | Job::Convert(..) = job {
             // A notice waits for this one: after a second failure it goes out without details.
             for item in user.pending.items_mut() {
                 item.fetch_tries = item.fetch_tries.saturating_add(1);
@@ -262,7 +285,7 @@ impl ShardCore {
             }
         }
         user.call_not_before = user.call_not_before.max(now.time + wait);
-        if let Job::Fetch(..) = job {
+        if let Job::Fetch(..) | Job::Convert(..) = job {
             self.look_due(now, user_id, fx);
         }
         self.request_call(now, user_id, fx);
@@ -321,9 +344,12 @@ impl ShardCore {
                     if let Action::BackOffAccount { ms } = error.action() {
                         self.budget_busy(now, server_id, Some(user_id), ms, fx);
                     }
-                    if let Some(item) =
-                        self.users.get_mut(user_id).and_then(|user| user.pending.find_mut(*hash))
-                    {
+                    let Some(user) = self.users.get_mut(user_id) else { continue };
+                    let Some(item) = user.pending.find_mut(*hash) else { continue };
+                    if error.action() == Action::ConvertId && item.id_form == IdForm::Given {
+                        item.id_form = IdForm::Old;
+                        user.needs.add(Needs::FETCH);
+                    } else {
                         item.fetch_tries = FETCH_TRIES_MAX;
                         item.touched = false;
                     }
@@ -344,39 +370,48 @@ impl ShardCore {
         }
     }
 
-    /// One page of the folder, newest first.
-    fn caught_up(&mut self, now: Now, user_id: UserId, items: Vec<FoundItem>, last: bool, fx: &mut Effects) {
-        let Some(user) = self.users.get_mut(user_id) else { return };
-        let floor = user.known.floor();
-        let looked_at = user.catch_up_offset + items.len() as u32;
-        let back_far_enough = items.iter().any(|item| item.received <= floor);
-        let done = last || back_far_enough || items.is_empty() || looked_at >= CATCH_UP_MAIL_MAX;
-        // Oldest first, as events would have come.
-        for item in items.into_iter().rev() {
-            self.found(now, user_id, item, fx);
+    /// Ids of an old form were converted. A mail whose id cannot be is told without details.
+    fn converted(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        user_id: UserId,
+        asked: &[u64],
+        ids: Vec<Result<ItemId, EwsError>>,
+        fx: &mut Effects,
+    ) {
+        for (old_hash, answer) in asked.iter().zip(ids) {
+            let Some(user) = self.users.get_mut(user_id) else { return };
+            let gap = user.needs.has(Needs::CATCH_UP);
+            let Some(item) = user.pending.find_mut(*old_hash) else { continue };
+            let Ok(id) = answer else {
+                item.fetch_tries = FETCH_TRIES_MAX;
+                item.touched = false;
+                continue;
+            };
+            let hash = item_hash(&self.config.item_key, id.as_str());
+            self.servers[usize::from(server_id.0)].old_ids = true;
+            if user.known.contains(hash) {
+                // A look into the folder has found it meanwhile.
+                self.mail_gone(now, user_id, *old_hash, fx);
+                continue;
+            }
+            item.id = id;
+            item.hash = hash;
+            item.id_form = IdForm::Converted { event_hash: *old_hash };
+            let received = item.received;
+            // Looks into folders give the new form, events the old one: both are this mail.
+            user.known.add(hash, received, gap);
         }
-        let Some(user) = self.users.get_mut(user_id) else { return };
-        if !done {
-            user.catch_up_offset = looked_at;
-            return;
-        }
-        user.catch_up_offset = 0;
-        user.needs.remove(Needs::CATCH_UP);
-        user.needs.add(Needs::BADGE);
-        self.stats.catch_ups += 1;
-        self.resolve_unsettled(now, user_id, fx);
+        self.look_due(now, user_id, fx);
     }
 
-    /// The unread count came. An event that overtook it says more: whatever changed after the server counted comes by the
-    /// stream.
-    fn counted(&mut self, now: Now, user_id: UserId, inbox: u64, unread: u32, asked: Time, fx: &mut Effects) {
+    /// The mails that wait are told without what a look at them would bring.
+    fn tell_without_details(&mut self, user_id: UserId) {
         let Some(user) = self.users.get_mut(user_id) else { return };
-        user.needs.remove(Needs::BADGE);
-        user.inbox = Some(inbox);
-        if user.unread_heard.is_none_or(|heard| heard < asked) && !planted!(BadgeFromEvents) {
-            self.set_unread(now, user_id, unread, fx);
+        for item in user.pending.items_mut() {
+            item.fetch_tries = FETCH_TRIES_MAX;
         }
-        self.look_live(user_id, fx);
     }
 
     /// The bytes of a call. `None` if nothing is left to ask.
@@ -395,31 +430,46 @@ impl ShardCore {
         match job {
             Job::Subscribe(_) => {
                 let cohort = self.cohorts.get(user.cohort?)?;
-                let folders: &[_] = if user.inbox_only { &[] } else { &self.mail_server(server).folders };
-                let body = request::subscribe(&caller, folders);
+                let body = request::subscribe(&caller, &user.folder_ids());
                 let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
                 let anchor = if planted!(AnchorOfMember) { user.address.clone() } else { anchor };
                 self.encode_call(server, Route::Cohort { anchor: &anchor, cookies: cookies.as_str() }, &body)
             }
-            Job::Fetch(_, asked) => {
+            Job::Fetch(..) | Job::Convert(..) => {
                 let items: Vec<&Item> =
                     user.pending.items().iter().filter(|item| wants_fetch(item)).collect();
-                let ids: Vec<&ItemId> = items.iter().map(|item| &item.id).collect();
-                *asked = items.iter().map(|item| item.hash).collect();
-                if ids.is_empty() {
+                if items.is_empty() {
                     self.users.get_mut(user_id)?.needs.remove(Needs::FETCH);
                     return None;
                 }
-                let (body, address) = (request::get_item(&caller, &ids), user.address.clone());
-                self.encode_call(server, Route::Mailbox(&address), &body)
-            }
-            Job::CatchUp(_) => {
-                let body = request::find_item_newest(&caller, CATCH_UP_PAGE, user.catch_up_offset);
+                let old: Vec<&Item> =
+                    items.iter().copied().filter(|item| item.id_form == IdForm::Old).collect();
+                let asked = if old.is_empty() { items } else { old };
+                let hashes = asked.iter().map(|item| item.hash).collect();
+                let ids: Vec<&ItemId> = asked.iter().map(|item| &item.id).collect();
+                let convert = asked.iter().all(|item| item.id_form == IdForm::Old);
+                let (body, asks) = match convert {
+                    true => (request::convert_id(&caller, &ids), Job::Convert(user_id, hashes)),
+                    false => (request::get_item(&caller, &ids), Job::Fetch(user_id, hashes)),
+                };
+                *job = asks;
                 let address = user.address.clone();
                 self.encode_call(server, Route::Mailbox(&address), &body)
             }
-            Job::Badge(_) => {
-                let (body, address) = (request::get_folder(&caller), user.address.clone());
+            Job::CatchUp(..) => {
+                let folder = user.folder_now().map(|folder| &folder.id);
+                let body = match self.mail_server(server).catch_up {
+                    CatchUp::Find => {
+                        request::find_item_newest(&caller, folder, CATCH_UP_PAGE, user.catch_up_offset)
+                    }
+                    CatchUp::Sync => request::sync_folder_items(&caller, folder, user.sync_now(), SYNC_PAGE),
+                };
+                let address = user.address.clone();
+                self.encode_call(server, Route::Mailbox(&address), &body)
+            }
+            Job::Badge(..) => {
+                let body = request::get_folder(&caller, &user.folder_ids());
+                let address = user.address.clone();
                 self.encode_call(server, Route::Mailbox(&address), &body)
             }
             Job::Unsubscribe(_) => None,
@@ -456,6 +506,7 @@ fn not_refused(
         | Action::FewerConnections { .. }
         | Action::FewerSubscriptions
         | Action::DropFolder
+        | Action::StartOver
         | Action::MailboxGone
         | Action::Terminal
         | Action::AuthFailed
@@ -470,5 +521,6 @@ fn not_refused(
 
 /// Whether a fetch is to ask for this mail.
 pub(super) fn wants_fetch(item: &Item) -> bool {
-    (item.details.is_none() || item.touched) && item.fetch_tries < FETCH_TRIES_MAX
+    (item.details.is_none() || item.touched || item.id_form == IdForm::Old)
+        && item.fetch_tries < FETCH_TRIES_MAX
 }

@@ -435,7 +435,7 @@ impl ShardCore {
             }
             user.streaming = true;
             if detached_long {
-                user.needs.add(Needs::CATCH_UP);
+                user.miss();
             }
             self.request_call(now, user_id, fx);
             self.look_live(user_id, fx);
@@ -489,7 +489,7 @@ impl ShardCore {
         for user_id in users.into_iter().filter(|_| !attempt) {
             if let Some(user) = self.users.get_mut(user_id) {
                 if !planted!(NoCatchUp) {
-                    user.needs.add(Needs::CATCH_UP);
+                    user.miss();
                 }
                 if !retiring {
                     self.set_unwatched(user_id, trouble, fx);
@@ -534,7 +534,7 @@ impl ShardCore {
             self.forget_subscription(*user_id);
             if let Some(user) = self.users.get_mut(*user_id) {
                 user.needs.add(Needs::SUBSCRIBE);
-                user.needs.add(Needs::CATCH_UP);
+                user.miss();
             }
         }
         self.step_cohort(now, cohort_id, fx);
@@ -554,7 +554,7 @@ impl ShardCore {
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
         user.subscription = Some(subscription.clone());
         user.needs.remove(Needs::SUBSCRIBE);
-        user.needs.add(Needs::CATCH_UP);
+        user.miss();
         user.call_failures = 0;
         cohort.by_subscription.insert(subscription_hash(&subscription), user_id);
         cohort.cookies.absorb(head);

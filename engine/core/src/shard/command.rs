@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::config::{MailServerId, PushServiceId, TeamId, Timing};
-use super::report::{NoticeRecord, WatchRecord};
-use crate::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
+use super::report::{FolderSync, NoticeRecord, WatchRecord};
+use crate::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, Topic, UserKey};
 use crate::signal::MailSignal;
 use crate::time::UnixMillis;
 
@@ -88,6 +88,11 @@ pub struct AssignUser {
     pub server: Option<MailServerId>,
     /// Exchange's `GroupingInformation`: only users with the same one share a streaming connection.
     pub grouping: Box<str>,
+    /// Folders to watch beside the inbox and those that the server's configuration names: at most
+    /// [`crate::limits::USER_FOLDERS_MAX`] together.
+    pub folders: Vec<FolderId>,
+    /// What was last stored of his folders' states ([`super::Report::Synced`]).
+    pub sync: Vec<FolderSync>,
     /// What was last stored of his watch; `None` for a new user, whose mailbox is watched from now on.
     pub watch: Option<WatchRecord>,
     /// What was last stored of his notices.

@@ -72,8 +72,13 @@ pub struct MailServer {
     pub impersonate: bool,
     /// `User-Agent`: administrators allow or deny by it.
     pub user_agent: Box<str>,
-    /// Further folders to watch in each mailbox, besides the inbox.
+    /// Further folders to watch in each mailbox, besides the inbox: names of well-known ones
+    /// ([`crate::ews::request::WELL_KNOWN_FOLDERS`]), or ids, which belong to one mailbox.
     pub folders: Vec<FolderId>,
+    /// How a mailbox is caught up.
+    pub catch_up: CatchUp,
+    /// What the badge counts.
+    pub badge: BadgeCount,
     /// Mailboxes on one streaming connection; at most [`crate::limits::COHORT_USERS_MAX`]. 1 for servers (Gromox) whose
     /// subscriptions belong to the impersonated user.
     pub cohort_users_max: u16,
@@ -87,6 +92,28 @@ pub struct MailServer {
     pub call_timeout_s: u16,
     /// New subscriptions per second, per shard.
     pub subscribes_per_s: u32,
+}
+
+/// How what was missed is looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CatchUp {
+    /// By date: the newest mails of a folder, until one is reached that is known (`FindItem`).
+    #[default]
+    Find,
+    /// By what changed since the last time (`SyncFolderItems`). Finds mails whatever their dates, and each reading and
+    /// deletion. Costs a walk through each folder once, and memory and storage for its state: often some kilobytes, at
+    /// most [`crate::limits::SYNC_STATE_BYTES_MAX`].
+    Sync,
+}
+
+/// What the badge counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BadgeCount {
+    /// Unread mails in the inbox, as Outlook's.
+    #[default]
+    Inbox,
+    /// Unread mails in all watched folders together.
+    Watched,
 }
 
 /// A push provider, one environment, one credential.

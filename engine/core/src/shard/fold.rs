@@ -8,14 +8,19 @@ use crate::names::ItemId;
 use crate::notice::MailDetails;
 use crate::signal::MailSignal;
 use crate::time::{Now, Span, Time, UnixMillis};
-use crate::user::{Needs, UserId, item_hash};
+use crate::user::{IdForm, Needs, UserId, item_hash};
 
 impl ShardCore {
     /// Something happened in a mailbox.
     pub(super) fn signal(&mut self, now: Now, user_id: UserId, signal: MailSignal, fx: &mut Effects) {
         match signal {
             MailSignal::NewMail { item, received, vip } => {
-                self.fold(now, user_id, item, received, None, vip, fx);
+                let server = self.users.get(user_id).and_then(|user| user.server);
+                let id_form = match server {
+                    Some(server) if self.servers[usize::from(server.0)].old_ids => IdForm::Old,
+                    Some(_) | None => IdForm::Given,
+                };
+                self.fold(now, user_id, item, id_form, received, None, vip, fx);
             }
             MailSignal::Gone { item } => {
                 let hash = item_hash(&self.config.item_key, item.as_str());
@@ -37,7 +42,7 @@ impl ShardCore {
                 if let Some(user) = self.users.get_mut(user_id)
                     && user.server.is_some()
                 {
-                    user.needs.add(Needs::CATCH_UP);
+                    user.miss();
                     self.request_call(now, user_id, fx);
                 }
             }
@@ -54,6 +59,7 @@ impl ShardCore {
         now: Now,
         user_id: UserId,
         id: ItemId,
+        id_form: IdForm,
         received: UnixMillis,
         details: Option<MailDetails>,
         vip: bool,
@@ -95,7 +101,7 @@ impl ShardCore {
         }
         let vip = vip || details.as_ref().is_some_and(|details| is_vip(&user.vip, details));
         let peek = !vip && details.is_none() && !user.vip.is_empty() && user.server.is_some();
-        user.pending.fold(now.time, id, hash, received, details);
+        user.pending.fold(now.time, id, hash, received, details, id_form);
         if vip {
             user.pending.set_vip();
         }
@@ -118,7 +124,7 @@ impl ShardCore {
             else {
                 continue;
             };
-            if unsettled.frozen && unsettled.notice.newest == hash && !item.details.read {
+            if unsettled.frozen && unsettled.notice.newest == hash && !item.read {
                 unsettled.resolved = true;
                 recalled = true;
             }
@@ -128,14 +134,18 @@ impl ShardCore {
             return;
         }
         if user.known.covers(hash, item.received) && !planted!(CatchUpTellsAgain) {
-            if item.details.read {
+            if item.read {
                 self.mail_gone(now, user_id, hash, fx);
+            } else if let Some(waiting) = user.pending.find_mut(hash) {
+                // It is still there, and this is how it looks now.
+                waiting.touched = false;
+                waiting.details = item.details.map(Box::new).or(waiting.details.take());
             }
             return;
         }
         let too_old = now.unix.millis_since(item.received) > u64::from(self.config.timing.news_max_s) * 1_000;
-        let read = item.details.read;
-        self.fold(now, user_id, item.id, item.received, Some(item.details), false, fx);
+        let read = item.read;
+        self.fold(now, user_id, item.id, IdForm::Given, item.received, item.details, false, fx);
         if read {
             self.mail_gone(now, user_id, hash, fx);
         } else if too_old {
@@ -187,7 +197,7 @@ impl ShardCore {
 
     /// Works out when the user is to be told next, and sets his timer.
     pub(super) fn look_due(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
-        let _ = fx;
+        self.save_sync(user_id, fx);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let timing = &self.config.timing;
         let (mut alert_from, mut badge_from): (Option<Time>, Option<Time>) = (None, None);

@@ -3,6 +3,7 @@
 mod account;
 mod bisect;
 mod calls;
+mod catch_up;
 mod check;
 mod cohort;
 mod command;
@@ -32,11 +33,11 @@ pub use command::{
     AssignUser, Command, DeviceSettings, DeviceSpec, MailCredential, UnsettledNotice, VipRules,
 };
 pub use config::{
-    Endpoint, EndpointId, MailServer, MailServerId, Protocol, PushAuth, PushService, PushServiceId,
-    ShardConfig, TeamId, Timing,
+    BadgeCount, CatchUp, Endpoint, EndpointId, MailServer, MailServerId, Protocol, PushAuth, PushService,
+    PushServiceId, ShardConfig, TeamId, Timing,
 };
 pub use effect::{Effect, Effects};
 pub use flight::FlightId;
 pub use input::{CloseReason, ConnId, ConnMark, Input};
-pub use report::{NoticeRecord, Report, ToldMail, Trouble, WatchRecord};
+pub use report::{FolderSync, NoticeRecord, Report, ToldMail, Trouble, WatchRecord};
 pub use stats::{ANSWERS, PushTimes, ShardStats};

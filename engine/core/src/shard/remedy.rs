@@ -34,6 +34,7 @@ impl ShardCore {
             | Action::StepAside
             | Action::Resubscribe
             | Action::DropFolder
+            | Action::StartOver
             | Action::ItemGone
             | Action::ItemUnreadable
             | Action::RetryItem
@@ -61,6 +62,7 @@ impl ShardCore {
             | Action::CatchUp
             | Action::RetryOrBisect
             | Action::DropFolder
+            | Action::StartOver
             | Action::ItemGone
             | Action::ItemUnreadable
             | Action::RetryItem
@@ -87,9 +89,10 @@ impl ShardCore {
         };
         self.forget_subscription(user_id);
         if let Some(user) = self.users.get_mut(user_id) {
-            user.inbox_only |= action == Action::DropFolder;
+            user.folders_doubtful |=
+                action == Action::DropFolder && user.folders.iter().any(|folder| !folder.gone);
             user.needs.add(Needs::SUBSCRIBE);
-            user.needs.add(Needs::CATCH_UP);
+            user.miss();
         }
         self.set_back(now, user_id, error, remedy, fx);
     }
@@ -167,7 +170,7 @@ impl ShardCore {
             user.aside = true;
             user.streaming = false;
             // What happens meanwhile is the other's to tell, but perhaps there is no other.
-            user.needs.add(Needs::CATCH_UP);
+            user.miss();
             fx.report(Report::Taken { user: user.key, trouble: trouble.clone() });
         }
         let wait = STEP_ASIDE_RETRY + Span(self.rng.below(STEP_ASIDE_RETRY.0 / 2));

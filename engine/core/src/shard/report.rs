@@ -2,7 +2,7 @@
 
 use super::command::UnsettledNotice;
 use super::config::{MailServerId, PushServiceId, TeamId};
-use crate::names::{DeviceKey, SmtpAddress, SubscriptionId, UserKey};
+use crate::names::{DeviceKey, FolderId, SmtpAddress, SubscriptionId, UserKey};
 use crate::time::UnixMillis;
 
 /// A report.
@@ -50,6 +50,14 @@ pub enum Report {
         user: UserKey,
         /// What to hand back at the next start.
         notices: NoticeRecord,
+    },
+    /// Up to where a user's folders were synchronised ([`super::CatchUp::Sync`]), and all mail up to there dealt with:
+    /// store it in place of what was stored.
+    Synced {
+        /// Whose.
+        user: UserKey,
+        /// What to hand back at the next start.
+        folders: Vec<FolderSync>,
     },
     /// A notice leaves for a device, or has been settled: store it. It is written to the shard's journal before the push.
     Device {
@@ -131,6 +139,22 @@ pub struct WatchRecord {
     pub anchor: SmtpAddress,
     /// The cohort's cookies (`name=value; name=value`), which lead to the server that holds the subscription.
     pub cookie: Box<str>,
+}
+
+/// Up to where a folder was synchronised.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FolderSync {
+    /// Which; `None` is the inbox.
+    pub folder: Option<FolderId>,
+    /// The mail server's `SyncState`, at most [`crate::limits::SYNC_STATE_BYTES_MAX`] bytes that only it understands.
+    pub state: Box<str>,
+}
+
+/// Without the state, which is long and tells nothing.
+impl std::fmt::Debug for FolderSync {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "FolderSync({:?}, {} bytes)", self.folder, self.state.len())
+    }
 }
 
 /// What is stored of a user's notices: enough that a mail is neither lost nor told twice.

@@ -22,6 +22,8 @@ use crate::wheel::TimerSlot;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) version: SchemaVersion,
+    /// Its events have had ids of an old form: those of new mails are converted before anything else.
+    pub(super) old_ids: bool,
     /// A request has succeeded since the credential came or was refused, on this shard or on another. Until then one
     /// request at a time over all shards: fifty parallel log-ins with a wrong password lock an account.
     pub(super) proven: bool,
@@ -103,15 +105,23 @@ pub(super) enum Job {
     Subscribe(UserId),
     /// With the mails that were asked for, in order ([`crate::user::Item::hash`]).
     Fetch(UserId, Vec<u64>),
-    CatchUp(UserId),
-    Badge(UserId),
+    /// The first half of a fetch whose ids are of an old form; as [`Job::Fetch`].
+    Convert(UserId, Vec<u64>),
+    /// With the choice of folders that the answer is about ([`User::folders_choice`]).
+    CatchUp(UserId, u8),
+    /// As [`Job::CatchUp`].
+    Badge(UserId, u8),
     Unsubscribe(Box<Farewell>),
 }
 
 impl Job {
     pub(super) fn user(&self) -> Option<UserId> {
         match self {
-            Job::Subscribe(user) | Job::Fetch(user, _) | Job::CatchUp(user) | Job::Badge(user) => Some(*user),
+            Job::Subscribe(user)
+            | Job::Fetch(user, _)
+            | Job::Convert(user, _)
+            | Job::CatchUp(user, _)
+            | Job::Badge(user, _) => Some(*user),
             Job::Unsubscribe(_) => None,
         }
     }
@@ -121,6 +131,7 @@ impl Server {
     pub(super) fn new(calls_max: u16, timer: TimerSlot) -> Server {
         Server {
             version: SchemaVersion::default(),
+            old_ids: false,
             proven: false,
             turn: Turn::None,
             credential: 0,
@@ -650,13 +661,19 @@ impl ShardCore {
 }
 
 fn next_job(user_id: UserId, user: &User) -> Option<Job> {
+    let choice = user.folders_choice;
     if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
-        return Some(Job::Subscribe(user_id));
+        // Which of the folders is not there is to be known before the others are subscribed to.
+        return Some(if user.folders_doubtful {
+            Job::Badge(user_id, choice)
+        } else {
+            Job::Subscribe(user_id)
+        });
     }
     [
         (Needs::FETCH, Job::Fetch(user_id, Vec::new())),
-        (Needs::CATCH_UP, Job::CatchUp(user_id)),
-        (Needs::BADGE, Job::Badge(user_id)),
+        (Needs::CATCH_UP, Job::CatchUp(user_id, choice)),
+        (Needs::BADGE, Job::Badge(user_id, choice)),
     ]
     .into_iter()
     .find_map(|(need, job)| user.needs.has(need).then_some(job))

@@ -9,7 +9,7 @@ use crate::limits::TERMINAL_RETRY;
 use crate::names::SubscriptionId;
 use crate::signal::MailSignal;
 use crate::time::{Now, Span};
-use crate::user::{Needs, Setback, UserId, item_hash};
+use crate::user::{Setback, UserId, item_hash};
 
 impl ShardCore {
     /// Takes everything that the stream's machine has to say.
@@ -49,26 +49,24 @@ impl ShardCore {
         else {
             return;
         };
-        let Some(user) = self.users.get(user_id) else { return };
-        if user.subscription.as_ref() != Some(subscription) {
+        if self.users.get(user_id).is_none_or(|user| user.subscription.as_ref() != Some(subscription)) {
             return;
         }
-        let only_inbox =
-            user.inbox_only || user.server.is_some_and(|server| self.mail_server(server).folders.is_empty());
         for event in events {
             let signal = match event {
                 MailEvent::NewMail { item, at, .. } => MailSignal::NewMail { item, received: at, vip: false },
                 MailEvent::Deleted { item, .. } => MailSignal::Gone { item },
-                // A mail that somebody moved has another id from now on, and is no news where it went.
-                MailEvent::Moved { old_item, .. } => MailSignal::Gone { item: old_item },
+                MailEvent::Moved { item, old_item, parent, .. } => {
+                    if self.moved(user_id, &old_item, item, &parent) {
+                        continue;
+                    }
+                    MailSignal::Gone { item: old_item }
+                }
                 MailEvent::ItemModified { item, .. } => MailSignal::Touched { item },
                 MailEvent::FolderModified { folder, unread: Some(count), .. } => {
                     let hash = item_hash(&self.config.item_key, folder.as_str());
-                    let inbox = self.users.get(user_id).and_then(|user| user.inbox);
-                    if !only_inbox && inbox != Some(hash) {
-                        continue;
-                    }
-                    MailSignal::Unread { count }
+                    self.folder_counted(now, user_id, hash, count, fx);
+                    continue;
                 }
                 MailEvent::Unclear => MailSignal::Gap,
                 // `NewMail` follows for what is new; what is merely created was put there by the user himself.
@@ -196,6 +194,7 @@ impl ShardCore {
             | Action::AwaitMove
             | Action::AwaitStore
             | Action::DropFolder
+            | Action::StartOver
             | Action::FewerSubscriptions
             | Action::MailboxGone
             | Action::Alarm
@@ -222,7 +221,7 @@ impl ShardCore {
             return self.lose_mailbox(now, user_id, error, fx);
         }
         Setback::note(&mut user.setback, now.time, error.action(), Span::ZERO);
-        user.needs.add(Needs::CATCH_UP);
+        user.miss();
         self.request_call(now, user_id, fx);
     }
 

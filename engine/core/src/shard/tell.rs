@@ -11,7 +11,7 @@ use crate::limits::{APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::notice::{Notice, Text, carries_details, compose_apns};
 use crate::push::PushRequest;
 use crate::time::{Now, Time};
-use crate::user::{DeviceId, Needs, Unsettled, UserId};
+use crate::user::{DeviceId, IdForm, Item, Needs, Unsettled, UserId};
 
 impl ShardCore {
     /// Takes a user from the ready ring.
@@ -70,7 +70,9 @@ impl ShardCore {
         if user.server.is_none() || now.time >= due + FETCH_WAIT_MAX {
             return false;
         }
-        let touched = user.pending.items().iter().any(|item| item.touched && wants_fetch(item));
+        // What changed since it came, or goes by an id that looks into the folder do not give.
+        let unsure = |item: &&Item| item.touched || item.id_form == IdForm::Old;
+        let touched = user.pending.items().iter().filter(unsure).any(wants_fetch);
         let newest = user.pending.items().last();
         let wanted = newest.is_some_and(wants_fetch)
             && user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| {

@@ -2,12 +2,12 @@
 
 use super::command::{AssignUser, Command, DeviceSpec};
 use super::core::{ShardCore, TimerKey};
-use super::{Effects, Report, Trouble};
+use super::{Effects, FolderSync, MailServerId, Report, Trouble};
 use crate::ledger::{Station, Suppressed};
-use crate::limits::USER_DEVICES_MAX;
-use crate::names::{DeviceKey, UserKey};
+use crate::limits::{USER_DEVICES_MAX, USER_FOLDERS_MAX};
+use crate::names::{DeviceKey, FolderId, UserKey};
 use crate::time::{Now, Time, UnixMillis};
-use crate::user::{Device, DeviceId, Known, Needs, Pending, User, UserId, item_hash};
+use crate::user::{Device, DeviceId, Folder, Known, Needs, Pending, User, UserId, item_hash};
 
 impl ShardCore {
     pub(super) fn command(&mut self, now: Now, command: Command, fx: &mut Effects) {
@@ -50,6 +50,8 @@ impl ShardCore {
         let account = item_hash(&self.config.item_key, assign.address.as_str());
         let watch = assign.watch.filter(|_| assign.server.is_some());
         let subscription = watch.as_ref().and_then(|watch| watch.subscription.clone());
+        let folders = self.folder_rows(assign.server, assign.folders, &assign.sync);
+        let inbox_sync = assign.sync.iter().find(|sync| sync.folder.is_none()).map(|sync| sync.state.clone());
         let mut needs = Needs::none();
         if assign.server.is_some() {
             needs.add(Needs::CATCH_UP);
@@ -76,9 +78,16 @@ impl ShardCore {
             call_not_before: Time(0),
             setback: None,
             aside: false,
-            inbox_only: false,
+            folders,
+            folders_choice: 0,
+            folders_doubtful: false,
+            catch_up_at: 0,
             catch_up_offset: 0,
+            look_again: false,
+            sync: inbox_sync,
+            sync_unsaved: false,
             inbox: None,
+            inbox_unread: None,
             // What was stored may be old news; where the mailbox can be looked at, that comes first.
             unread: assign.notices.unread.filter(|_| assign.server.is_none()),
             unread_heard: None,
@@ -116,20 +125,31 @@ impl ShardCore {
 
     /// The owner knows something new of a user: another address or server means another subscription.
     fn reassign_user(&mut self, now: Now, user_id: UserId, assign: AssignUser, fx: &mut Effects) {
+        let folders = self.folder_rows(assign.server, assign.folders, &[]);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let moved = user.address != assign.address || user.server != assign.server;
+        let same = user.folders.iter().map(|folder| &folder.id).eq(folders.iter().map(|folder| &folder.id));
         user.vip = assign.vip;
-        if moved {
+        if moved || !same {
+            // The folders of a subscription cannot be changed: another one takes its place.
             self.leave_cohort(now, user_id, fx);
             let Some(user) = self.users.get_mut(user_id) else { return };
+            user.folders = folders;
+            user.folders_choice = user.folders_choice.wrapping_add(1);
+            user.folders_doubtful = false;
+            (user.catch_up_at, user.catch_up_offset, user.look_again) = (0, 0, false);
             user.account = item_hash(&self.config.item_key, assign.address.as_str());
             user.address = assign.address;
             user.server = assign.server;
             user.call_not_before = Time(0);
-            user.inbox = None;
+            if moved {
+                (user.inbox, user.inbox_unread) = (None, None);
+                user.set_sync_now(None);
+            }
             if assign.server.is_some() {
                 user.needs.add(Needs::SUBSCRIBE);
-                user.needs.add(Needs::CATCH_UP);
+                user.needs.add(Needs::BADGE);
+                user.miss();
             }
             self.join_cohort(now, user_id, &assign.grouping, None, None, fx);
         }
@@ -147,6 +167,24 @@ impl ShardCore {
         if assign.stopped {
             self.stop_user(now, assign.user);
         }
+    }
+
+    /// Rows for the folders of the server's configuration and the user's own choice, each once.
+    fn folder_rows(
+        &self,
+        server: Option<MailServerId>,
+        chosen: Vec<FolderId>,
+        sync: &[FolderSync],
+    ) -> Box<[Folder]> {
+        let Some(server) = server else { return Box::default() };
+        let mut rows: Vec<Folder> = Vec::new();
+        for id in self.mail_server(server).folders.iter().cloned().chain(chosen) {
+            if rows.len() < USER_FOLDERS_MAX && rows.iter().all(|row| row.id != id) {
+                let stored = sync.iter().find(|sync| sync.folder.as_ref() == Some(&id));
+                rows.push(Folder::new(id, stored.map(|sync| sync.state.clone())));
+            }
+        }
+        rows.into()
     }
 
     fn drop_user(&mut self, now: Now, key: UserKey, fx: &mut Effects) {

@@ -76,6 +76,17 @@ impl Known {
         self.prune();
     }
 
+    /// A mail got another id: what was known of it is known of the new one.
+    pub fn rename(&mut self, old: u64, new: u64) {
+        if let Some(seen) = self.recent.iter().find(|seen| seen.hash == old).copied()
+            && !self.contains(new)
+        {
+            self.recent.push(Seen { hash: new, ..seen });
+            // As during a gap: room for the new id must not cover mails that nobody has told.
+            self.limit(true);
+        }
+    }
+
     /// All mails that waited have been dealt with.
     ///
     /// `gap`: older mails may be there of which no event told; until a look into the folder has found them, the floor

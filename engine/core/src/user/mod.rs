@@ -4,14 +4,16 @@
 //! the number of mails it has not been told of.
 
 mod device;
+mod folder;
 mod known;
 mod pending;
 mod row;
 mod setback;
 
 pub use device::{Device, Unsettled};
+pub use folder::Folder;
 pub use known::Known;
-pub use pending::{Item, Pending};
+pub use pending::{IdForm, Item, Pending};
 pub use row::{Needs, User};
 pub use setback::Setback;
 

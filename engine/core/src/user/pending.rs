@@ -12,6 +12,8 @@ pub struct Item {
     pub id: ItemId,
     /// Its name outside ([`super::item_hash`]).
     pub hash: u64,
+    /// The form of its id.
+    pub id_form: IdForm,
     /// Its number among the mails folded into this row.
     pub seq: u32,
     /// When the server received it.
@@ -22,6 +24,27 @@ pub struct Item {
     pub details: Option<Box<MailDetails>>,
     /// Fetches that brought nothing: after [`crate::limits::FETCH_TRIES_MAX`] it is told without details.
     pub fetch_tries: u8,
+}
+
+/// What is known of an item id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IdForm {
+    /// As the mail server gave it.
+    Given,
+    /// The mail server calls it malformed: it is of an old form, and must be converted before it can be used.
+    Old,
+    /// Converted. Events go on naming the mail by the old form, whose hash this is.
+    Converted {
+        /// Of the id that the event had.
+        event_hash: u64,
+    },
+}
+
+impl Item {
+    /// Whether `hash` is of this mail's id, in either form.
+    fn is(&self, hash: u64) -> bool {
+        self.hash == hash || self.id_form == IdForm::Converted { event_hash: hash }
+    }
 }
 
 /// The number of a mail that was counted in an earlier life.
@@ -45,6 +68,7 @@ impl Pending {
         hash: u64,
         received: UnixMillis,
         details: Option<MailDetails>,
+        id_form: IdForm,
     ) {
         self.seq = self.seq.wrapping_add(1);
         if self.items.len() == PENDING_ITEMS_MAX {
@@ -53,15 +77,17 @@ impl Pending {
             self.items.remove(oldest);
         }
         let details = details.map(Box::new);
-        self.items.push(Item { id, hash, seq: self.seq, received, touched: false, details, fetch_tries: 0 });
+        let seq = self.seq;
+        self.items.push(Item { id, hash, id_form, seq, received, touched: false, details, fetch_tries: 0 });
         self.since = Some(self.since.filter(|_| !planted!(SettleRearmed)).unwrap_or(now));
     }
 
     /// Puts back a mail that a notice of an earlier life told of, without counting it as new.
-    pub fn recall(&mut self, id: ItemId, hash: u64, received: UnixMillis, details: MailDetails) {
+    pub fn recall(&mut self, id: ItemId, hash: u64, received: UnixMillis, details: Option<MailDetails>) {
         if self.items.len() < PENDING_ITEMS_MAX && self.find(hash).is_none() {
-            let details = Some(Box::new(details));
-            let item = Item { id, hash, seq: RECALLED, received, touched: false, details, fetch_tries: 0 };
+            let (details, id_form) = (details.map(Box::new), IdForm::Given);
+            let seq = RECALLED;
+            let item = Item { id, hash, id_form, seq, received, touched: false, details, fetch_tries: 0 };
             self.items.insert(0, item);
         }
     }
@@ -115,17 +141,17 @@ impl Pending {
 
     /// The mail of this name.
     pub fn find(&self, hash: u64) -> Option<&Item> {
-        self.items.iter().find(|item| item.hash == hash)
+        self.items.iter().find(|item| item.is(hash))
     }
 
     /// The mail of this name.
     pub fn find_mut(&mut self, hash: u64) -> Option<&mut Item> {
-        self.items.iter_mut().find(|item| item.hash == hash)
+        self.items.iter_mut().find(|item| item.is(hash))
     }
 
     /// Takes the mail of this name out.
     pub fn remove(&mut self, hash: u64) -> Option<Item> {
-        let at = self.items.iter().position(|item| item.hash == hash)?;
+        let at = self.items.iter().position(|item| item.is(hash))?;
         Some(self.items.remove(at))
     }
 }

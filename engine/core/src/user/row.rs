@@ -1,6 +1,6 @@
 //! A user's row.
 
-use super::{DeviceId, Known, Pending, Setback};
+use super::{DeviceId, Folder, Known, Pending, Setback};
 use crate::names::{SmtpAddress, SubscriptionId, UserKey};
 use crate::shard::{CohortId, MailServerId, VipRules};
 use crate::time::Time;
@@ -41,14 +41,28 @@ pub struct User {
     pub setback: Option<Box<Setback>>,
     /// Another owner took the mailbox's events over: nothing is asked for it until it is known to be ours again.
     pub aside: bool,
-    /// The extra folders are not all there: only the inbox is watched.
-    pub inbox_only: bool,
-    /// Where a catch-up that needs several pages goes on.
+    /// What is watched beside the inbox.
+    pub folders: Box<[Folder]>,
+    /// Counts the choices of folders: an answer about an earlier one is none about this.
+    pub folders_choice: u8,
+    /// One of them is not there, and only a look at all tells which.
+    pub folders_doubtful: bool,
+    /// The folder at which a catch-up stands: 0 is the inbox, then those of `folders`.
+    pub catch_up_at: u8,
+    /// Where a catch-up that needs several pages goes on: mails (by date) or pages (by state) seen of this folder.
     pub catch_up_offset: u32,
+    /// Something more was missed while a catch-up was on its way: another one follows.
+    pub look_again: bool,
+    /// Up to where the inbox was synchronised.
+    pub sync: Option<Box<str>>,
+    /// The present states have not been stored.
+    pub sync_unsaved: bool,
     /// Hash of the inbox's folder id, to tell its counts from those of other folders.
     pub inbox: Option<u64>,
-    /// Unread mails in the inbox.
+    /// What the badge is to be: unread mails in the inbox, or in all watched folders.
     pub unread: Option<u32>,
+    /// Unread mails in the inbox.
+    pub inbox_unread: Option<u32>,
     /// When an event last told it.
     pub unread_heard: Option<Time>,
     /// Mails dealt with.
@@ -76,6 +90,12 @@ pub struct User {
 }
 
 impl User {
+    /// Something may have happened that no event told of, or will tell of.
+    pub fn miss(&mut self) {
+        self.look_again |= self.catch_up_at > 0 || self.catch_up_offset > 0;
+        self.needs.add(Needs::CATCH_UP);
+    }
+
     /// Every mail that waited has been dealt with.
     pub fn settle_known(&mut self) {
         self.known.settle(self.needs.has(Needs::CATCH_UP));

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use carillon_core::limits::OUTPUT_BYTES_MAX;
 use carillon_core::names::{DeviceKey, UserKey};
 use carillon_core::shard::{
-    Accounts, Budget, CloseReason, Command, ConnId, Effect, Effects, Endpoint, EndpointId,
-    Input as ShardInput, MailCredential, MailServer, More, Protocol, PushAuth, PushService, Report,
-    ShardConfig, ShardCore, TeamId, Timing,
+    Accounts, BadgeCount, Budget, CatchUp, CloseReason, Command, ConnId, Effect, Effects, Endpoint,
+    EndpointId, Input as ShardInput, MailCredential, MailServer, More, Protocol, PushAuth, PushService,
+    Report, ShardConfig, ShardCore, TeamId, Timing,
 };
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
@@ -172,6 +172,9 @@ impl Rig {
                 person.devices.retain(|known| known != device);
                 assert_eq!(person.devices.len() + 1, before, "a known device");
             }
+            Report::Synced { folders, .. } => {
+                assert!(folders.len() <= carillon_core::limits::USER_FOLDERS_MAX + 1);
+            }
             Report::Noticed { notices, .. } => {
                 assert!(notices.told.len() <= carillon_core::limits::TOLD_ITEMS_GAP_MAX);
             }
@@ -266,6 +269,8 @@ fn config(kind: u8) -> ShardConfig {
         impersonate: kind & 2 == 0,
         user_agent: "Carillon/0".into(),
         folders: Vec::new(),
+        catch_up: if kind & 16 == 0 { CatchUp::Find } else { CatchUp::Sync },
+        badge: if kind & 32 == 0 { BadgeCount::Inbox } else { BadgeCount::Watched },
         cohort_users_max: if kind & 4 == 0 { 200 } else { 1 },
         stream_minutes: 29,
         stream_idle_s: 120,

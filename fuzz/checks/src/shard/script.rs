@@ -2,7 +2,9 @@
 
 use carillon_core::h2pump::Answer;
 use carillon_core::limits::USER_DEVICES_MAX;
-use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, SubscriptionId, Topic, UserKey};
+use carillon_core::names::{
+    DeviceKey, DeviceToken, FolderId, ItemId, SmtpAddress, SubscriptionId, Topic, UserKey,
+};
 use carillon_core::shard::{
     AssignUser, CloseReason, Command, DeviceSettings, DeviceSpec, Input as ShardInput, MailCredential,
     MailServerId, NoticeRecord, PushServiceId, TeamId, Timing, ToldMail, UnsettledNotice, VipRules,
@@ -94,6 +96,12 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
         address: SmtpAddress::parse(&address).expect("an address"),
         server: (!flag(1)).then_some(MailServerId(flag(2).into())),
         grouping: if flag(3) { "east".into() } else { "".into() },
+        folders: if flag(0) && flag(3) {
+            vec![folder("junkemail"), folder("AAMkfolder=")]
+        } else {
+            Vec::new()
+        },
+        sync: Vec::new(),
         watch: flag(4).then_some(watch),
         notices: NoticeRecord {
             sync_point: moment(rig, input),
@@ -104,6 +112,10 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
         stopped,
         devices,
     })));
+}
+
+fn folder(id: &str) -> FolderId {
+    FolderId::parse(id).expect("an id")
 }
 
 /// The model of a registration.

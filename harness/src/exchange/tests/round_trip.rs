@@ -6,7 +6,7 @@ use carillon_core::ews::{
 };
 use carillon_core::http1::{CallConn, Cookies, Response};
 use carillon_core::names::{FolderId, ItemId, SmtpAddress, SubscriptionId};
-use carillon_core::shard::{Endpoint, EndpointId, MailCredential, MailServer, Protocol};
+use carillon_core::shard::{BadgeCount, CatchUp, Endpoint, EndpointId, MailCredential, MailServer, Protocol};
 
 use super::*;
 
@@ -36,6 +36,8 @@ impl Client {
             impersonate: true,
             user_agent: "Carillon/1".into(),
             folders: Vec::new(),
+            catch_up: CatchUp::default(),
+            badge: BadgeCount::default(),
             cohort_users_max: 200,
             stream_minutes: 29,
             stream_idle_s: 120,
@@ -172,10 +174,10 @@ fn a_mail_travels_from_subscription_to_details() {
         assert_eq!(&*fetched.details.sender_address, "j@example.net");
         assert!(fetched.details.high_importance && !fetched.details.read);
 
-        let reply = client.call(Route::Mailbox(&who), &request::find_item_newest(&caller, 25, 0));
+        let reply = client.call(Route::Mailbox(&who), &request::find_item_newest(&caller, None, 25, 0));
         let page = response::find_item(response::http(&reply).unwrap()).unwrap();
         assert_eq!((page.items.len(), page.last, &page.items[0].id), (1, true, &item));
-        let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller));
+        let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller, &[]));
         let counts = response::get_folder(response::http(&reply).unwrap()).unwrap();
         assert_eq!((counts.folder, counts.unread, counts.total), (inbox, 1, Some(1)));
         let reply = client.group(&request::unsubscribe(&caller, &dora));
@@ -291,7 +293,7 @@ fn busy_is_understood_in_its_three_shapes() {
             client.lab.exchange.set_busy(now, BusyScope::All, Span::from_millis(297_749), shape, false);
             let who = smtp("anna@example.com");
             let caller = Caller { version: SchemaVersion::default(), mailbox: &who, impersonate: true };
-            let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller));
+            let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller, &[]));
             let error = response::http(&reply).and_then(response::get_folder).unwrap_err();
             assert_eq!(error.action(), Action::BackOffAccount { ms: 297_749 }, "{shape:?} {soap12}");
         }
@@ -306,7 +308,7 @@ fn what_is_no_soap_is_understood_too() {
         client.lab.exchange.answer_next(1, None, answer);
         let who = smtp("anna@example.com");
         let caller = Caller { version: SchemaVersion::default(), mailbox: &who, impersonate: true };
-        let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller));
+        let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller, &[]));
         response::http(&reply).and_then(response::get_folder).unwrap_err()
     };
     for transfer in [Transfer::Chunked, Transfer::Length, Transfer::Close] {

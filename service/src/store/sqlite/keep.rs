@@ -3,7 +3,7 @@
 use carillon_core::names::UserKey;
 use sqlx::{Row, SqliteConnection};
 
-use super::{RowError, write};
+use super::{RowError, rows, write};
 use crate::store::{Keep, RemovedDevice};
 
 pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<RemovedDevice>, RowError> {
@@ -23,6 +23,13 @@ pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<
             .bind(notices.sync_point.0 as i64)
             .bind(told)
             .bind(notices.unread)
+            .execute(&mut *db)
+            .await?;
+    }
+    for (user, folders) in &batch.syncs {
+        sqlx::query("UPDATE users SET sync_states = ?2 WHERE key = ?1")
+            .bind(user.0 as i64)
+            .bind(rows::sync_text(folders))
             .execute(&mut *db)
             .await?;
     }

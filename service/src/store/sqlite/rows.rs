@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
-use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, SubscriptionId, Topic, UserKey};
-use carillon_core::shard::{DeviceSettings, NoticeRecord, ToldMail, UnsettledNotice, VipRules, WatchRecord};
+use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, SubscriptionId, Topic, UserKey};
+use carillon_core::shard::{
+    DeviceSettings, FolderSync, NoticeRecord, ToldMail, UnsettledNotice, VipRules, WatchRecord,
+};
 use carillon_core::time::UnixMillis;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -70,7 +72,7 @@ pub(super) async fn devices(db: &mut SqliteConnection, user: UserKey) -> Result<
 macro_rules! user_columns {
     () => {
         "key, id, address, exchange, grouping, stopped, vip_importance, vip_senders, subscription, anchor, cookie, \
-         sync_point_ms, told, unread"
+         sync_point_ms, told, unread, folders, sync_states"
     };
 }
 
@@ -91,6 +93,8 @@ fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
     let subscription = optional(8)?.map(|id| named("subscription", SubscriptionId::parse(id))).transpose()?;
     let cookie = optional(10)?.unwrap_or_default().into();
     let told: &[u8] = row.try_get(12)?;
+    let folders = serde_json::from_str::<Vec<String>>(text(14)?);
+    let folders = named("folders", folders)?.iter().map(|id| FolderId::parse(id)).collect::<Result<_, _>>();
     let senders = serde_json::from_str::<Vec<Box<str>>>(text(7)?);
     Ok(UserRow {
         key: UserKey(row.try_get::<i64, _>(0)? as u64),
@@ -100,6 +104,8 @@ fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
         grouping: text(4)?.into(),
         stopped: row.try_get(5)?,
         vip: VipRules { high_importance: row.try_get(6)?, senders: named("VIP senders", senders)?.into() },
+        folders: named("folders", folders)?,
+        sync: sync_states(text(15)?)?,
         watch: anchor.map(|anchor| WatchRecord { subscription, anchor, cookie }),
         notices: NoticeRecord {
             sync_point: UnixMillis(row.try_get::<i64, _>(11)? as u64),
@@ -108,6 +114,22 @@ fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
         },
         devices: Vec::new(),
     })
+}
+
+/// [`FolderSync`]s as they are stored.
+pub(super) fn sync_text(folders: &[FolderSync]) -> String {
+    let pair =
+        |sync: &FolderSync| serde_json::json!([sync.folder.as_ref().map(FolderId::as_str), &*sync.state]);
+    serde_json::Value::from(folders.iter().map(pair).collect::<Vec<_>>()).to_string()
+}
+
+fn sync_states(text: &str) -> Result<Vec<FolderSync>, RowError> {
+    let pairs = serde_json::from_str::<Vec<(Option<String>, Box<str>)>>(text);
+    let pairs = named("sync states", pairs)?.into_iter().map(|(folder, state)| {
+        let folder = folder.map(|id| named("sync states", FolderId::parse(&id))).transpose()?;
+        Ok(FolderSync { folder, state })
+    });
+    pairs.collect()
 }
 
 /// A device with its owner.

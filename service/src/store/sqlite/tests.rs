@@ -21,6 +21,7 @@ fn registration(user: &str, device: &str, token: u64) -> RegisterWrite {
         exchange: Some("main".into()),
         grouping: "group".into(),
         vip: None,
+        folders: None,
         push: "apns".into(),
         token: DeviceToken::parse(&format!("{token:016x}")).unwrap(),
         topic: Topic::parse("com.example.mail").unwrap(),

@@ -1,7 +1,7 @@
 //! What callers ask for, as SQL.
 
 use carillon_core::limits::USER_DEVICES_MAX;
-use carillon_core::names::{DeviceKey, UserKey};
+use carillon_core::names::{DeviceKey, FolderId, UserKey};
 use carillon_core::time::UnixMillis;
 use sqlx::{Row, SqliteConnection};
 
@@ -150,15 +150,16 @@ async fn register_device(
 async fn insert_user(db: &mut SqliteConnection, register: &RegisterWrite) -> Result<UserKey, RowError> {
     let vip = register.vip.clone().unwrap_or_default();
     let key: i64 = sqlx::query_scalar(
-        "INSERT INTO users (id, address, exchange, grouping, vip_importance, vip_senders)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6) RETURNING key",
+        "INSERT INTO users (id, address, exchange, grouping, vip_importance, vip_senders, folders)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7) RETURNING key",
     )
     .bind(register.user.as_str())
     .bind(register.address.as_str())
     .bind(register.exchange.as_deref())
     .bind(&*register.grouping)
     .bind(vip.high_importance)
-    .bind(senders(&vip.senders))
+    .bind(texts(vip.senders.iter().map(|sender| &**sender)))
+    .bind(texts(register.folders.iter().flatten().map(FolderId::as_str)))
     .fetch_one(db)
     .await?;
     Ok(UserKey(key as u64))
@@ -171,24 +172,27 @@ async fn update_user(
     register: &RegisterWrite,
 ) -> Result<bool, RowError> {
     let vip = register.vip.as_ref().unwrap_or(&old.vip);
+    let folders = register.folders.as_ref().unwrap_or(&old.folders);
     let same = old.address == register.address
         && old.exchange == register.exchange
         && old.grouping == register.grouping
         && old.vip == *vip
+        && old.folders == *folders
         && !old.stopped;
     if same {
         return Ok(false);
     }
     sqlx::query(
         "UPDATE users SET address = ?2, exchange = ?3, grouping = ?4, vip_importance = ?5, vip_senders = ?6,
-         stopped = 0 WHERE key = ?1",
+         stopped = 0, folders = ?7 WHERE key = ?1",
     )
     .bind(old.key.0 as i64)
     .bind(register.address.as_str())
     .bind(register.exchange.as_deref())
     .bind(&*register.grouping)
     .bind(vip.high_importance)
-    .bind(senders(&vip.senders))
+    .bind(texts(vip.senders.iter().map(|sender| &**sender)))
+    .bind(texts(folders.iter().map(FolderId::as_str)))
     .execute(db)
     .await?;
     Ok(true)
@@ -295,6 +299,6 @@ fn device_row(key: DeviceKey, register: &RegisterWrite) -> DeviceRow {
     }
 }
 
-fn senders(senders: &[Box<str>]) -> String {
-    serde_json::Value::from(senders.iter().map(|sender| &**sender).collect::<Vec<&str>>()).to_string()
+fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> String {
+    serde_json::Value::from(texts.collect::<Vec<&str>>()).to_string()
 }

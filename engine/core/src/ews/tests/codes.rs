@@ -70,6 +70,9 @@ const TABLE: &[(&str, Action)] = &[
     ("ErrorItemCorrupt", Action::ItemUnreadable),
     ("ErrorBatchProcessingStopped", Action::RetryItem),
     ("ErrorInvalidIdMalformed", Action::ConvertId),
+    // SyncFolderItems.
+    ("ErrorSyncFolderNotFound", Action::DropFolder),
+    ("ErrorInvalidSyncStateData", Action::StartOver),
     ("ErrorInvalidIdMalformedEwsLegacyIdFormat", Action::ConvertId),
 ];
 

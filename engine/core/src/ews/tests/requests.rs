@@ -120,7 +120,7 @@ fn versions_fall_back_once() {
 #[test]
 fn a_page_is_sorted_newest_first_in_the_order_of_the_schema() {
     assert_eq!(
-        body(|caller| find_item_newest(caller, 25, 50)),
+        body(|caller| find_item_newest(caller, None, 25, 50)),
         format!(
             "<m:FindItem Traversal=\"Shallow\">{SHAPE_2013}<m:IndexedPageItemView MaxEntriesReturned=\"25\" \
              Offset=\"50\" BasePoint=\"Beginning\"/><m:SortOrder><t:FieldOrder Order=\"Descending\">\
@@ -133,7 +133,7 @@ fn a_page_is_sorted_newest_first_in_the_order_of_the_schema() {
 #[test]
 fn the_inbox_is_asked_for_its_counts() {
     assert_eq!(
-        body(get_folder),
+        body(|caller| get_folder(caller, &[])),
         "<m:GetFolder><m:FolderShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>\
          <t:FieldURI FieldURI=\"folder:UnreadCount\"/><t:FieldURI FieldURI=\"folder:TotalCount\"/>\
          </t:AdditionalProperties></m:FolderShape><m:FolderIds><t:DistinguishedFolderId Id=\"inbox\"/></m:FolderIds>\
@@ -161,8 +161,30 @@ fn without_impersonation_the_inbox_is_that_of_a_named_mailbox() {
         "<t:DistinguishedFolderId Id=\"inbox\"><t:Mailbox><t:EmailAddress>{JANE}</t:EmailAddress></t:Mailbox>\
          </t:DistinguishedFolderId>"
     );
-    for request in [subscribe(&caller, &[]), find_item_newest(&caller, 25, 0), get_folder(&caller)] {
+    for request in [subscribe(&caller, &[]), find_item_newest(&caller, None, 25, 0), get_folder(&caller, &[])]
+    {
         let body = body_of(request, "Exchange2013_SP1", None);
         assert!(body.contains(&inbox), "{body}");
     }
+}
+
+#[test]
+fn a_folder_is_named_by_its_id_or_as_a_well_known_one() {
+    let folders = ["AAMk=", "junkemail"].map(|id| FolderId::parse(id).unwrap());
+    let both = "<t:DistinguishedFolderId Id=\"inbox\"/><t:FolderId Id=\"AAMk=\"/>\
+                <t:DistinguishedFolderId Id=\"junkemail\"/>";
+    assert!(body(|caller| subscribe(caller, &folders)).contains(both));
+    assert!(body(|caller| get_folder(caller, &folders)).contains(both));
+}
+
+#[test]
+fn a_synchronisation_asks_for_little_in_the_order_of_the_schema() {
+    let sync = |state| body(move |caller| sync_folder_items(caller, None, state, 512));
+    let head = "<m:SyncFolderItems><m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>\
+         <t:FieldURI FieldURI=\"item:DateTimeReceived\"/><t:FieldURI FieldURI=\"message:IsRead\"/>\
+         </t:AdditionalProperties></m:ItemShape><m:SyncFolderId><t:DistinguishedFolderId Id=\"inbox\"/>\
+         </m:SyncFolderId>";
+    let tail = "<m:MaxChangesReturned>512</m:MaxChangesReturned></m:SyncFolderItems>";
+    assert_eq!(sync(None), format!("{head}{tail}"));
+    assert_eq!(sync(Some("H4sI=")), format!("{head}<m:SyncState>H4sI=</m:SyncState>{tail}"));
 }

@@ -438,7 +438,7 @@ fn a_page_has_its_mails_newest_first_and_says_whether_it_is_the_last() {
         page.items.iter().map(|item| (item.id.as_str(), item.received.as_secs(), item.read)).collect();
     assert_eq!(items, [("B", 1_379_305_890, false), ("A", 1_379_305_889, true)]);
     assert_eq!((page.last, page.next_offset, page.total), (false, Some(3), Some(7)));
-    assert_eq!(&*page.items[0].details.subject, "b");
+    assert_eq!(&*page.items[0].details.as_ref().unwrap().subject, "b");
     assert!(found(true).last);
 }
 
@@ -470,4 +470,55 @@ fn converted_ids_stand_in_their_order() {
     let results = convert_id(answer("ConvertId", &messages).as_bytes()).unwrap();
     assert_eq!(results[0].as_ref().unwrap().as_str(), "AAMk1");
     assert_eq!(results[1].as_ref().unwrap_err().action(), Action::ConvertId);
+}
+
+#[test]
+fn a_synchronisation_tells_what_is_new_changed_and_gone() {
+    let item = |id: &str, read: bool| {
+        format!(
+            "<t:Message><t:ItemId Id=\"{id}\" ChangeKey=\"C\"/><t:DateTimeReceived>2026-01-05T08:00:00Z\
+             </t:DateTimeReceived><t:IsRead>{read}</t:IsRead></t:Message>"
+        )
+    };
+    let flag = |id: &str, read: bool| {
+        format!("<t:ReadFlagChange><t:ItemId Id=\"{id}\"/><t:IsRead>{read}</t:IsRead></t:ReadFlagChange>")
+    };
+    let changes = format!(
+        "<t:Create>{}</t:Create><t:Update>{}</t:Update><t:Delete><t:ItemId Id=\"c\"/></t:Delete>{}{}<t:Other/>",
+        item("a", false),
+        item("b", true),
+        flag("d", true),
+        flag("e", false)
+    );
+    let message = format!(
+        "<m:SyncFolderItemsResponseMessage ResponseClass=\"Success\"><m:ResponseCode>NoError</m:ResponseCode>\
+         <m:SyncState>H4sI=</m:SyncState><m:IncludesLastItemInRange>false</m:IncludesLastItemInRange>\
+         <m:Changes>{changes}</m:Changes></m:SyncFolderItemsResponseMessage>"
+    );
+    let page = sync_folder_items(answer("SyncFolderItems", &message).as_bytes()).unwrap();
+    let found: Vec<_> = page.found.iter().map(|item| (item.id.as_str(), item.read)).collect();
+    assert_eq!(found, [("a", false), ("b", true)]);
+    assert_eq!(page.gone.iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["c", "d"]);
+    assert_eq!((page.state.as_deref(), page.last), (Some("H4sI="), false));
+    let long = message.replace("H4sI=", &"A".repeat(crate::limits::SYNC_STATE_BYTES_MAX + 1));
+    let page = sync_folder_items(answer("SyncFolderItems", &long).as_bytes()).unwrap();
+    assert_eq!(page.state, None, "too long to keep");
+}
+
+#[test]
+fn a_body_gives_the_beginning_of_its_text_on_one_line() {
+    let preview = |kind: &str, text: &str| {
+        let body =
+            format!("<t:Message><t:ItemId Id=\"a\"/><t:Body BodyType=\"{kind}\">{text}</t:Body></t:Message>");
+        let message = format!(
+            "<m:GetItemResponseMessage ResponseClass=\"Success\"><m:ResponseCode>NoError</m:ResponseCode>\
+             <m:Items>{body}</m:Items></m:GetItemResponseMessage>"
+        );
+        let item = get_item(answer("GetItem", &message).as_bytes()).unwrap().remove(0).unwrap();
+        item.details.preview
+    };
+    assert_eq!(&*preview("Text", " Dear all,\r\n\r\n\tas you\u{a0}know  "), "Dear all, as you know");
+    assert_eq!(&*preview("HTML", "&lt;p&gt;"), "", "only text was asked for");
+    assert_eq!(preview("Text", &"ä".repeat(10_000)).chars().count(), 256);
+    assert_eq!(preview("Text", &"ab ".repeat(10_000)).chars().count(), 256);
 }

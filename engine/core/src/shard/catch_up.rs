@@ -1,0 +1,230 @@
+//! Looks into folders: what no event told of, and how much is unread.
+
+use super::core::ShardCore;
+use super::server::Job;
+use super::{BadgeCount, Effects, FolderSync, Report};
+use crate::ews::{Action, EwsError, FolderCounts, FoundItem, SyncPage};
+use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
+use crate::names::{FolderId, ItemId};
+use crate::time::{Now, Time};
+use crate::user::{Needs, User, UserId, item_hash};
+
+impl ShardCore {
+    /// One page of a folder, newest first.
+    pub(super) fn caught_up(
+        &mut self,
+        now: Now,
+        user_id: UserId,
+        items: Vec<FoundItem>,
+        last: bool,
+        fx: &mut Effects,
+    ) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let previews = user.server.is_some_and(|id| self.servers[usize::from(id.0)].version.has_preview());
+        let floor = user.known.floor();
+        let looked_at = user.catch_up_offset + items.len() as u32;
+        let back_far_enough = items.iter().any(|item| item.received <= floor);
+        let done = last || back_far_enough || items.is_empty() || looked_at >= CATCH_UP_MAIL_MAX;
+        doubt_pending(user);
+        // Oldest first, as events would have come.
+        for mut item in items.into_iter().rev() {
+            // Without a preview it is fetched when it is told.
+            item.details = item.details.filter(|_| previews);
+            self.found(now, user_id, item, fx);
+        }
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        match done {
+            true => self.folder_caught_up(now, user_id, fx),
+            false => user.catch_up_offset = looked_at,
+        }
+    }
+
+    /// One page of what changed in a folder.
+    pub(super) fn synced(&mut self, now: Now, user_id: UserId, page: SyncPage, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        doubt_pending(user);
+        user.catch_up_offset += 1;
+        let stands_still = page.state.as_deref() == user.sync_now() || page.state.is_none();
+        let done = page.last || stands_still || user.catch_up_offset >= SYNC_PAGES_MAX;
+        if page.state.as_deref() != user.sync_now() {
+            user.set_sync_now(page.state);
+        }
+        // As events would have come: a first walk goes from the newest to the oldest.
+        let mut found = page.found;
+        found.sort_by_key(|item| item.received);
+        for item in found {
+            self.found(now, user_id, item, fx);
+        }
+        for item in page.gone {
+            let hash = item_hash(&self.config.item_key, item.as_str());
+            self.mail_gone(now, user_id, hash, fx);
+        }
+        if done {
+            self.folder_caught_up(now, user_id, fx);
+        }
+    }
+
+    fn folder_caught_up(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.next_folder() || std::mem::take(&mut user.look_again) {
+            return;
+        }
+        user.needs.remove(Needs::CATCH_UP);
+        user.needs.add(Needs::BADGE);
+        self.stats.catch_ups += 1;
+        self.resolve_unsettled(now, user_id, fx);
+    }
+
+    /// A folder is not there. True if it is known which, and that the others can be asked for at once.
+    pub(super) fn folder_missing(&mut self, now: Now, job: &Job, fx: &mut Effects) -> bool {
+        let Some(user_id) = job.user() else { return false };
+        let Some(user) = self.users.get_mut(user_id) else { return false };
+        match job {
+            Job::CatchUp(..) => {
+                let Some(folder) = user.folder_now_mut() else { return false };
+                folder.gone = true;
+                self.folder_caught_up(now, user_id, fx);
+                true
+            }
+            Job::Subscribe(_) => {
+                user.folders_doubtful = user.folders.iter().any(|folder| !folder.gone);
+                false
+            }
+            Job::Fetch(..) | Job::Convert(..) | Job::Badge(..) | Job::Unsubscribe(_) => false,
+        }
+    }
+
+    /// The unread counts came: of the inbox, then of the other folders. An event that overtook one says more: whatever
+    /// changed after the server counted comes by the stream.
+    ///
+    /// # Errors
+    /// The inbox cannot be counted.
+    pub(super) fn counted(
+        &mut self,
+        now: Now,
+        user_id: UserId,
+        counts: Vec<Result<FolderCounts, EwsError>>,
+        asked: Time,
+        fx: &mut Effects,
+    ) -> Result<(), EwsError> {
+        let Some(user) = self.users.get_mut(user_id) else { return Ok(()) };
+        let key = self.config.item_key;
+        let mut counts = counts.into_iter();
+        let Some(inbox) = counts.next().transpose()? else { return Ok(()) };
+        user.needs.remove(Needs::BADGE);
+        user.inbox = Some(item_hash(&key, inbox.folder.as_str()));
+        let overtaken = |heard: Option<Time>| heard.is_some_and(|heard| heard >= asked);
+        if !overtaken(user.unread_heard) && !planted!(BadgeFromEvents) {
+            user.inbox_unread = Some(inbox.unread);
+        }
+        let mut missing = false;
+        for (folder, answer) in user.folders.iter_mut().filter(|folder| !folder.gone).zip(counts) {
+            match answer {
+                Ok(counts) => {
+                    folder.hash = Some(item_hash(&key, counts.folder.as_str()));
+                    if !overtaken(folder.heard) {
+                        folder.unread = Some(counts.unread);
+                    }
+                }
+                // Out of reach is as good as gone; anything else may pass.
+                Err(error)
+                    if matches!(
+                        error.action(),
+                        Action::DropFolder | Action::Alarm | Action::OurBug | Action::ConvertId
+                    ) =>
+                {
+                    folder.gone = true;
+                    missing = true;
+                }
+                Err(_) => {}
+            }
+        }
+        if std::mem::take(&mut user.folders_doubtful) && !missing {
+            // One is not there, and none says that it is it.
+            user.folders.iter_mut().for_each(|folder| folder.gone = true);
+        }
+        self.sum_unread(now, user_id, fx);
+        self.look_live(user_id, fx);
+        Ok(())
+    }
+
+    /// An event told how many mails of a folder are unread.
+    pub(super) fn folder_counted(
+        &mut self,
+        now: Now,
+        user_id: UserId,
+        folder: u64,
+        unread: u32,
+        fx: &mut Effects,
+    ) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let inbox_alone = user.folders.iter().all(|folder| folder.gone);
+        if inbox_alone || user.inbox == Some(folder) {
+            user.unread_heard = Some(now.time);
+            user.inbox_unread = Some(unread);
+        } else if let Some(row) = user.folders.iter_mut().find(|row| row.hash == Some(folder)) {
+            row.heard = Some(now.time);
+            row.unread = Some(unread);
+        }
+        self.sum_unread(now, user_id, fx);
+    }
+
+    fn sum_unread(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get(user_id) else { return };
+        let Some(server) = user.server else { return };
+        let mut watched = user.folders.iter().filter(|folder| !folder.gone);
+        let sum = match self.mail_server(server).badge {
+            BadgeCount::Inbox => user.inbox_unread,
+            BadgeCount::Watched => user.inbox_unread.and_then(|inbox| {
+                watched.try_fold(inbox, |sum, folder| Some(sum.saturating_add(folder.unread?)))
+            }),
+        };
+        if let Some(sum) = sum {
+            self.set_unread(now, user_id, sum, fx);
+        }
+    }
+
+    /// A mail went to another folder, where it has another id. True if it waits to be told, and can be told there.
+    pub(super) fn moved(&mut self, user_id: UserId, old: &ItemId, new: ItemId, to: &FolderId) -> bool {
+        let key = self.config.item_key;
+        let hash = |id: &str| item_hash(&key, id);
+        let (old_hash, new_hash, to) = (hash(old.as_str()), hash(new.as_str()), hash(to.as_str()));
+        let Some(user) = self.users.get_mut(user_id) else { return false };
+        // A look into the folder where it is now finds it by the new id.
+        user.known.rename(old_hash, new_hash);
+        let watched = user.inbox == Some(to)
+            || user.folders.iter().any(|folder| !folder.gone && folder.hash == Some(to));
+        let Some(item) = user.pending.find_mut(old_hash).filter(|_| watched) else { return false };
+        item.id = new;
+        item.hash = new_hash;
+        item.touched = true;
+        true
+    }
+
+    /// Has the states of the folders stored, once everything up to them has been dealt with.
+    pub(super) fn save_sync(&mut self, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if !user.sync_unsaved || user.needs.has(Needs::CATCH_UP) || user.flights > 0 {
+            return;
+        }
+        let open = |id: &crate::user::DeviceId| {
+            self.devices.get(*id).is_some_and(|device| device.owed > 0 || device.unsettled.is_some())
+        };
+        if user.devices.iter().any(open) {
+            return;
+        }
+        user.sync_unsaved = false;
+        let inbox = user.sync.iter().map(|state| FolderSync { folder: None, state: state.clone() });
+        let others = user.folders.iter().filter_map(|folder| {
+            Some(FolderSync { folder: Some(folder.id.clone()), state: folder.sync.clone()? })
+        });
+        fx.report(Report::Synced { user: user.key, folders: inbox.chain(others).collect() });
+    }
+}
+
+/// What waits may have been deleted meanwhile, which nothing on a page shows: it is looked at again before it is told.
+fn doubt_pending(user: &mut User) {
+    if user.catch_up_at == 0 && user.catch_up_offset == 0 {
+        user.pending.items_mut().iter_mut().for_each(|item| item.touched = true);
+    }
+}

@@ -1,0 +1,72 @@
+//! Folders that are watched beside the inbox.
+
+use super::User;
+use crate::names::FolderId;
+use crate::time::Time;
+
+/// A folder that is watched beside the inbox.
+#[derive(Debug)]
+pub struct Folder {
+    /// As it was chosen: its id, or the name of a well-known one.
+    pub id: FolderId,
+    /// Hash of its id as events have it. Known when it was counted.
+    pub hash: Option<u64>,
+    /// Unread mails in it.
+    pub unread: Option<u32>,
+    /// When an event last told it.
+    pub heard: Option<Time>,
+    /// It is not in the mailbox: not asked for until folders are chosen anew.
+    pub gone: bool,
+    /// Up to where it was synchronised.
+    pub sync: Option<Box<str>>,
+}
+
+impl Folder {
+    /// A folder of which nothing is known yet.
+    pub fn new(id: FolderId, sync: Option<Box<str>>) -> Folder {
+        Folder { id, hash: None, unread: None, heard: None, gone: false, sync }
+    }
+}
+
+impl User {
+    /// The ids of the folders that are asked for beside the inbox.
+    pub fn folder_ids(&self) -> Vec<FolderId> {
+        self.folders.iter().filter(|folder| !folder.gone).map(|folder| folder.id.clone()).collect()
+    }
+
+    /// The folder that a catch-up looks into now; nothing for the inbox.
+    pub fn folder_now(&self) -> Option<&Folder> {
+        self.folders.get(usize::from(self.catch_up_at).checked_sub(1)?)
+    }
+
+    /// As [`User::folder_now`].
+    pub fn folder_now_mut(&mut self) -> Option<&mut Folder> {
+        self.folders.get_mut(usize::from(self.catch_up_at).checked_sub(1)?)
+    }
+
+    /// Up to where the folder that a catch-up looks into now was synchronised.
+    pub fn sync_now(&self) -> Option<&str> {
+        match self.folder_now() {
+            Some(folder) => folder.sync.as_deref(),
+            None => self.sync.as_deref(),
+        }
+    }
+
+    /// The folder that a catch-up looks into now was synchronised up to here; `None` starts over.
+    pub fn set_sync_now(&mut self, state: Option<Box<str>>) {
+        self.sync_unsaved = true;
+        match self.folder_now_mut() {
+            Some(folder) => folder.sync = state,
+            None => self.sync = state,
+        }
+    }
+
+    /// Goes on with the next folder. False if that was the last one.
+    pub fn next_folder(&mut self) -> bool {
+        self.catch_up_offset = 0;
+        let after = self.folders.iter().enumerate().skip(usize::from(self.catch_up_at));
+        let next = after.filter(|(_, folder)| !folder.gone).map(|(at, _)| at as u8 + 1).next();
+        self.catch_up_at = next.unwrap_or(0);
+        next.is_some()
+    }
+}
