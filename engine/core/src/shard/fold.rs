@@ -198,13 +198,14 @@ impl ShardCore {
     /// Works out when the user is to be told next, and sets his timer.
     pub(super) fn look_due(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         self.save_sync(user_id, fx);
+        let frozen_first = self.frozen_first(user_id);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let timing = &self.config.timing;
         let (mut alert_from, mut badge_from): (Option<Time>, Option<Time>) = (None, None);
         if !user.stopped && !self.draining {
             for device in user.devices.iter().filter_map(|id| self.devices.get(*id)) {
                 // What is held becomes due when the catch-up is done.
-                if device.suspect || device.is_held() {
+                if device.suspect || device.is_held() || (frozen_first && !device.is_frozen()) {
                     continue;
                 }
                 if device.owed > 0 {

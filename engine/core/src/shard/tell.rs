@@ -11,7 +11,7 @@ use crate::limits::{APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::notice::{Notice, Text, carries_details, compose_apns};
 use crate::push::PushRequest;
 use crate::time::{Now, Time};
-use crate::user::{DeviceId, IdForm, Item, Needs, Unsettled, UserId};
+use crate::user::{Device, DeviceId, IdForm, Item, Needs, Unsettled, UserId};
 
 impl ShardCore {
     /// Takes a user from the ready ring.
@@ -97,16 +97,26 @@ impl ShardCore {
 
     fn devices_to_tell(&self, now: Now, user_id: UserId) -> Vec<DeviceId> {
         let Some(user) = self.users.get(user_id) else { return Vec::new() };
+        let frozen_first = self.frozen_first(user_id);
         let ready = |id: &DeviceId| {
             let Some(device) = self.devices.get(*id) else { return false };
             let wanted = device.owed > 0 || device.badge_due(user.unread).is_some();
             wanted
+                && (!frozen_first || device.is_frozen())
                 && !device.is_held()
                 && !device.suspect
                 && device.flight.is_none()
                 && device.not_before <= now.time
         };
         user.devices.iter().copied().filter(ready).collect()
+    }
+
+    /// Whether only notices of an earlier life may go out. One notice at a time is put down for a device: as long as it is
+    /// a frozen one, newer mails that the device is owed stand nowhere, and the row must not count them as dealt with,
+    /// which it would if the user's other devices were told of them now.
+    pub(super) fn frozen_first(&self, user_id: UserId) -> bool {
+        let Some(user) = self.users.get(user_id) else { return false };
+        user.devices.iter().filter_map(|id| self.devices.get(*id)).any(Device::owes_beyond_frozen)
     }
 
     /// Nobody can take it now: the user waits for room, and goes on folding.
@@ -126,12 +136,13 @@ impl ShardCore {
     /// Writes down, before anything is sent, which notice each phone gets: after a crash it goes out again under the
     /// same id or not at all, and no mail is lost between "told" in the row and the push on the wire.
     fn put_down(&mut self, user_id: UserId, fx: &mut Effects) {
+        let frozen_first = self.frozen_first(user_id);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let newest = user.pending.items().last().map_or(0, |item| item.hash);
         let mut any = false;
         for device_id in &user.devices {
             let Some(device) = self.devices.get_mut(*device_id) else { continue };
-            if device.flight.is_some() || device.suspect {
+            if device.flight.is_some() || device.suspect || (frozen_first && !device.is_frozen()) {
                 continue;
             }
             let before = (device.badge, device.unsettled);
@@ -140,7 +151,7 @@ impl ShardCore {
                 device.badge = None;
             }
             any |= device.owed > 0;
-            if device.owed > 0 && device.unsettled.is_none_or(|unsettled| !unsettled.frozen) {
+            if device.owed > 0 && !device.is_frozen() {
                 let known = device.unsettled.map(|unsettled| unsettled.notice.apns_id);
                 let apns_id = known.unwrap_or_else(|| self.rng.uuid_v4());
                 let mails = u16::try_from(device.owed).unwrap_or(u16::MAX);
@@ -156,7 +167,7 @@ impl ShardCore {
                 });
             }
         }
-        if any {
+        if any && !frozen_first {
             user.settle_known();
             self.report_noticed(user_id, fx);
         }

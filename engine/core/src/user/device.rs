@@ -92,6 +92,18 @@ impl Device {
         self.unsettled.is_some_and(|unsettled| unsettled.frozen && !unsettled.resolved)
     }
 
+    /// Whether a notice of an earlier life has to go out to it before anything newer.
+    pub fn is_frozen(&self) -> bool {
+        self.unsettled.is_some_and(|unsettled| unsettled.frozen)
+    }
+
+    /// Whether it is owed mails of which its frozen notice does not tell, and that are put down nowhere until that one is
+    /// settled.
+    pub fn owes_beyond_frozen(&self) -> bool {
+        let frozen = self.unsettled.filter(|unsettled| unsettled.frozen && !self.suspect);
+        frozen.is_some_and(|unsettled| self.owed > u32::from(unsettled.notice.mails))
+    }
+
     /// The badge that it must still be told, if any.
     pub fn badge_due(&self, unread: Option<u32>) -> Option<u32> {
         let unread = unread?;
