@@ -54,7 +54,7 @@ fn move_mail(town: &mut Town, person: usize, mail: usize, to: FolderKey) -> Stri
     new
 }
 
-fn alerts<'a>(town: &'a Town, person: usize) -> Vec<&'a Delivery> {
+fn alerts(town: &Town, person: usize) -> Vec<&Delivery> {
     town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).collect()
 }
 
