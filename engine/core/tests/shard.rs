@@ -3,9 +3,10 @@
 use carillon_core::h2pump::{Answer, ServerConfig, ServerEvent, ServerPump};
 use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
-    AssignUser, BadgeCount, Budget, CatchUp, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects,
-    Endpoint, EndpointId, Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol,
-    PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing, UnsettledNotice, VipRules,
+    AccountNews, AssignUser, BadgeCount, Budget, CatchUp, Command, ConnId, DeviceSettings, DeviceSpec,
+    Effect, Effects, Endpoint, EndpointId, Input, MailCredential, MailServer, MailServerId, More,
+    NoticeRecord, Protocol, PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing,
+    UnsettledNotice, VipRules,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
@@ -210,6 +211,9 @@ fn a_notice_whose_details_cannot_be_asked_for_now_lets_the_shard_rest() {
     now.time = now.time + Span::from_secs(2);
     now.unix.0 += 2_000;
     core.work(now, Budget::TURN, &mut fx);
+    // No other shard tries the credential just now.
+    let news = AccountNews { turn: true, ..AccountNews::default() };
+    core.handle(now, Input::Account { server: MailServerId(0), news }, &mut fx);
     let opened: Vec<(ConnId, EndpointId)> = fx
         .drain()
         .filter_map(|effect| match effect {
