@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use carillon_core::shard::{CloseReason, Endpoint, Protocol};
 use rustls::client::Resumption;
-use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore};
+use rustls::{AlertDescription, CertificateError, ClientConfig, ClientConnection, RootCertStore};
 use rustls_pki_types::ServerName;
 
 use crate::settings::{StartError, TlsSettings};
@@ -124,6 +124,22 @@ pub(crate) fn close_reason(error: &rustls::Error) -> CloseReason {
                 _ => "",
             };
             CloseReason::Untrusted(format!("{error}{usually}").into())
+        }
+        rustls::Error::AlertReceived(
+            AlertDescription::AccessDenied
+            | AlertDescription::BadCertificate
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateRequired
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::DecryptError
+            | AlertDescription::UnknownCA
+            | AlertDescription::UnsupportedCertificate,
+        ) => {
+            // Only we present a certificate that the other side could complain of.
+            let advice = "the server does not accept our client certificate, or wants one and gets none: see that it \
+                          is there, still valid, and of an authority that the server trusts";
+            CloseReason::Tls(format!("{error}; {advice}").into())
         }
         rustls::Error::NoCertificatesPresented => CloseReason::Untrusted(error.to_string().into()),
         _ => CloseReason::Tls(error.to_string().into()),

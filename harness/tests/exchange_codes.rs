@@ -38,7 +38,7 @@ fn pause(action: Action) -> Window {
         Action::FewerConnections { .. } => (29.9, 30.3),
         Action::FewerSubscriptions | Action::Alarm => (1_799.9, 1_800.3),
         Action::Terminal | Action::OurBug => (3_599.9, 3_600.3),
-        Action::AuthFailed => panic!("no code of Exchange, but an HTTP status"),
+        Action::AuthFailed | Action::NoCommonAuth => panic!("no code of Exchange, but an HTTP status"),
     }
 }
 
@@ -203,7 +203,7 @@ fn each_code_for_one_id_of_a_stream() {
             Action::BackOffAccount { .. } | Action::LowerVersion => (None, Some(AT_ONCE), true),
             Action::FewerConnections { .. } => (None, Some(pause(action)), true),
             Action::StepAside => (None, Some(AT_ONCE), false),
-            Action::AuthFailed => panic!("no code of Exchange"),
+            Action::AuthFailed | Action::NoCommonAuth => panic!("no code of Exchange"),
         };
         let asked = stage.run(anew.or(reopened).unwrap_or(AT_ONCE));
         let subscribed = of(&asked, Operation::Subscribe, victim);
@@ -291,7 +291,7 @@ fn each_code_for_a_whole_stream() {
                     pause(action)
                 }
                 Action::StepAside => (899.9, 1_350.3),
-                Action::AuthFailed => panic!("no code of Exchange"),
+                Action::AuthFailed | Action::NoCommonAuth => panic!("no code of Exchange"),
             };
             let mut asked = asked.into_iter().filter(|one| one.at > refused_at).collect::<Vec<_>>();
             asked.extend(stage.run(again));

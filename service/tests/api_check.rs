@@ -154,6 +154,19 @@ fn a_wrong_password_is_tried_once() {
 }
 
 #[test]
+fn a_server_that_offers_only_windows_log_in_is_not_a_wrong_password() {
+    let site = site_with(ExchangeConfig {
+        basic: false,
+        bearer: false,
+        windows_auth: true,
+        ..ExchangeConfig::default()
+    });
+    let words = ["offers Negotiate NTLM", "switch Basic on", "bearer token"];
+    let text = site.wrong("jane@example.com", "exchange main log-on", &words);
+    assert!(!text.contains("refuses the credential"), "{text}");
+}
+
+#[test]
 fn a_missing_right_to_impersonate_is_not_a_wrong_password() {
     let site = site();
     site.exchange(|exchange| {

@@ -5,7 +5,7 @@ mod process_support;
 
 use std::time::Duration;
 
-use carillon_harness::exchange::{CertificateRule, Exchange, ExchangeConfig, ImpersonationRight};
+use carillon_harness::exchange::{CertificateRule, Exchange, ExchangeConfig, ImpersonationRight, TokenKind};
 use process_support::{PASSWORD, Site, wait};
 
 const REFUSED: &str = "Exchange refuses the credential";
@@ -127,6 +127,66 @@ fn a_client_certificate_is_renewed_without_a_restart() {
     site.logged("certificates taken up, for new connections", 1);
     process.live(3);
     site.logged(WELL, 1);
+}
+
+#[test]
+fn a_client_certificate_that_the_server_does_not_know_is_told_as_that() {
+    let config = ExchangeConfig { certificate: CertificateRule::Required, ..ExchangeConfig::default() };
+    let site = Site::new(3, config);
+    let with_certificate = |name: &str| {
+        let lines = format!("client_cert_file = \"{name}.pem\"\nclient_key_file = \"{name}.key\"\nca_file");
+        site.write("carillon.toml", &site.config().replacen("ca_file", &lines, 1));
+    };
+    // None at all, one of an authority that the server does not trust, the right one.
+    let process = site.start();
+    process.register(3);
+    let told = site.logged(TROUBLE, 1);
+    assert!(told[0].contains("ews_forbidden") && told[0].contains("forbids access"), "{}", told[0]);
+    with_certificate("api");
+    process.signal("HUP");
+    let told = site.logged("does not accept our client certificate", 1);
+    assert!(told[0].contains(TROUBLE) && told[0].contains("exchange=\"main\""), "{}", told[0]);
+    with_certificate("client");
+    process.signal("HUP");
+    process.live(3);
+    no_violations(&site);
+}
+
+#[test]
+fn an_access_token_that_expired_is_asked_for_once_and_the_next_one_is_taken_up_from_its_file() {
+    let site = Site::new(8, ExchangeConfig::default());
+    let tokens = |tokens: &[&str]| {
+        let tokens = tokens.iter().map(|token| ((*token).to_owned(), TokenKind::AppOnly, None)).collect();
+        site.exchange.with(|exchange, _| {
+            exchange.change_account(site.account, |account| account.tokens = tokens);
+        });
+    };
+    let credential = "user = \"svc@example.com\"\npassword_file = \"exchange.password\"";
+    let text = site.config().replace(credential, "token_file = \"exchange.token\"");
+    site.write("carillon.toml", &text);
+    site.write("exchange.token", "first-token");
+    tokens(&["first-token"]);
+    let process = site.start();
+    process.register(8);
+    process.live(8);
+
+    tokens(&["second-token"]);
+    for user in 0..8 {
+        site.deliver(user, "while the token is stale");
+    }
+    let told = site.logged("no longer takes the access token", 1);
+    assert!(told[0].contains("exchange.token: it is taken up"), "{}", told[0]);
+    std::thread::sleep(A_WHILE);
+    let before = refused(&site);
+    assert_eq!(process.status()["live"].as_u64(), Some(8), "streams go on");
+
+    site.write("exchange.token", "second-token");
+    site.logged(WELL, 1);
+    process.live(8);
+    site.deliver(0, "with the next token");
+    assert_eq!(refused(&site), before);
+    no_violations(&site);
+    assert!(!site.log().contains("-token\""), "{}", site.log());
 }
 
 #[test]

@@ -209,3 +209,6 @@ pub const STALE_GONE_MAX: u8 = 3;
 
 /// Between two openings of lanes to one provider.
 pub const LANE_STAGGER: Span = Span::from_secs(1);
+
+/// How far the clocks of two well-kept machines are apart at most (Kerberos, RFC 4120 §1.6, recommends the same).
+pub const CLOCK_SKEW_MS_MAX: u64 = 5 * 60 * 1_000;

@@ -20,6 +20,7 @@ pub(crate) fn is_durable(report: &Report) -> bool {
         | Report::Taken { .. }
         | Report::TeamTokenStale { .. }
         | Report::MailCredentialRefused { .. }
+        | Report::MailTokenStale { .. }
         | Report::MailServerWell { .. }
         | Report::MailServerTrouble { .. }
         | Report::PushServiceTrouble { .. }
@@ -98,6 +99,7 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
         | Report::Taken { .. }
         | Report::TeamTokenStale { .. }
         | Report::MailCredentialRefused { .. }
+        | Report::MailTokenStale { .. }
         | Report::MailServerWell { .. }
         | Report::MailServerTrouble { .. }
         | Report::PushServiceTrouble { .. }

@@ -43,6 +43,8 @@ pub struct ExchangeConfig {
     pub basic: bool,
     /// Bearer tokens are offered and accepted.
     pub bearer: bool,
+    /// Negotiate and NTLM are offered. Nobody can log in by them here.
+    pub windows_auth: bool,
     /// What a TLS client certificate is for.
     pub certificate: CertificateRule,
     /// Wrong passwords in a row after which the account is locked and even the right one gets a 401.
@@ -129,6 +131,7 @@ impl Default for ExchangeConfig {
             limits: Limits::default(),
             basic: true,
             bearer: true,
+            windows_auth: false,
             certificate: CertificateRule::Ignored,
             lockout_failures: None,
             strict: StrictRules::default(),

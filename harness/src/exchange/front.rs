@@ -454,16 +454,21 @@ impl Exchange {
         headers
     }
 
-    fn challenge(&self) -> HttpReply {
+    fn challenge(&self, invalid_token: bool) -> HttpReply {
         let mut reply = HttpReply { body: Vec::new(), ..HttpReply::page(401, "") };
         if self.config.basic {
             reply = reply.with("WWW-Authenticate", format!("Basic realm=\"{}\"", self.config.host));
         }
         if self.config.bearer {
-            reply = reply.with(
-                "WWW-Authenticate",
-                "Bearer client_id=\"00000002-0000-0ff1-ce00-000000000000\", token_types=\"app_asserted_user_v1\"",
-            );
+            let realm =
+                "client_id=\"00000002-0000-0ff1-ce00-000000000000\", token_types=\"app_asserted_user_v1\"";
+            let error = if invalid_token { ", error=\"invalid_token\"" } else { "" };
+            reply = reply.with("WWW-Authenticate", format!("Bearer {realm}{error}"));
+        }
+        if self.config.windows_auth {
+            for scheme in ["Negotiate", "NTLM"] {
+                reply = reply.with("WWW-Authenticate", scheme);
+            }
         }
         reply
     }
@@ -487,7 +492,7 @@ impl Exchange {
         }
         let Some(credential) = request.header("authorization") else {
             self.stats.refused += 1;
-            return Err(self.challenge());
+            return Err(self.challenge(false));
         };
         let found = match credential.split_once(' ') {
             Some((scheme, rest)) if scheme.eq_ignore_ascii_case("basic") && self.config.basic => {
@@ -511,7 +516,7 @@ impl Exchange {
             }
             None => {
                 self.note_refused(now, credential);
-                Err(self.challenge())
+                Err(self.challenge(false))
             }
         }
     }
@@ -543,7 +548,7 @@ impl Exchange {
 
     fn token(&self, now: Now, token: &str) -> Result<Caller, HttpReply> {
         let refuse = |number: &str, why: &str| {
-            self.challenge().with(
+            self.challenge(true).with(
                 "x-ms-diagnostics",
                 format!("{number};reason=\"{why}\";error_category=\"invalid_token\""),
             )
@@ -590,7 +595,7 @@ impl Exchange {
             Override::InternalError { retry_after_s } => {
                 later(HttpReply::page(500, "500 - Internal server error."), *retry_after_s)
             }
-            Override::Unauthorized => self.challenge(),
+            Override::Unauthorized => self.challenge(false),
             Override::LogonRedirect => {
                 let url = format!("https://{}/owa/auth/logon.aspx?replaceCurrent=1", self.config.host);
                 HttpReply::page(302, "Object moved").with("Location", url)

@@ -167,6 +167,7 @@ impl Store {
             | Report::Taken { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailCredentialRefused { .. }
+            | Report::MailTokenStale { .. }
             | Report::MailServerWell { .. }
             | Report::MailServerTrouble { .. }
             | Report::PushServiceTrouble { .. }

@@ -112,6 +112,19 @@ impl Intake {
                     );
                 }
             }
+            Report::MailTokenStale { server, trouble } => {
+                let refused = Health::Refused(Arc::new(trouble.clone()));
+                if self.directory.set_mail_server(*server, refused) {
+                    let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
+                    let configured = self.config.exchange.get(usize::from(server.0));
+                    let advice = configured.map(reload::after_refusal).unwrap_or_default();
+                    tracing::warn!(
+                        exchange, %code,
+                        "Exchange no longer takes the access token; streams that are open go on, nothing new is asked. To \
+                         do: {advice}. ({text})"
+                    );
+                }
+            }
             Report::MailServerTrouble { server, trouble } => {
                 if self.directory.set_mail_server(*server, Health::Trouble(Arc::new(trouble.clone()))) {
                     let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);

@@ -56,6 +56,7 @@ impl Pending {
             | Report::Taken { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailCredentialRefused { .. }
+            | Report::MailTokenStale { .. }
             | Report::MailServerWell { .. }
             | Report::MailServerTrouble { .. }
             | Report::PushServiceTrouble { .. }

@@ -176,7 +176,7 @@ impl<'a> Session<'a> {
     fn refused(&self, error: &EwsError, findings: &mut Findings<'_>, what: &dyn Fn(&str) -> String) {
         let failure = failure(error);
         match error.code {
-            ResponseCode::Auth => findings.wrong(&what("log-on"), &failure),
+            ResponseCode::Auth | ResponseCode::AuthOffer => findings.wrong(&what("log-on"), &failure),
             ResponseCode::NotSoap
             | ResponseCode::Redirect
             | ResponseCode::Malformed

@@ -203,9 +203,23 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
     let password_file =
         password.as_ref().and_then(|_| section.path("password_file")).map(|found| found.value);
     let password_given = section.has("password_file") || section.has("password_env");
+    let token = section.secret("token_file", "token_env");
+    let token_file = token.as_ref().and_then(|_| section.path("token_file")).map(|found| found.value);
+    let token_given = section.has("token_file") || section.has("token_env");
     let client = client_certificate(&mut section, "client_cert_file", "client_key_file");
     let client_given = section.has("client_cert_file") || section.has("client_key_file");
     let credential = match (user, password) {
+        (Some(_), _) | (_, Some(_)) if token_given => {
+            section.complain("has a token and a user or password: Exchange takes one of them");
+            None
+        }
+        (None, None) if token_given => match token {
+            Some(found) if found.value.contains(|c: char| !c.is_ascii_graphic()) => {
+                section.complain_at(found.line, "token_file", "must hold nothing but the token (RFC 6750)");
+                None
+            }
+            found => found.map(|found| MailCredential::Bearer { token: found.value.into() }),
+        },
         (Some(user), Some(password)) => {
             if user.value.contains(':') {
                 section.complain_at(user.line, "user", "must not contain a colon (RFC 7617)");
@@ -223,7 +237,8 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
         (None, None) if client_given => Some(MailCredential::ClientCertificate),
         (None, None) => {
             section.complain(
-                "needs user with password_file or password_env, or client_cert_file with client_key_file",
+                "needs user with password_file or password_env, or token_file, or client_cert_file with \
+                 client_key_file",
             );
             None
         }
@@ -257,7 +272,7 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
         port,
         path,
         credential: credential?,
-        password_file,
+        secret_file: password_file.or(token_file),
         client,
         impersonate,
         ca_file,

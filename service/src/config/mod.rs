@@ -107,8 +107,8 @@ pub struct Exchange {
     pub path: Box<str>,
     /// How Carillon logs on.
     pub credential: MailCredential,
-    /// The file that the password came from, if it came from one.
-    pub password_file: Option<PathBuf>,
+    /// The file that the password or token came from, if it came from one.
+    pub secret_file: Option<PathBuf>,
     /// PEM certificate and key, for logging on by TLS.
     pub client: Option<ClientCertificate>,
     /// Whether requests impersonate the mailbox's owner.

@@ -55,7 +55,8 @@ fn the_example_parses_and_shows_every_default_as_it_is() {
     let small = parse(dir.path(), SMALL).unwrap();
     assert_eq!(example.timing, small.timing);
     // Each commented key, switched on: still no unknown key, and the same values as without.
-    let alternatives = ["_env", "client_", "cert_key_file", "#cert_file = \"apns", "ca_file", "environment"];
+    let alternatives =
+        ["_env", "#token_file", "client_", "cert_key_file", "#cert_file = \"apns", "ca_file", "environment"];
     let on: String = EXAMPLE
         .lines()
         .map(|line| match line.strip_prefix('#') {
@@ -212,6 +213,26 @@ fn what_is_missing_or_contradicts_itself_is_said() {
         let found = complaints(&SMALL.replacen(from, to, 1));
         assert!(found.iter().any(|complaint| complaint == said), "{said}\n{found:#?}");
     }
+}
+
+#[test]
+fn an_access_token_takes_the_place_of_user_and_password() {
+    let dir = folder();
+    std::fs::write(dir.path().join("exchange.token"), "eyJ0.abc-_.def\n").unwrap();
+    let logon = "user = 'EXAMPLE\\svc'\npassword_file = \"exchange.password\"";
+    let config = parse(dir.path(), &SMALL.replace(logon, "token_file = \"exchange.token\"")).unwrap();
+    assert_eq!(config.exchange[0].credential, MailCredential::Bearer { token: "eyJ0.abc-_.def".into() });
+    assert_eq!(config.exchange[0].secret_file, Some(dir.path().join("exchange.token")));
+    assert!(!format!("{config:?}").contains("eyJ0"));
+    let env = SMALL.replace(logon, "token_env = \"SECRET\"");
+    let config = parse(dir.path(), &env).unwrap();
+    assert_eq!(config.exchange[0].credential, MailCredential::Bearer { token: "from-environment".into() });
+
+    let both = SMALL.replace(logon, &format!("{logon}\ntoken_env = \"SECRET\""));
+    assert!(complaints(&both)[0].contains("has a token and a user or password"), "{:?}", complaints(&both));
+    std::fs::write(dir.path().join("exchange.token"), "two words").unwrap();
+    let error = parse(dir.path(), &SMALL.replace(logon, "token_file = \"exchange.token\"")).unwrap_err();
+    assert!(error.to_string().contains("nothing but the token") && !error.to_string().contains("two words"));
 }
 
 #[test]

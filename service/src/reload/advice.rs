@@ -8,10 +8,14 @@ use crate::config::Exchange;
 /// What to do after the credential was refused.
 pub fn after_refusal(exchange: &Exchange) -> String {
     let process = std::process::id();
-    let correct = match (&exchange.credential, &exchange.password_file, &exchange.client) {
+    let correct = match (&exchange.credential, &exchange.secret_file, &exchange.client) {
         (MailCredential::Basic { .. }, Some(file), _) => {
             let file = file.display();
             format!("write the right password into {file}: it is taken up within seconds, without a restart")
+        }
+        (MailCredential::Bearer { .. }, Some(file), _) => {
+            let file = file.display();
+            format!("write another access token into {file}: it is taken up within seconds, without a restart")
         }
         (MailCredential::ClientCertificate, _, Some(client)) => {
             let (cert, key) = (client.cert_file.display(), client.key_file.display());
@@ -21,7 +25,7 @@ pub fn after_refusal(exchange: &Exchange) -> String {
             )
         }
         (MailCredential::Basic { .. } | MailCredential::Bearer { .. } | MailCredential::ClientCertificate, _, _) => {
-            "set the environment variable that password_env names, and restart (a password_file needs no restart)".to_owned()
+            "set the environment variable that password_env or token_env names, and restart (a file needs no restart)".to_owned()
         }
     };
     format!(
@@ -33,7 +37,7 @@ pub fn after_refusal(exchange: &Exchange) -> String {
 /// What to do about a trouble that waits for a person. `None` for one that is tried again within a minute anyway.
 pub fn after_trouble(trouble: &Trouble) -> Option<String> {
     let waits = match &*trouble.code {
-        "ews_forbidden" | "ews_http_status" => true,
+        "ews_forbidden" | "ews_http_status" | "ews_auth_offer" => true,
         code => {
             let known = ResponseCode::parse(code).filter(|code| !matches!(code, ResponseCode::Unknown(_)));
             known.is_some_and(|code| EwsError::new(code, "", None).action() == Action::Alarm)
@@ -53,7 +57,7 @@ mod tests {
     #[test]
     fn only_what_waits_for_a_person_asks_one_to_do_something() {
         let trouble = |code: &str| Trouble { code: code.into(), text: "".into() };
-        for code in ["ErrorImpersonateUserDenied", "ews_forbidden"] {
+        for code in ["ErrorImpersonateUserDenied", "ews_forbidden", "ews_auth_offer"] {
             assert!(after_trouble(&trouble(code)).unwrap().contains("kill -HUP"), "{code}");
         }
         for code in ["connect_timeout", "ErrorServerBusy", "tls_untrusted", ""] {
@@ -66,11 +70,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut exchange = testing::config(dir.path()).exchange.remove(0);
         exchange.credential = MailCredential::Basic { user: "svc".into(), password: "hunter2".into() };
-        exchange.password_file = Some("/etc/carillon/exchange.password".into());
+        exchange.secret_file = Some("/etc/carillon/exchange.password".into());
         let text = after_refusal(&exchange);
         assert!(text.contains("into /etc/carillon/exchange.password: it is taken up"), "{text}");
         assert!(!text.contains("hunter2") && !text.contains("svc"), "{text}");
-        exchange.password_file = None;
+        exchange.secret_file = None;
         assert!(after_refusal(&exchange).contains("password_env"));
     }
 }

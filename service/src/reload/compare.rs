@@ -36,7 +36,7 @@ pub(super) fn needs_restart(old: &Config, new: &Config) -> Vec<String> {
 pub(super) fn same_exchange(old: &Exchange, new: &Exchange) -> bool {
     let fixed = |one: &Exchange| Exchange {
         credential: old.credential.clone(),
-        password_file: None,
+        secret_file: None,
         client: None,
         ca_file: None,
         ..one.clone()

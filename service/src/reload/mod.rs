@@ -139,14 +139,17 @@ impl Reloader {
             if !files_of(&new).any(|file| changed.contains(&file)) {
                 continue;
             }
-            if let (Some(file), MailCredential::Basic { password, .. }) =
-                (&new.password_file, &mut new.credential)
-            {
+            let (what, secret) = match &mut new.credential {
+                MailCredential::Basic { password, .. } => ("password", Some(password)),
+                MailCredential::Bearer { token } => ("token", Some(token)),
+                MailCredential::ClientCertificate => ("certificate", None),
+            };
+            if let (Some(file), Some(secret)) = (&new.secret_file, secret) {
                 match read_secret(file) {
-                    Ok(secret) => *password = secret.into(),
+                    Ok(text) => *secret = text.into(),
                     Err(error) => {
                         let (exchange, file) = (&*new.name, file.display());
-                        tracing::error!(exchange, %file, "the new password is not taken up, the old stays: {error}");
+                        tracing::error!(exchange, %file, "the new {what} is not taken up, the old stays: {error}");
                         continue;
                     }
                 }
@@ -199,7 +202,7 @@ impl Reloader {
         } else if health != Health::Well {
             tracing::warn!(
                 exchange = name,
-                "the password file was written, but says what Exchange has refused: it is not tried"
+                "the file with the password or token was written, but says what Exchange has refused: it is not tried"
             );
         }
         self.running.exchange[at] = new;
@@ -249,7 +252,7 @@ pub fn watched(config: &Config) -> impl Iterator<Item = PathBuf> {
 }
 
 fn files_of(exchange: &Exchange) -> impl Iterator<Item = PathBuf> {
-    let given = exchange.password_file.iter().chain(&exchange.ca_file);
+    let given = exchange.secret_file.iter().chain(&exchange.ca_file);
     given.chain(exchange.client.iter().flat_map(pair)).cloned()
 }
 

@@ -244,7 +244,7 @@ pub(crate) fn exchange(name: &str) -> Exchange {
         port: 1,
         path: "/EWS/Exchange.asmx".into(),
         credential: MailCredential::Basic { user: "svc".into(), password: "s3cret".into() },
-        password_file: None,
+        secret_file: None,
         client: None,
         impersonate: true,
         ca_file: None,

@@ -46,6 +46,9 @@ pub enum Action {
     Terminal,
     /// The credential is refused: stop everything that uses it, until there is another one. Trying on locks accounts.
     AuthFailed,
+    /// The server does not offer any way of logging on that we have: tell a person, try one call every few minutes. No
+    /// password was looked at, so no account gets locked.
+    NoCommonAuth,
     /// Do not repeat unchanged; report.
     OurBug,
     /// Alive, on another connection: make sure that this mailbox is still ours before opening again.

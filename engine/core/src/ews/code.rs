@@ -34,6 +34,8 @@ macro_rules! codes {
             Http(u16),
             /// 401, 440 or 456: the server does not accept who we say we are.
             Auth,
+            /// 401 that offers neither Basic nor Bearer, but NTLM or Negotiate, say.
+            AuthOffer,
             /// 403: it knows us and will not serve us.
             Forbidden,
             /// 3xx: to a log-on or error page. Never followed: credentials go to no other place.
@@ -63,6 +65,7 @@ macro_rules! codes {
                     ResponseCode::Unknown(name) => name,
                     ResponseCode::Http(_) => "ews_http_status",
                     ResponseCode::Auth => "ews_auth",
+                    ResponseCode::AuthOffer => "ews_auth_offer",
                     ResponseCode::Forbidden => "ews_forbidden",
                     ResponseCode::Redirect => "ews_redirect",
                     ResponseCode::NotSoap => "ews_not_soap",
@@ -82,6 +85,7 @@ macro_rules! codes {
                     ResponseCode::Http(404..=407 | 410) => Action::Alarm,
                     ResponseCode::Http(_) => Action::RetryConnection,
                     ResponseCode::Auth => Action::AuthFailed,
+                    ResponseCode::AuthOffer => Action::NoCommonAuth,
                     ResponseCode::Forbidden => Action::Alarm,
                     ResponseCode::Redirect | ResponseCode::NotSoap | ResponseCode::Malformed => {
                         Action::RetryConnection
@@ -109,6 +113,10 @@ macro_rules! codes {
                     ResponseCode::Auth => {
                         "the mail server refuses the credential; correct user, password or token, and see that the \
                          account is neither locked nor expired"
+                    }
+                    ResponseCode::AuthOffer => {
+                        "the mail server offers only ways of logging on that are not supported here; switch Basic on for \
+                         its EWS virtual directory (it is safe over TLS), or hand in a bearer token"
                     }
                     ResponseCode::Forbidden => {
                         "the mail server forbids access; allow EWS for this account and this application \

@@ -51,9 +51,11 @@ impl EwsError {
             _ if self.message.is_empty() => self.code.to_string(),
             ResponseCode::Unknown(_) => format!("{}: {}", self.code, self.message),
             // The message has the status, and which servers the request passed.
-            ResponseCode::Http(_) | ResponseCode::Auth | ResponseCode::Forbidden | ResponseCode::Redirect => {
-                self.message.to_string()
-            }
+            ResponseCode::Http(_)
+            | ResponseCode::Auth
+            | ResponseCode::AuthOffer
+            | ResponseCode::Forbidden
+            | ResponseCode::Redirect => self.message.to_string(),
             _ => self.code.to_string(),
         };
         let text = format!("{} ({detail})", self.code.text());

@@ -7,7 +7,7 @@ use super::datetime::parse_date_time;
 use super::error::EwsError;
 use super::message::{find_fault, number, read, read_one};
 use super::xml::{Walk, XmlError};
-use crate::http1::Response;
+use crate::http1::{Head, Response};
 use crate::limits::{DETAIL_TEXT_BYTES_MAX, PREVIEW_CHARS_MAX, SYNC_STATE_BYTES_MAX};
 use crate::names::{FolderId, ItemId, SubscriptionId};
 use crate::notice::MailDetails;
@@ -88,18 +88,31 @@ pub fn http(response: &Response) -> Result<&[u8], EwsError> {
         200 => return Ok(body),
         201..=299 => ResponseCode::NotSoap,
         300..=399 => ResponseCode::Redirect,
+        401 if !offers_what_we_have(head) => ResponseCode::AuthOffer,
         401 | 440 | 456 => ResponseCode::Auth,
         403 => ResponseCode::Forbidden,
         status => ResponseCode::Http(status),
     };
     let pause_ms = head.retry_after_s.map(|s| u64::from(s) * 1_000);
-    let tells_by_status =
-        matches!(code, ResponseCode::Auth | ResponseCode::Forbidden | ResponseCode::Redirect);
+    let tells_by_status = matches!(
+        code,
+        ResponseCode::Auth | ResponseCode::AuthOffer | ResponseCode::Forbidden | ResponseCode::Redirect
+    );
     if let Some(mut fault) = find_fault(body).filter(|_| !is_page && !tells_by_status) {
         fault.back_off_ms = fault.back_off_ms.or(pause_ms);
         return Err(EwsError::new(fault.code, &fault.message, fault.back_off_ms));
     }
     Err(EwsError::new(code, &words(response), pause_ms))
+}
+
+/// Whether a 401 offers Basic or Bearer. One that offers nothing at all leaves that open.
+fn offers_what_we_have(head: &Head) -> bool {
+    let ours = |offer: &str| {
+        // Several offers may share a line; parameters have a `=` and never these names.
+        let mut words = offer.split([' ', ',']);
+        words.any(|word| word.eq_ignore_ascii_case("basic") || word.eq_ignore_ascii_case("bearer"))
+    };
+    head.www_authenticate.is_empty() || head.www_authenticate.iter().any(|offer| ours(offer))
 }
 
 /// What the head says for a person.

@@ -11,7 +11,7 @@ mod scan;
 
 use std::fmt;
 
-use crate::limits::DETAIL_CUTOFF_S_MAX;
+use crate::limits::{CLOCK_SKEW_MS_MAX, DETAIL_CUTOFF_S_MAX};
 use crate::push::PushType;
 use crate::time::UnixMillis;
 
@@ -31,9 +31,6 @@ pub fn details_allowed(now: UnixMillis, active: UnixMillis, cutoff_s: u32) -> bo
     }
     active.millis_since(now) <= CLOCK_SKEW_MS_MAX && now.millis_since(active) < cutoff_ms
 }
-
-/// How far the clocks of two well-kept machines are apart at most (Kerberos, RFC 4120 §1.6, recommends the same).
-const CLOCK_SKEW_MS_MAX: u64 = 5 * 60 * 1_000;
 
 /// What a fetch brought of one mail. Texts are as the mail server gave them; wording and cutting are the composer's work.
 #[derive(Clone, Default, PartialEq, Eq)]

@@ -199,6 +199,7 @@ impl ShardCore {
         let mut wait = self.remedy(error, failures).wait;
         match error.action() {
             Action::AuthFailed => self.server_refused(now, server_id, error, fx),
+            Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
             Action::BackOffAccount { ms } => self.budget_busy(now, server_id, job.user(), ms, fx),
             Action::LowerVersion => {
                 if !self.lower_version(server_id, version) {
@@ -510,6 +511,7 @@ fn not_refused(
         | Action::MailboxGone
         | Action::Terminal
         | Action::AuthFailed
+        | Action::NoCommonAuth
         | Action::OurBug
         | Action::StepAside
         | Action::LowerVersion => false,

@@ -1,5 +1,7 @@
 //! What a shard is built with.
 
+use std::fmt;
+
 use super::command::MailCredential;
 use crate::names::FolderId;
 
@@ -20,7 +22,7 @@ pub struct PushServiceId(pub u16);
 pub struct TeamId(pub u16);
 
 /// Everything that does not change while the shard lives. The same for all shards of an engine, but for `shard`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ShardConfig {
     /// This shard's number, from 0.
     pub shard: u16,
@@ -36,6 +38,20 @@ pub struct ShardConfig {
     pub timing: Timing,
     /// Key of the hashes that name mails in payloads and collapse ids, so that an item id never leaves in clear.
     pub item_key: [u8; 16],
+}
+
+impl fmt::Debug for ShardConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ShardConfig { shard, seed, endpoints, mail_servers, push_services, timing, item_key: _ } = self;
+        f.debug_struct("ShardConfig")
+            .field("shard", shard)
+            .field("seed", seed)
+            .field("endpoints", endpoints)
+            .field("mail_servers", mail_servers)
+            .field("push_services", push_services)
+            .field("timing", timing)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a connection leads, as far as the core needs to know. The shell pairs it with TLS settings.

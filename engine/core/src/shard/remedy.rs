@@ -26,7 +26,7 @@ impl ShardCore {
     pub(super) fn remedy(&mut self, error: &EwsError, times: u8) -> Remedy {
         let asked = error.back_off_ms.map_or(Span::ZERO, Span::from_millis);
         let (wait, elsewhere) = match error.action() {
-            Action::AuthFailed | Action::LowerVersion => (Span::ZERO, false),
+            Action::AuthFailed | Action::NoCommonAuth | Action::LowerVersion => (Span::ZERO, false),
             Action::BackOffAccount { ms } | Action::FewerConnections { ms } => (Span::from_millis(ms), false),
             Action::RetryConnection
             | Action::RetryOrBisect
@@ -78,6 +78,7 @@ impl ShardCore {
             | Action::Alarm
             | Action::Terminal
             | Action::AuthFailed
+            | Action::NoCommonAuth
             | Action::OurBug
             | Action::StepAside
             | Action::LowerVersion => false,

@@ -93,7 +93,17 @@ pub enum Report {
         /// The server's own words, bounded.
         trouble: Trouble,
     },
-    /// A mail server works again after a [`Report::MailCredentialRefused`] or [`Report::MailServerTrouble`].
+    /// A mail server no longer takes a bearer token that has worked: hand in another one
+    /// ([`super::Command::SetMailCredential`]). Until then streams that live go on, and nothing new is asked. A token
+    /// that has never worked is a [`Report::MailCredentialRefused`].
+    MailTokenStale {
+        /// Which server.
+        server: MailServerId,
+        /// The server's own words, bounded.
+        trouble: Trouble,
+    },
+    /// A mail server works again after a [`Report::MailCredentialRefused`], [`Report::MailTokenStale`] or
+    /// [`Report::MailServerTrouble`].
     MailServerWell {
         /// Which.
         server: MailServerId,

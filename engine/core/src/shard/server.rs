@@ -40,6 +40,8 @@ pub(super) struct Server {
     pub(super) troubled: bool,
     /// The present credential was refused, this shard's request or another's.
     pub(super) refused: bool,
+    /// The present credential has worked at some time.
+    worked: bool,
     alarmed: bool,
     alarms_in_a_row: u8,
     /// Answers in a row that were no SOAP.
@@ -140,6 +142,7 @@ impl Server {
             connect_failures: 0,
             troubled: false,
             refused: false,
+            worked: false,
             alarmed: false,
             alarms_in_a_row: 0,
             failures_in_a_row: 0,
@@ -423,6 +426,7 @@ impl ShardCore {
             server.alarmed = false;
             fx.report(Report::MailServerWell { server: server_id });
         }
+        server.worked = true;
         if !std::mem::replace(&mut server.proven, true) {
             self.step_cohorts_of(now, server_id, fx);
             self.pump_calls(now, server_id, fx);
@@ -441,10 +445,16 @@ impl ShardCore {
         fx.push(Effect::Account { server: server_id, word });
         let known = self.servers[usize::from(server_id.0)].refused;
         self.hold_refused(now, server_id);
-        if !known {
-            self.servers[usize::from(server_id.0)].troubled = true;
-            fx.report(Report::MailCredentialRefused { server: server_id, trouble: error.trouble() });
+        if known {
+            return;
         }
+        let token = matches!(self.mail_server(server_id).credential, MailCredential::Bearer { .. });
+        let (server, trouble) = (&mut self.servers[usize::from(server_id.0)], error.trouble());
+        server.troubled = true;
+        fx.report(match token && server.worked {
+            true => Report::MailTokenStale { server: server_id, trouble },
+            false => Report::MailCredentialRefused { server: server_id, trouble },
+        });
     }
 
     fn hold_refused(&mut self, now: Now, server_id: MailServerId) {
@@ -548,7 +558,8 @@ impl ShardCore {
         server.connect_failures = failures.saturating_add(1);
         server.not_before = server.not_before.max(now.time + wait);
         self.wheel.arm(&server.timer, server.not_before);
-        if !std::mem::replace(&mut server.troubled, true) {
+        // Told once; but trouble of another kind, told earlier, does not hide it.
+        if !std::mem::replace(&mut server.troubled, true) || failures == 0 {
             fx.report(Report::MailServerTrouble { server: server_id, trouble });
         }
     }
@@ -592,6 +603,18 @@ impl ShardCore {
         if usize::from(server.alarms_in_a_row) < mailboxes {
             return;
         }
+        self.server_closed_to_us(now, server_id, error, fx);
+    }
+
+    /// Whoever asks is turned away until a person changes something: one call tries now and then.
+    pub(super) fn server_closed_to_us(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        error: &EwsError,
+        fx: &mut Effects,
+    ) {
+        let server = &mut self.servers[usize::from(server_id.0)];
         server.proven = false;
         server.not_before = server.not_before.max(now.time + Span(ALARM_RETRY.0 / 6));
         self.wheel.arm(&server.timer, server.not_before);
@@ -620,6 +643,8 @@ impl ShardCore {
         }
         server.credential = server.credential.wrapping_add(1);
         server.refused = false;
+        server.worked = false;
+        server.connect_failures = 0;
         server.alarmed = false;
         server.alarms_in_a_row = 0;
         server.not_before = server.busy_until.max(now.time);

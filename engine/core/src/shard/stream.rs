@@ -137,6 +137,10 @@ impl ShardCore {
                 }
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
             }
+            Action::NoCommonAuth => {
+                self.server_closed_to_us(now, server, error, fx);
+                self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
+            }
             Action::RetryConnection => {
                 let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
                 let wait = self.remedy(error, failures).wait;

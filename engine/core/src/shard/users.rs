@@ -4,7 +4,7 @@ use super::command::{AssignUser, Command, DeviceSpec};
 use super::core::{ShardCore, TimerKey};
 use super::{Effects, FolderSync, MailServerId, Report, Trouble};
 use crate::ledger::{Station, Suppressed};
-use crate::limits::{USER_DEVICES_MAX, USER_FOLDERS_MAX};
+use crate::limits::{CLOCK_SKEW_MS_MAX, USER_DEVICES_MAX, USER_FOLDERS_MAX};
 use crate::names::{DeviceKey, FolderId, UserKey};
 use crate::time::{Now, Time, UnixMillis};
 use crate::user::{Device, DeviceId, Folder, Known, Needs, Pending, User, UserId, item_hash};
@@ -25,7 +25,7 @@ impl ShardCore {
                 if let Some((_, device_id)) = self.find_device(user, device)
                     && let Some(device) = self.devices.get_mut(device_id)
                 {
-                    device.active = device.active.max(at);
+                    device.active = last_use(now.unix, device.active, at);
                 }
             }
             Command::StopUser { user } => self.stop_user(now, user),
@@ -224,7 +224,7 @@ impl ShardCore {
                     device.token = spec.token;
                     device.topic = spec.topic;
                     device.registered = device.registered.max(spec.registered);
-                    device.active = device.active.max(spec.active);
+                    device.active = last_use(now.unix, device.active, spec.active);
                     device.settings = spec.settings;
                     device.suspect = false;
                     device.failures = 0;
@@ -336,4 +336,11 @@ impl ShardCore {
     pub(super) fn details_allowed(&self, now: UnixMillis, active: UnixMillis) -> bool {
         crate::notice::details_allowed(now, active, self.config.timing.detail_cutoff_s)
     }
+}
+
+/// The later of two uses of an app. One that lies in the future comes from a clock that was wrong: believed, it would hide
+/// every use until then.
+fn last_use(now: UnixMillis, known: UnixMillis, new: UnixMillis) -> UnixMillis {
+    let believable = |at: &UnixMillis| at.millis_since(now) <= CLOCK_SKEW_MS_MAX;
+    [known, new].into_iter().filter(believable).max().unwrap_or(UnixMillis(0))
 }

@@ -182,6 +182,7 @@ impl Rig {
             | Report::Misplaced { trouble, .. }
             | Report::Taken { trouble, .. }
             | Report::MailCredentialRefused { trouble, .. }
+            | Report::MailTokenStale { trouble, .. }
             | Report::MailServerTrouble { trouble, .. }
             | Report::PushServiceTrouble { trouble, .. } => {
                 assert!(!trouble.code.is_empty() && trouble.text.len() <= 1_024);

@@ -164,6 +164,13 @@ async fn touching_only_goes_forward_stopping_holds_until_the_next_registration_a
     let wrote = store.write(&[touch(5_000), touch(4_000)]).await.unwrap();
     assert!(matches!(wrote[1], Wrote::Touched { at: UnixMillis(5_000), .. }), "{wrote:?}");
 
+    // A clock that was wrong once does not hide what comes later.
+    let future =
+        RegisterWrite { active: UnixMillis(crate::clock::now().0 * 2), ..registration("jane", "p1", 1) };
+    register(&store, future).await;
+    let wrote = store.write(&[touch(6_000)]).await.unwrap();
+    assert!(matches!(wrote[0], Wrote::Touched { at: UnixMillis(6_000), .. }), "{wrote:?}");
+
     let stop = Write::StopUser { user: user.clone() };
     let wrote = store.write(&[stop.clone(), stop]).await.unwrap();
     assert!(matches!(

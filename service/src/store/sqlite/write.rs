@@ -1,6 +1,6 @@
 //! What callers ask for, as SQL.
 
-use carillon_core::limits::USER_DEVICES_MAX;
+use carillon_core::limits::{CLOCK_SKEW_MS_MAX, USER_DEVICES_MAX};
 use carillon_core::names::{DeviceKey, FolderId, UserKey};
 use carillon_core::time::UnixMillis;
 use sqlx::{Row, SqliteConnection};
@@ -85,11 +85,13 @@ async fn touch(
     at: UnixMillis,
 ) -> Result<Wrote, RowError> {
     let Some((user, device)) = keys(db, user, device).await? else { return Ok(Wrote::NotFound) };
+    // What lies in the future comes from a clock that was wrong: believed, it would hide every use until then.
     let at: i64 = sqlx::query_scalar(
-        "UPDATE devices SET active_ms = max(active_ms, ?2) WHERE key = ?1 RETURNING active_ms",
+        "UPDATE devices SET active_ms = max(iif(active_ms > ?3, 0, active_ms), ?2) WHERE key = ?1 RETURNING active_ms",
     )
     .bind(device.0 as i64)
     .bind(at.0 as i64)
+    .bind((crate::clock::now().0 + CLOCK_SKEW_MS_MAX) as i64)
     .fetch_one(db)
     .await?;
     Ok(Wrote::Touched { user, device, at: UnixMillis(at as u64) })

@@ -102,6 +102,7 @@ fn each_code_says_what_happened_and_what_to_do() {
         ResponseCode::Http(400),
         ResponseCode::Http(404),
         ResponseCode::Auth,
+        ResponseCode::AuthOffer,
         ResponseCode::Forbidden,
         ResponseCode::Redirect,
         ResponseCode::NotSoap,

@@ -185,6 +185,21 @@ fn a_status_without_soap_has_its_action() {
 }
 
 #[test]
+fn a_401_without_basic_and_bearer_is_not_about_the_credential() {
+    for (offers, code) in [
+        (&["Negotiate", "NTLM"][..], ResponseCode::AuthOffer),
+        (&["NTLM TlRMTVNTUAAC"], ResponseCode::AuthOffer),
+        (&["Negotiate", "Basic realm=\"mail.example.com\""], ResponseCode::Auth),
+        (&["NTLM, Bearer"], ResponseCode::Auth),
+        (&[], ResponseCode::Auth),
+    ] {
+        let mut response = reply(401, "text/html", "<html>no</html>");
+        response.head.www_authenticate = offers.iter().map(|offer| (*offer).into()).collect();
+        assert_eq!(http(&response).unwrap_err().code, code, "{offers:?}");
+    }
+}
+
+#[test]
 fn a_refused_credential_tells_what_the_server_would_take() {
     let mut response = reply(401, "", "");
     response.head.www_authenticate =
