@@ -1,5 +1,7 @@
 //! One client's connection: its binding, its limit of streams, its way out.
 
+use std::collections::VecDeque;
+
 use carillon_core::h2pump::{ServerConfig, ServerPump, WindowPolicy as PumpWindow};
 use carillon_core::time::{Span, Time};
 
@@ -7,6 +9,7 @@ use super::answer::Refusal;
 use super::auth::Binding;
 use super::knobs::{Knobs, WindowPolicy};
 use super::peer::Goaway;
+use super::registry::{DeviceIx, Registry};
 
 /// A connection.
 #[derive(Debug)]
@@ -43,6 +46,10 @@ pub(super) struct Conn {
     dropped: bool,
     /// The limit last sent.
     streams_max: u32,
+    /// Tokens whose 410 waits to be written.
+    gone: Vec<DeviceIx>,
+    /// Tokens whose 410 was written a moment ago.
+    told: VecDeque<(Time, DeviceIx)>,
 }
 
 /// How far a connection is on its way out.
@@ -66,6 +73,7 @@ pub(super) struct Waiting {
     pub(super) apns_id: u128,
     pub(super) result: Result<(), Refusal>,
     pub(super) authenticated: bool,
+    pub(super) gone: Option<DeviceIx>,
 }
 
 /// What an empty window is refilled to (RFC 9113 §6.9.2).
@@ -78,6 +86,9 @@ pub(super) const SWALLOW_WAIT: Span = Span::from_millis(500);
 pub(super) const GRACE: Span = Span::from_millis(200);
 /// How long a client may take to acknowledge our SETTINGS.
 pub(super) const SETTINGS_WAIT: Span = Span::from_secs(10);
+/// How long a client that was killed may have had an answer in its hands without having written it down: reading it,
+/// deciding and writing are one turn, of milliseconds, and the rest is for a machine that is busy.
+const KNOWN_AFTER: Span = Span::from_secs(1);
 /// SETTINGS_TIMEOUT (RFC 9113 §7).
 const SETTINGS_TIMEOUT: u32 = 4;
 /// The largest payload is 5,120 bytes: whatever is longer need not be kept.
@@ -118,6 +129,8 @@ impl Conn {
             authenticated,
             dropped: false,
             streams_max,
+            gone: Vec::new(),
+            told: VecDeque::new(),
         }
     }
 
@@ -137,6 +150,30 @@ impl Conn {
         self.authenticated |= authenticated;
         self.dropped = knobs.streams_drop_on_refusal && !accepted;
         self.limit_streams(knobs);
+    }
+
+    /// A 410 for this token is among what waits to be written.
+    pub(super) fn tells_gone(&mut self, device: DeviceIx) {
+        self.gone.push(device);
+    }
+
+    /// All that waited has been written: the client can know of it.
+    pub(super) fn has_told(&mut self, now: Time, registry: &mut Registry) {
+        while self.told.front().is_some_and(|(at, _)| now.since(*at) >= KNOWN_AFTER) {
+            self.told.pop_front();
+        }
+        for device in self.gone.drain(..) {
+            registry.row_mut(device).set_told(true);
+            self.told.push_back((now, device));
+        }
+    }
+
+    /// The connection is over: what was written only just now may have been lost with it, or with the client.
+    pub(super) fn takes_back(&mut self, now: Time, registry: &mut Registry) {
+        let recent = self.told.drain(..).filter(|(at, _)| now.since(*at) < KNOWN_AFTER);
+        for (_, device) in recent {
+            registry.row_mut(device).set_told(false);
+        }
     }
 
     /// Opens the connection's window as the policy says, after bytes came. True: something was written.

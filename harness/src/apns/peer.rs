@@ -275,8 +275,10 @@ impl Peer for Apns {
         }
     }
 
-    fn closed(&mut self, _now: Now, name: PeerConn) {
-        self.conns.remove(&name);
+    fn closed(&mut self, now: Now, name: PeerConn) {
+        if let Some(mut conn) = self.conns.remove(&name) {
+            conn.takes_back(now.time, &mut self.service.registry);
+        }
         self.waiting.retain(|_, waiting| waiting.conn != name);
     }
 
@@ -290,6 +292,9 @@ impl Peer for Apns {
             return Output::default();
         }
         let more = conn.pump.drain(out, bytes_max);
+        if !more {
+            conn.has_told(now.time, &mut self.service.registry);
+        }
         let over = conn.over;
         if over && !more {
             self.closed(now, name);
@@ -398,8 +403,8 @@ fn take_request(
         due = due.max(conn.last_due);
         conn.last_due = due;
     }
-    let Verdict { apns_id, result, authenticated } = verdict;
-    Some((due, Waiting { conn: name, stream, apns_id, result, authenticated }))
+    let Verdict { apns_id, result, authenticated, gone } = verdict;
+    Some((due, Waiting { conn: name, stream, apns_id, result, authenticated, gone }))
 }
 
 fn answer(service: &Service, conn: &mut Conn, waiting: &Waiting) {
@@ -424,7 +429,11 @@ fn answer(service: &Service, conn: &mut Conn, waiting: &Waiting) {
         empty_tail: split,
     };
     // The client may have reset the stream meanwhile; then nobody waits for the answer.
-    let _ = conn.pump.respond(waiting.stream, &answer);
+    if conn.pump.respond(waiting.stream, &answer).is_ok()
+        && let Some(device) = waiting.gone
+    {
+        conn.tells_gone(device);
+    }
     conn.answered(waiting.result.is_ok(), waiting.authenticated, &service.knobs);
 }
 

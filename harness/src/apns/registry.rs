@@ -50,6 +50,7 @@ pub struct Row {
 struct Gone {
     reason: Reason,
     since: UnixMillis,
+    /// A client can know it.
     told: bool,
     /// After so many answers it is believed again.
     answers: Option<u32>,
@@ -156,21 +157,29 @@ impl Row {
         self.throttled_until = until;
     }
 
-    /// Refuses when the token is gone. True beside it: the service had said so before.
+    /// Refuses when the token is gone. True beside it: the client could know ([`Row::set_told`]).
     pub fn check_alive(&mut self) -> Result<(), (Refusal, bool)> {
         match &mut self.gone {
             None => Ok(()),
             Some(gone) => {
-                let refusal = Refusal { reason: gone.reason, since: Some(gone.since) };
-                let Some(answers) = &mut gone.answers else {
-                    return Err((refusal, std::mem::replace(&mut gone.told, true)));
-                };
-                *answers -= 1;
-                if *answers == 0 {
-                    self.gone = None;
+                let (refusal, told) = (Refusal { reason: gone.reason, since: Some(gone.since) }, gone.told);
+                if let Some(answers) = &mut gone.answers {
+                    *answers -= 1;
+                    if *answers == 0 {
+                        self.gone = None;
+                    }
                 }
-                Err((refusal, false))
+                Err((refusal, told))
             }
+        }
+    }
+
+    /// Whether a client can know that the token is gone: an answer that says so has left, and was not lost with its
+    /// connection.
+    pub fn set_told(&mut self, told: bool) {
+        if let Some(gone) = &mut self.gone {
+            // Who is distrusted is not gone, and may go on.
+            gone.told = told && gone.answers.is_none();
         }
     }
 

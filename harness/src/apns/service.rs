@@ -94,6 +94,8 @@ pub struct Verdict {
     pub result: Result<(), Refusal>,
     /// The push showed a valid provider token.
     pub authenticated: bool,
+    /// The answer says that this token is gone. Who hands it to a client says so ([`super::registry::Row::set_told`]).
+    pub gone: Option<DeviceIx>,
 }
 
 /// The largest header list of the live service, in bytes (RFC 9113 §6.5.2: 32 for each field beside its text).
@@ -136,7 +138,7 @@ impl Service {
             Err(Refusal { reason, .. }) => *self.stats.refused.entry(reason).or_default() += 1,
         }
         let apns_id = progress.apns_id.unwrap_or_else(|| self.rng.uuid_v4());
-        Verdict { apns_id, result, authenticated: progress.authenticated }
+        Verdict { apns_id, result, authenticated: progress.authenticated, gone: progress.gone }
     }
 
     fn judge(
@@ -178,10 +180,11 @@ impl Service {
         let bundle = self.accounts.bundle(grant, binding, push_type, header(head.headers, "apns-topic"))?;
         let device = find_device(&self.registry, &mut self.stats, self.environment, bundle, token)?;
         let row = self.registry.row_mut(device);
-        if let Err((gone, told_before)) = row.check_alive() {
-            if told_before {
+        if let Err((gone, told)) = row.check_alive() {
+            if told {
                 self.stats.strict.note(StrictFault::PushedAfterGone);
             }
+            progress.gone = Some(device);
             return Err(gone);
         }
         if body.is_empty() {
@@ -294,6 +297,7 @@ impl Service {
 struct Progress {
     apns_id: Option<u128>,
     authenticated: bool,
+    gone: Option<DeviceIx>,
 }
 
 fn find_device(

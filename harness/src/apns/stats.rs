@@ -64,7 +64,8 @@ pub enum StrictFault {
     TwoCredentials,
     /// A resend whose collapse id is not that of the first sending: the phone would show both.
     ResendOtherCollapseId,
-    /// A push to a token after the service said that it is gone.
+    /// A push to a token after an answer that it is gone, which the client could know: it was handed to its connection, and
+    /// that lived on for a second or still lives.
     PushedAfterGone,
     /// A header list beyond 8,000 bytes, the live service's limit.
     HeaderListTooLarge,

@@ -217,7 +217,11 @@ fn unregistered_with_its_time_until_the_phone_registers_again() {
     let push = bench.push();
     assert_eq!(bench.send(&push), Err(Refusal { reason: Reason::Unregistered, since: Some(since) }));
     assert_eq!(bench.service.stats.strict.count(StrictFault::PushedAfterGone), 0);
+    // Whose answer was lost may ask again.
+    assert_eq!(bench.refusal(&push), Some(Reason::Unregistered));
+    assert_eq!(bench.service.stats.strict.count(StrictFault::PushedAfterGone), 0);
     // To push again to a token that is known to be gone is no fault that APNs would tell.
+    bench.service.registry.row_mut(bench.device).set_told(true);
     assert_eq!(bench.refusal(&push), Some(Reason::Unregistered));
     assert_eq!(bench.service.stats.strict.count(StrictFault::PushedAfterGone), 1);
     let again = TokenSpec { token: TOKEN, bundle: BUNDLE, environment: Environment::Production, tag: 43 };

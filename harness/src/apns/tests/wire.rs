@@ -48,16 +48,9 @@ impl Wire {
         let environment = Environment::Production;
         let device = apns.register(&TokenSpec { token: TOKEN, bundle: BUNDLE, environment, tag: 42 });
         apns.accepted(now, CONN, hello);
-        let client = ClientPump::new(ClientConfig {
-            initial_streams_max: 1,
-            streams_max: 2_000,
-            answer_bytes_max: 4_096,
-            output_bytes_max: 256 * 1024,
-            input_bytes_max: 256 * 1024,
-        });
         let mut wire = Wire {
             apns,
-            client,
+            client: client(),
             now,
             jwt: key.sign(TEAM, KID, now.unix, &random),
             device,
@@ -198,6 +191,16 @@ impl Wire {
     fn statuses(&self) -> Vec<u16> {
         self.answers.values().map(|(status, _)| *status).collect()
     }
+}
+
+fn client() -> ClientPump<u64> {
+    ClientPump::new(ClientConfig {
+        initial_streams_max: 1,
+        streams_max: 2_000,
+        answer_bytes_max: 4_096,
+        output_bytes_max: 256 * 1024,
+        input_bytes_max: 256 * 1024,
+    })
 }
 
 fn slow(ms: u64) -> Knobs {
@@ -654,4 +657,43 @@ proptest! {
         wire.advance(Span::from_secs(20));
         prop_assert_eq!(wire.statuses(), vec![200]);
     }
+}
+
+#[test]
+fn who_pushes_to_a_gone_token_is_blamed_when_he_could_know() {
+    // How long the connection lives on after the answer; whether the next push is a fault.
+    let cases = [(None, true), (Some(999), false), (Some(1_000), true)];
+    for (lived_ms, blamed) in cases {
+        let mut wire = Wire::warm(Knobs::default());
+        wire.apns.set_gone(wire.device, UnixMillis(17));
+        wire.open(1).unwrap();
+        wire.run();
+        assert_eq!(wire.statuses(), [410]);
+        if let Some(lived_ms) = lived_ms {
+            wire.advance(Span::from_millis(lived_ms));
+            // Killed, and started again.
+            wire.apns.closed(wire.now, CONN);
+            wire.apns.accepted(wire.now, CONN, Hello { alpn: Some(b"h2".to_vec()), ..Hello::default() });
+            wire.client = client();
+            wire.run();
+        }
+        wire.open(2).unwrap();
+        wire.run();
+        assert_eq!(wire.statuses(), [410, 410]);
+        let faults = wire.apns.stats().strict.count(StrictFault::PushedAfterGone);
+        assert_eq!(faults, u64::from(blamed), "{lived_ms:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_never_left_tells_nobody() {
+    let mut wire = Wire::warm(Knobs { answers_lost: Share(1_000_000), ..Knobs::default() });
+    wire.apns.set_gone(wire.device, UnixMillis(17));
+    for tag in [1, 2] {
+        wire.open(tag).unwrap();
+        wire.advance(Span::from_secs(20));
+    }
+    assert!(wire.answers.is_empty());
+    assert_eq!(wire.apns.stats().refused_for(Reason::Unregistered), 2);
+    assert!(wire.apns.stats().strict.is_clean());
 }
