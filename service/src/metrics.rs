@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use carillon_core::ledger::Suppressed;
-use carillon_core::shard::ANSWERS;
+use carillon_core::shard::{ANSWERS, BLOCKED};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -70,7 +70,7 @@ metrics! {
     Resends: Counter "carillon_push_resends", "Pushes sent again, by whether it was certain that the first was not processed";
     Downgraded: Counter "carillon_notices_downgraded", "Notices without details because the app was not used for the cut-off";
     TokensKept: Counter "carillon_tokens_kept", "Answers 410 that were older than the registration";
-    Blocked: Counter "carillon_lanes_blocked_seconds", "Time in which notices were due and no lane had room";
+    Blocked: Counter "carillon_lanes_blocked_seconds", "Time in which notices were due and no lane had room, by what was lacking";
     Subscribes: Counter "carillon_subscribes", "Subscriptions made";
     CatchUps: Counter "carillon_catch_ups", "Mailboxes caught up";
     StreamsBroken: Counter "carillon_streams_broken", "Streams that ended other than in good order";
@@ -290,7 +290,14 @@ fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
         ),
         Metric::Downgraded => one(total.downgraded),
         Metric::TokensKept => one(total.tokens_kept),
-        Metric::Blocked => Shown::One(seconds(total.blocked_us)),
+        Metric::Blocked => Shown::By(
+            "cause",
+            BLOCKED
+                .iter()
+                .zip(total.blocked_us)
+                .map(|(cause, us)| ((*cause).to_owned(), seconds(us)))
+                .collect(),
+        ),
         Metric::Subscribes => one(total.subscribes),
         Metric::CatchUps => one(total.catch_ups),
         Metric::StreamsBroken => one(total.streams_broken),

@@ -212,3 +212,27 @@ pub const LANE_STAGGER: Span = Span::from_secs(1);
 
 /// How far the clocks of two well-kept machines are apart at most (Kerberos, RFC 4120 §1.6, recommends the same).
 pub const CLOCK_SKEW_MS_MAX: u64 = 5 * 60 * 1_000;
+
+/// Another lane is opened when more waits than those that are open carry in this time: less is gone before the other
+/// stands, and delays nobody noticeably.
+pub const LANE_BACKLOG: Span = Span::from_millis(100);
+
+/// Apps (topics) of one provider that have a breaker of their own. Configurations name a handful; devices of further ones
+/// are judged one by one.
+pub const APPS_MAX: usize = 64;
+
+/// Device tokens of one app that are refused as unknown, one after the other and without an accepted push between them,
+/// after which it is not these devices but the environment or the app. Apps are removed one by one, and APNs answers 410
+/// for those: eight such refusals in a row are no accident, and few enough that APNs does not drop the connection for
+/// them.
+pub const DOUBTED_TOKENS_MAX: usize = 8;
+
+/// The longest that a device whose token was refused as unknown waits for the verdict whether it is the only one.
+pub const DOUBT_TIME: Span = Span::from_secs(60);
+
+/// The first and the longest time between two pushes that try whether an app's tokens are known again: it takes a person
+/// to put it right, and APNs minds who pushes to bad tokens.
+pub const BREAKER_BACK_OFF: (Span, Span) = (Span::from_secs(30), Span::from_secs(300));
+
+/// Up to this age a provider token may be used. Apple refuses it after an hour; five minutes are for clocks that differ.
+pub const PROVIDER_TOKEN_AGE_MAX: Span = Span::from_secs(55 * 60);

@@ -52,6 +52,8 @@ pub struct TownConfig {
     pub mail_servers: usize,
     /// The engine's side of each mail server.
     pub mail_server: Box<dyn Fn(&mut MailServer)>,
+    /// The engine's side of the push service.
+    pub push_service: Box<dyn Fn(&mut PushService)>,
     /// The longest that a mail may lawfully wait in this town.
     pub wait_max: Span,
     /// Pushes go with a provider token, which is renewed after so long (at least 20 minutes); otherwise with a client
@@ -73,6 +75,7 @@ impl Default for TownConfig {
             timing: Timing::default(),
             mail_servers: 1,
             mail_server: Box::new(|_| {}),
+            push_service: Box::new(|_| {}),
             wait_max: Span::from_secs(60),
             tokens: None,
             vigilant: true,
@@ -176,17 +179,20 @@ impl Town {
             (config.mail_server)(&mut server);
             mail_servers.push(server);
         }
+        let mut push_service = PushService {
+            endpoint: EndpointId(1),
+            auth: if tokens.is_some() { PushAuth::Team(TeamId(0)) } else { PushAuth::Certificate },
+            lanes: 2,
+            lane_window_max: 1_000,
+        };
+        (config.push_service)(&mut push_service);
+        let with_certificate = push_service.auth == PushAuth::Certificate;
         let shard = ShardConfig {
             shard: 0,
             seed: 0,
             endpoints,
             mail_servers,
-            push_services: vec![PushService {
-                endpoint: EndpointId(1),
-                auth: if tokens.is_some() { PushAuth::Team(TeamId(0)) } else { PushAuth::Certificate },
-                lanes: 2,
-                lane_window_max: 1_000,
-            }],
+            push_services: vec![push_service],
             timing: config.timing,
             item_key,
         };
@@ -203,7 +209,7 @@ impl Town {
                 shards: config.shards,
                 shard,
                 routes,
-                certificate: tokens.is_none().then_some(certificate),
+                certificate: with_certificate.then_some(certificate),
                 vigilant: config.vigilant,
             },
             exchanges,

@@ -141,10 +141,12 @@ fn verdict(outcome: &Outcome, topic: &str) -> Result<String, Failure> {
         Outcome::AuthStale(reason) | Outcome::ServiceRefused(reason) | Outcome::Rejected(reason) => {
             Err(refused(reason.as_str()))
         }
-        Outcome::Throttled { .. } | Outcome::TooLarge | Outcome::Retry { .. } => Err(Failure::new(
-            "the service could not serve the trial push",
-            "try again in a minute; look at the provider's status page if it lasts",
-        )),
+        Outcome::TooManyTokens(_) | Outcome::Throttled { .. } | Outcome::TooLarge | Outcome::Retry { .. } => {
+            Err(Failure::new(
+                "the service could not serve the trial push",
+                "try again in a minute; look at the provider's status page if it lasts",
+            ))
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub fn compose_apns(out: &mut Vec<u8>, notice: &Notice<'_>, bytes_max: usize) ->
             write_alert_keys(&mut json, notice, size);
             let details = write_alert(&mut json, wording, bytes_max);
             let collapse_id = match notice.items.first() {
-                Some(item) if details => collapse_id('m', *item),
+                Some(item) if details => collapse_by_mail(*item),
                 Some(_) | None => collapse_id('a', notice.account),
             };
             (details, PRIORITY_AT_ONCE, collapse_id)
@@ -190,6 +190,11 @@ fn write_text(json: &mut Json, key: &str, text: &str, chars_max: usize, end: usi
     }
     json.text().truncate(start);
     false
+}
+
+/// The collapse id of an alert that stands for this mail alone.
+pub(crate) fn collapse_by_mail(item: u64) -> Box<str> {
+    collapse_id('m', item)
 }
 
 /// `apns-collapse-id`: 17 bytes of the 64 that it may have, and nothing of a mail in clear.

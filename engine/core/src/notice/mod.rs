@@ -15,6 +15,7 @@ use crate::limits::{CLOCK_SKEW_MS_MAX, DETAIL_CUTOFF_S_MAX};
 use crate::push::PushType;
 use crate::time::UnixMillis;
 
+pub(crate) use apns::collapse_by_mail;
 pub use apns::compose_apns;
 pub use scan::carries_details;
 

@@ -56,7 +56,7 @@ pub fn classify(status: u16, body: Option<&[u8]>, retry_after: Option<&str>) -> 
         (410, _) => (Outcome::TokenGone { since: told.timestamp }, Keep),
         (413, _) => (Outcome::TooLarge, Keep),
 
-        (429, "TooManyProviderTokenUpdates") => (Outcome::AuthStale(reason()), Keep),
+        (429, "TooManyProviderTokenUpdates") => (Outcome::TooManyTokens(reason()), Keep),
         (429, _) => (Outcome::Throttled { retry_ms: retry_after.and_then(seconds_to_ms) }, Keep),
 
         (503, "Shutdown") => (retry(Certainty::Safe, RetryScope::Lane), Replace),
@@ -129,6 +129,7 @@ mod tests {
         let suspect = |reason: &str| Outcome::TokenSuspect(Reason::new(reason));
         let refused = |reason: &str| Outcome::ServiceRefused(Reason::new(reason));
         let stale = |reason: &str| Outcome::AuthStale(Reason::new(reason));
+        let too_many = |reason: &str| Outcome::TooManyTokens(Reason::new(reason));
         let retry = |certainty, scope| Outcome::Retry { certainty, scope };
         let gone = Outcome::TokenGone { since: None };
         let throttled = Outcome::Throttled { retry_ms: None };
@@ -161,7 +162,7 @@ mod tests {
             (410, "ExpiredToken", gone.clone(), Keep),
             (410, "Unregistered", gone, Keep),
             (413, "PayloadTooLarge", Outcome::TooLarge, Keep),
-            (429, "TooManyProviderTokenUpdates", stale("TooManyProviderTokenUpdates"), Keep),
+            (429, "TooManyProviderTokenUpdates", too_many("TooManyProviderTokenUpdates"), Keep),
             (429, "TooManyRequests", throttled, Keep),
             (500, "InternalServerError", retry(Ambiguous, Service), Doubt),
             (503, "ServiceUnavailable", retry(Safe, Service), Keep),

@@ -59,6 +59,9 @@ pub enum Outcome {
     TokenSuspect(Reason),
     /// The provider token is stale or unwelcome; the push was not processed. Park the lane, ask for another token, resend.
     AuthStale(Reason),
+    /// The provider has seen too many provider tokens of ours lately and takes this one not yet: the one before it may
+    /// still do, otherwise wait. The push was not processed.
+    TooManyTokens(Reason),
     /// The provider refuses our configuration as a whole (certificate, topic, key): pause the service, tell a person.
     ServiceRefused(Reason),
     /// Too many pushes to this device: wait, then send the newest state.

@@ -42,6 +42,18 @@ impl Window {
         self.limit as usize
     }
 
+    /// The usual answer time; zero before the first answer.
+    pub(super) fn usual(&self) -> Span {
+        Span(self.usual_us)
+    }
+
+    /// Back to what a proven authorisation begins with; from there it grows as fast as at first.
+    pub(super) fn begin_again(&mut self) {
+        self.limit = self.limit.min(PROVEN_LIMIT);
+        self.threshold = self.limit_max;
+        self.steps = 0;
+    }
+
     /// An answer came to a push sent at `sent`. `in_flight` counts it. `proof`: the provider looked at the push itself,
     /// so our authorisation is good.
     pub(super) fn answered(&mut self, now: Time, sent: Time, in_flight: usize, proof: bool) {
@@ -175,6 +187,20 @@ mod tests {
             window.unanswered(now, now);
         }
         assert_eq!(window.limit(), 1);
+    }
+
+    #[test]
+    fn after_an_outage_it_begins_small_and_doubles_again() {
+        let mut window = Window::new(100, 1_000);
+        let mut now = Time(1);
+        for _ in 0..5 {
+            round(&mut window, &mut now, Span(40 * MS));
+        }
+        assert_eq!(window.limit(), 1_000);
+        window.begin_again();
+        assert_eq!(window.limit(), 16);
+        round(&mut window, &mut now, Span(40 * MS));
+        assert_eq!(window.limit(), 32);
     }
 
     #[test]

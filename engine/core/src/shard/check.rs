@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::server::Turn;
-use crate::user::UserId;
+use crate::user::{DeviceId, UserId};
 
 impl ShardCore {
     /// Looks at everything. Walks all rows: not for production.
@@ -16,6 +16,7 @@ impl ShardCore {
         self.check_ring()?;
         self.check_sums()?;
         self.check_flights()?;
+        self.check_queues()?;
         self.check_connections()
     }
 
@@ -82,17 +83,41 @@ impl ShardCore {
             if flying != u32::from(user.flights) {
                 return Err(format!("{:?} has {flying} pushes out and counts {}", user.key, user.flights));
             }
+            // Behind a notice of an earlier life the others wait with it.
+            let frozen_first = self.frozen_first(id);
             let waits = user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| {
-                device.owed > 0 && !device.suspect && device.flight.is_none() && !device.is_held()
+                device.owed > 0
+                    && (!frozen_first || device.is_frozen())
+                    && !device.suspect
+                    && device.flight.is_none()
+                    && !device.is_held()
+                    && !device.parked
             });
             let awake = user.queued
-                || user.parked
                 || user.flights > 0
                 || user.stopped
                 || self.draining
                 || self.wheel.deadline(&user.timer).is_some();
             if waits && !awake {
                 return Err(format!("{:?} is owed something and nothing will wake him", user.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// A device stands in at most one queue, once, and knows it.
+    fn check_queues(&self) -> Result<(), String> {
+        let mut places: BTreeMap<DeviceId, u32> = BTreeMap::new();
+        for device in self.services.iter().flat_map(|service| service.parked()) {
+            *places.entry(device).or_default() += 1;
+        }
+        for (id, device) in self.devices.iter() {
+            let standing = places.get(&id).copied().unwrap_or(0);
+            if standing != u32::from(device.parked) {
+                return Err(format!(
+                    "{:?} stands in {standing} queues, parked is {}",
+                    device.key, device.parked
+                ));
             }
         }
         Ok(())

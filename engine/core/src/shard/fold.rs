@@ -202,10 +202,16 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let timing = &self.config.timing;
         let (mut alert_from, mut badge_from): (Option<Time>, Option<Time>) = (None, None);
+        let mut badge_waits = false;
         if !user.stopped && !self.draining {
             for device in user.devices.iter().filter_map(|id| self.devices.get(*id)) {
                 // What is held becomes due when the catch-up is done.
                 if device.suspect || device.is_held() || (frozen_first && !device.is_frozen()) {
+                    continue;
+                }
+                if device.parked {
+                    // Somebody will wake it; what it waits with grows no younger.
+                    badge_waits |= device.owed == 0 && device.badge_due(user.unread).is_some();
                     continue;
                 }
                 if device.owed > 0 {
@@ -227,7 +233,8 @@ impl ShardCore {
             let rested = if vip { Time(0) } else { rested(user.told_at) };
             (since + settle).max(rested).min(since + longest).max(from)
         });
-        user.badge_since = badge_from.map(|_| user.badge_since.unwrap_or(now.time));
+        badge_waits |= badge_from.is_some();
+        user.badge_since = badge_waits.then(|| user.badge_since.unwrap_or(now.time));
         let badge = badge_from.zip(user.badge_since).map(|(from, since)| {
             let rested = rested(user.told_at.max(user.badge_told_at));
             (since + Span::from_millis(timing.settle_ms.into())).max(rested).min(since + longest).max(from)
@@ -248,7 +255,7 @@ impl ShardCore {
         let Some(user) = self.users.get(user_id) else { return };
         let call = (!user.needs.is_empty() && !user.calling && user.call_not_before > Time(0))
             .then_some(user.call_not_before);
-        let due = user.due.filter(|_| !user.queued && !user.parked);
+        let due = user.due.filter(|_| !user.queued);
         match due.into_iter().chain(call).min() {
             Some(at) => self.wheel.arm(&user.timer, at),
             None => self.wheel.cancel(&user.timer),
@@ -257,7 +264,7 @@ impl ShardCore {
 
     pub(super) fn user_timer(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get(user_id) else { return };
-        if user.due.is_some_and(|due| due <= now.time) && !user.parked {
+        if user.due.is_some_and(|due| due <= now.time) {
             self.enqueue(user_id);
         }
         let Some(user) = self.users.get_mut(user_id) else { return };

@@ -1,6 +1,7 @@
 //! One core's share of users, cohorts, lanes and timers, as a value that can be stepped.
 
 mod account;
+mod app;
 mod bisect;
 mod calls;
 mod catch_up;
@@ -17,6 +18,7 @@ mod fold;
 mod input;
 mod remedy;
 mod report;
+mod room;
 mod server;
 mod service;
 mod settle;
@@ -40,4 +42,4 @@ pub use effect::{Effect, Effects};
 pub use flight::FlightId;
 pub use input::{CloseReason, ConnId, ConnMark, Input};
 pub use report::{FolderSync, NoticeRecord, Report, ToldMail, Trouble, WatchRecord};
-pub use stats::{ANSWERS, PushTimes, ShardStats};
+pub use stats::{ANSWERS, BLOCKED, PushTimes, ShardStats};

@@ -1,26 +1,32 @@
-//! Push providers: their lanes, their tokens, and who waits for room.
+//! Push providers: their lanes, their tokens, and how they are doing.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::app::App;
 use super::config::{PushAuth, PushServiceId, TeamId};
 use super::conn::Kind;
 use super::core::ShardCore;
 use super::flight::FlightId;
 use super::input::CloseReason;
+use super::room::WaitsFor;
 use super::{ConnId, Effects, Report, Trouble};
-use crate::limits::{CONNECT_BACK_OFF, LANE_STAGGER, PUSH_BACK_OFF, SERVICE_FAILURES_MAX};
+use crate::limits::{
+    CONNECT_BACK_OFF, LANE_STAGGER, PROVIDER_TOKEN_AGE_MAX, PUSH_BACK_OFF, SERVICE_FAILURES_MAX,
+};
 use crate::push::{Lane, LaneConfig, LaneError, LaneEvent, Reason};
 use crate::time::{Now, Time, UnixMillis};
-use crate::user::UserId;
+use crate::user::DeviceId;
 use crate::wheel::TimerSlot;
 
 /// What the shard knows of one provider.
 #[derive(Debug)]
 pub(super) struct Service {
-    lanes: Vec<ConnId>,
+    pub(super) lanes: Vec<ConnId>,
     pub(super) jwt: Option<Arc<str>>,
     pub(super) jwt_issued: UnixMillis,
+    /// The token before, which APNs goes on taking while it is young.
+    jwt_before: Option<(Arc<str>, UnixMillis)>,
     /// The token was refused; nothing is sent until another is handed in.
     pub(super) jwt_stale: bool,
     /// A device was registered: lanes are worth having.
@@ -35,11 +41,14 @@ pub(super) struct Service {
     pub(super) failures_in_a_row: u8,
     pauses: u8,
     pub(super) troubled: bool,
-    /// Users with something to tell and no room; each at most once.
-    pub(super) waiting: VecDeque<UserId>,
+    /// Its apps, as far as anything became of their pushes; at most [`crate::limits::APPS_MAX`].
+    pub(super) apps: Vec<App>,
+    /// Devices with something to be told and no room; each at most once.
+    pub(super) waiting: VecDeque<DeviceId>,
     /// Pushes whose fate is unknown: they go first, as they were.
     pub(super) resend: VecDeque<FlightId>,
-    blocked_since: Option<Time>,
+    /// What those who wait lack, and since when that was last counted.
+    pub(super) blocked: Option<(WaitsFor, Time)>,
     pub(super) timer: TimerSlot,
 }
 
@@ -49,6 +58,7 @@ impl Service {
             lanes: Vec::new(),
             jwt: None,
             jwt_issued: UnixMillis(0),
+            jwt_before: None,
             jwt_stale: false,
             used: false,
             connect_not_before: Time(0),
@@ -58,11 +68,17 @@ impl Service {
             failures_in_a_row: 0,
             pauses: 0,
             troubled: false,
+            apps: Vec::new(),
             waiting: VecDeque::new(),
             resend: VecDeque::new(),
-            blocked_since: None,
+            blocked: None,
             timer,
         }
+    }
+
+    /// Devices that stand in its queues.
+    pub(super) fn parked(&self) -> impl Iterator<Item = DeviceId> {
+        self.waiting.iter().copied().chain(self.apps.iter().flat_map(App::parked))
     }
 
     pub(super) fn forget_lane(&mut self, conn: ConnId) {
@@ -77,7 +93,7 @@ impl ShardCore {
         self.keep_lanes(now, service_id, fx);
     }
 
-    /// Opens a lane where one is missing: the first at once, further ones when somebody had to wait.
+    /// Opens a lane where one is missing: the first at once, further ones when more waits than the open ones carry.
     pub(super) fn keep_lanes(&mut self, now: Now, service_id: PushServiceId, fx: &mut Effects) {
         let config = self.push_service(service_id);
         let (endpoint, lanes_max, auth) = (config.endpoint, usize::from(config.lanes.max(1)), config.auth);
@@ -87,13 +103,11 @@ impl ShardCore {
             return;
         }
         let usable = service.lanes.iter().filter(|conn| !self.is_leaving(**conn)).count();
-        let wanted = if service.waiting.is_empty() { 1 } else { lanes_max };
-        if usable >= wanted {
+        if usable >= lanes_max || (usable > 0 && !self.needs_another_lane(now, service_id)) {
             return;
         }
         if service.connect_not_before > now.time {
-            self.wheel.arm(&service.timer, service.connect_not_before);
-            return;
+            return self.wake_service(service_id, service.connect_not_before);
         }
         let conn = self.open_conn(endpoint, Kind::Lane { service: service_id, machine: None }, fx);
         let service = &mut self.services[usize::from(service_id.0)];
@@ -223,82 +237,10 @@ impl ShardCore {
         self.keep_lanes(now, service_id, fx);
     }
 
-    /// The lane with the most room, if the provider may be used now.
-    pub(super) fn choose_lane(&self, now: Now, service_id: PushServiceId) -> Option<ConnId> {
-        let service = &self.services[usize::from(service_id.0)];
-        if service.jwt_stale || service.paused_until > now.time {
-            return None;
-        }
-        let room = |conn: &ConnId| match self.conns.get(*conn).map(|conn| &conn.kind) {
-            Some(Kind::Lane { machine: Some(lane), .. }) if !service.probing || lane.in_flight() == 0 => {
-                lane.room()
-            }
-            _ => 0,
-        };
-        let best =
-            service.lanes.iter().map(|conn| (room(conn), *conn)).max_by_key(|(room, conn)| (*room, *conn));
-        best.filter(|(room, _)| *room > 0).map(|(_, conn)| conn)
-    }
-
-    fn room(&self, service_id: PushServiceId) -> usize {
-        let room = |conn: &ConnId| match self.conns.get(*conn).map(|conn| &conn.kind) {
-            Some(Kind::Lane { machine: Some(lane), .. }) => lane.room(),
-            _ => 0,
-        };
-        self.services[usize::from(service_id.0)].lanes.iter().map(room).sum()
-    }
-
-    /// Gives room to those who wait for it: first what must go out again, then users in the order of their coming.
-    pub(super) fn use_room(&mut self, now: Now, service_id: PushServiceId, fx: &mut Effects) {
-        while self.choose_lane(now, service_id).is_some() {
-            let service = &mut self.services[usize::from(service_id.0)];
-            let Some(flight_id) = service.resend.pop_front() else { break };
-            let Some(flight) = self.flights.get(flight_id) else { continue };
-            if flight.not_before > now.time {
-                let at = flight.not_before;
-                let service = &mut self.services[usize::from(service_id.0)];
-                service.resend.push_front(flight_id);
-                self.wheel.arm(&service.timer, at);
-                break;
-            }
-            self.launch(now, flight_id, fx);
-        }
-        if self.choose_lane(now, service_id).is_none() {
-            return self.note_blocked(now, service_id, fx);
-        }
-        let service = &mut self.services[usize::from(service_id.0)];
-        if let Some(since) = service.blocked_since.take() {
-            self.stats.blocked_us += now.time.since(since).0;
-        }
-        // No more than there is room for: the rest would only come back.
-        for _ in 0..self.room(service_id) {
-            let Some(user_id) = self.services[usize::from(service_id.0)].waiting.pop_front() else { break };
-            if let Some(user) = self.users.get_mut(user_id) {
-                user.parked = false;
-                if !planted!(LostWake) {
-                    self.enqueue(user_id);
-                }
-            }
-        }
-    }
-
-    /// Somebody waits and no lane has room: keep the time, and perhaps open another lane.
-    pub(super) fn note_blocked(&mut self, now: Now, service_id: PushServiceId, fx: &mut Effects) {
-        let service = &mut self.services[usize::from(service_id.0)];
-        if service.waiting.is_empty() && service.resend.is_empty() {
-            return;
-        }
-        service.blocked_since.get_or_insert(now.time);
-        if service.paused_until > now.time {
-            self.wheel.arm(&service.timer, service.paused_until);
-        } else {
-            self.keep_lanes(now, service_id, fx);
-        }
-    }
-
     pub(super) fn service_timer(&mut self, now: Now, service_id: PushServiceId, fx: &mut Effects) {
         self.keep_lanes(now, service_id, fx);
         self.use_room(now, service_id, fx);
+        self.step_apps(now, service_id, fx);
     }
 
     /// The provider took a push: it is well.
@@ -308,7 +250,8 @@ impl ShardCore {
         service.failures_in_a_row = 0;
         service.pauses = 0;
         service.probing = false;
-        if std::mem::take(&mut service.troubled) {
+        if service.troubled && !service.apps.iter().any(App::is_broken) {
+            service.troubled = false;
             fx.report(Report::PushServiceWell { service: service_id });
         }
     }
@@ -336,7 +279,8 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let text = format!(
-            "The provider refuses this configuration ({}): check key or certificate, team, topic and environment.",
+            "The provider refuses this configuration ({}): check key or certificate, team, topic and environment, and this \
+             host's clock.",
             reason.0
         );
         let trouble = Trouble { code: reason.0.clone(), text: text.into() };
@@ -362,20 +306,75 @@ impl ShardCore {
         service.pauses = service.pauses.saturating_add(1);
         service.probing = true;
         service.paused_until = now.time + wait;
-        self.wheel.arm(&service.timer, service.paused_until);
+        let (until, lanes) = (service.paused_until, service.lanes.clone());
         if !std::mem::replace(&mut service.troubled, true) {
             fx.report(Report::PushServiceTrouble { service: service_id, trouble });
         }
+        for conn in lanes {
+            if let Some(Kind::Lane { machine: Some(lane), .. }) =
+                self.conns.get_mut(conn).map(|conn| &mut conn.kind)
+            {
+                lane.slow_down();
+            }
+        }
+        self.wake_service(service_id, until);
     }
 
     /// The provider does not take the team's token: everything waits for another.
-    pub(super) fn token_refused(&mut self, service_id: PushServiceId, used: &str, fx: &mut Effects) {
+    pub(super) fn token_refused(
+        &mut self,
+        now: Now,
+        service_id: PushServiceId,
+        used: &str,
+        reason: &Reason,
+        fx: &mut Effects,
+    ) {
         let PushAuth::Team(team) = self.push_service(service_id).auth else { return };
         let service = &mut self.services[usize::from(service_id.0)];
         if service.jwt.as_deref() != Some(used) || std::mem::replace(&mut service.jwt_stale, true) {
             return;
         }
+        service.jwt_before = None;
         fx.report(Report::TeamTokenStale { team, issued: service.jwt_issued });
+        let ahead_ms = service.jwt_issued.millis_since(now.unix);
+        let age_ms = now.unix.millis_since(service.jwt_issued);
+        let in_time = ahead_ms == 0 && age_ms > PROVIDER_TOKEN_AGE_MAX.as_millis();
+        if !in_time && !std::mem::replace(&mut service.troubled, true) {
+            let text = format!(
+                "The provider calls a token expired that was made {} minutes ago by this host's clock: the clock is wrong. \
+                 Set it, and pushes go on with the next token.",
+                age_ms / 60_000
+            );
+            let trouble = Trouble { code: reason.0.clone(), text: text.into() };
+            fx.report(Report::PushServiceTrouble { service: service_id, trouble });
+        }
+    }
+
+    /// The provider has seen too many tokens lately. The one before is still good while it is young; without one, the same
+    /// is tried again, slowly: another one would make it worse.
+    pub(super) fn token_over_budget(
+        &mut self,
+        now: Now,
+        service_id: PushServiceId,
+        used: &str,
+        reason: &Reason,
+        fx: &mut Effects,
+    ) {
+        let PushAuth::Team(team) = self.push_service(service_id).auth else { return };
+        let service = &mut self.services[usize::from(service_id.0)];
+        if service.jwt.as_deref() != Some(used) {
+            return;
+        }
+        let young = |issued: UnixMillis| now.unix.millis_since(issued) < PROVIDER_TOKEN_AGE_MAX.as_millis();
+        if let Some((jwt, issued)) = service.jwt_before.take().filter(|(_, issued)| young(*issued)) {
+            fx.report(Report::TeamTokenStale { team, issued: service.jwt_issued });
+            (service.jwt, service.jwt_issued) = (Some(jwt), issued);
+            return;
+        }
+        let text = "The provider has seen too many tokens of this team in the last minutes: does another process mint them \
+                    too? Pushes wait and are tried again by themselves.";
+        let trouble = Trouble { code: reason.0.clone(), text: text.into() };
+        self.pause_service(now, service_id, trouble, fx);
     }
 
     /// A provider token was handed in.
@@ -395,7 +394,10 @@ impl ShardCore {
             let service = &mut self.services[at];
             let same = service.jwt.as_ref() == Some(jwt);
             let was_stale = std::mem::take(&mut service.jwt_stale);
-            service.jwt = Some(jwt.clone());
+            let before = service.jwt.replace(jwt.clone());
+            if !same {
+                service.jwt_before = before.filter(|_| !was_stale).map(|jwt| (jwt, service.jwt_issued));
+            }
             service.jwt_issued = issued;
             if same && was_stale {
                 // The owner has no better one: try again, slowly.

@@ -20,24 +20,28 @@ impl ShardCore {
         self.stats.answers[answer_index(&outcome)] += 1;
         match outcome {
             Outcome::Accepted => {
+                if let Some(device) = self.flights.get(flight_id).map(|flight| flight.device) {
+                    self.app_worked(now, service, device, fx);
+                }
                 self.service_worked(service, fx);
                 self.accepted(now, flight_id, fx);
             }
             Outcome::TokenGone { since } => self.token_gone(now, flight_id, since, fx),
-            Outcome::TokenSuspect(_) => {
-                if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
-                    if let Some(device) = self.devices.get_mut(flight.device) {
-                        device.suspect = true;
-                    }
-                    self.give_up(now, &flight, Suppressed::Rejected, fx);
-                }
-            }
-            Outcome::AuthStale(_) => {
+            Outcome::TokenSuspect(reason) => self.token_doubted(now, flight_id, &reason, fx),
+            Outcome::AuthStale(reason) => {
                 let used = flight.jwt.clone();
                 self.stats.resends_safe += 1;
                 self.come_back(now, flight_id, Span::ZERO, fx);
                 if let Some(used) = used {
-                    self.token_refused(service, &used, fx);
+                    self.token_refused(now, service, &used, &reason, fx);
+                }
+            }
+            Outcome::TooManyTokens(reason) => {
+                let used = flight.jwt.clone();
+                self.stats.resends_safe += 1;
+                self.come_back(now, flight_id, Span::ZERO, fx);
+                if let Some(used) = used {
+                    self.token_over_budget(now, service, &used, &reason, fx);
                 }
             }
             Outcome::ServiceRefused(reason) => {
@@ -132,7 +136,7 @@ impl ShardCore {
     }
 
     /// The push was certainly not processed: its mails wait again, and fold with what came since.
-    fn come_back(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
+    pub(super) fn come_back(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
         let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
         if self.is_stopped(&flight) {
             return self.give_up(now, &flight, Suppressed::Stopped, fx);
@@ -194,10 +198,7 @@ impl ShardCore {
         self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
         self.forget_owed(now, flight, fx);
         let Some(device) = self.devices.get_mut(flight.device) else { return };
-        if device.suspect {
-            let owed = std::mem::take(&mut device.owed);
-            self.stats.ledger.enter(Station::Suppressed(why), u64::from(owed));
-        } else if flight.mails == 0 {
+        if flight.mails == 0 {
             // A badge that is refused for good is not offered again until it changes.
             device.badge = flight.badge;
         }
@@ -304,7 +305,7 @@ fn answer_index(outcome: &Outcome) -> usize {
         Outcome::Accepted => 0,
         Outcome::TokenGone { .. } => 1,
         Outcome::TokenSuspect(_) => 2,
-        Outcome::AuthStale(_) => 3,
+        Outcome::AuthStale(_) | Outcome::TooManyTokens(_) => 3,
         Outcome::ServiceRefused(_) => 4,
         Outcome::Throttled { .. } => 5,
         Outcome::TooLarge => 6,

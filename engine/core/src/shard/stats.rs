@@ -40,8 +40,8 @@ pub struct ShardStats {
     pub second_look: u64,
     /// 410 answers that were older than the registration.
     pub tokens_kept: u64,
-    /// Microseconds in which notices were due and no lane had room.
-    pub blocked_us: u64,
+    /// Microseconds in which notices were due and no lane had room, by what was lacking, in the order of [`BLOCKED`].
+    pub blocked_us: [u64; BLOCKED.len()],
     /// Subscriptions made.
     pub subscribes: u64,
     /// Mailboxes caught up.
@@ -98,12 +98,14 @@ impl ShardStats {
         self.downgraded += downgraded;
         self.second_look += second_look;
         self.tokens_kept += tokens_kept;
-        self.blocked_us += blocked_us;
         self.subscribes += subscribes;
         self.catch_ups += catch_ups;
         self.streams_broken += streams_broken;
         self.connects += connects;
         for (mine, theirs) in self.answers.iter_mut().zip(answers) {
+            *mine += theirs;
+        }
+        for (mine, theirs) in self.blocked_us.iter_mut().zip(blocked_us) {
             *mine += theirs;
         }
         self.ledger.add(ledger);
@@ -122,6 +124,11 @@ pub const ANSWERS: [&str; 9] = [
     "retry",
     "rejected",
 ];
+
+/// Names of what notices waited for, for [`ShardStats::blocked_us`]: the provider's limit of streams, our own adaptive
+/// window, the send window of connections, the network, the answer to a PING, a connection, and the end of a pause (the
+/// provider fails, refuses the configuration, or has no valid provider token).
+pub const BLOCKED: [&str; 7] = ["streams", "window", "bytes", "network", "silence", "connecting", "paused"];
 
 /// The times of one push, for the latency histograms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::stats::PushTimes;
 use super::{Effect, Effects, PushAuth, Report, UnsettledNotice};
 use crate::ledger::Station;
 use crate::limits::{APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
-use crate::notice::{Notice, Text, carries_details, compose_apns};
+use crate::notice::{Notice, Text, carries_details, collapse_by_mail, compose_apns, details_allowed};
 use crate::push::PushRequest;
 use crate::time::{Now, Time};
 use crate::user::{Device, DeviceId, IdForm, Item, Needs, Unsettled, UserId};
@@ -28,16 +28,13 @@ impl ShardCore {
             return;
         }
         let devices = self.devices_to_tell(now, user_id);
-        if devices.is_empty() {
+        if !devices.iter().any(|id| self.can_take(now, *id)) {
+            for device_id in devices {
+                self.park(now, device_id, fx);
+            }
             return self.look_due(now, user_id, fx);
         }
-        let blocked = |id: &DeviceId| {
-            self.devices.get(*id).is_none_or(|device| self.choose_lane(now, device.service).is_none())
-        };
-        if devices.iter().all(blocked) {
-            return self.park(now, user_id, &devices, fx);
-        }
-        self.put_down(user_id, fx);
+        self.put_down(now, user_id, fx);
         let waiting_since = self.users.get(user_id).and_then(|user| user.pending.since());
         let signalled = waiting_since.unwrap_or(now.time);
         if let Some(user) = self.users.get_mut(user_id) {
@@ -58,7 +55,9 @@ impl ShardCore {
             if let (Some(user), Some(since)) = (self.users.get_mut(user_id), waiting_since) {
                 user.pending.mark_waiting(since);
             }
-            self.park(now, user_id, &left, fx);
+            for device_id in left {
+                self.park(now, device_id, fx);
+            }
         }
         self.tidy(now, user_id);
         self.look_due(now, user_id, fx);
@@ -105,6 +104,7 @@ impl ShardCore {
                 && (!frozen_first || device.is_frozen())
                 && !device.is_held()
                 && !device.suspect
+                && !device.parked
                 && device.flight.is_none()
                 && device.not_before <= now.time
         };
@@ -119,26 +119,13 @@ impl ShardCore {
         user.devices.iter().filter_map(|id| self.devices.get(*id)).any(Device::owes_beyond_frozen)
     }
 
-    /// Nobody can take it now: the user waits for room, and goes on folding.
-    fn park(&mut self, now: Now, user_id: UserId, devices: &[DeviceId], fx: &mut Effects) {
-        let Some(service) = devices.first().and_then(|id| self.devices.get(*id)).map(|device| device.service)
-        else {
-            return;
-        };
-        let Some(user) = self.users.get_mut(user_id) else { return };
-        self.wheel.cancel(&user.timer);
-        if !std::mem::replace(&mut user.parked, true) {
-            self.services[usize::from(service.0)].waiting.push_back(user_id);
-        }
-        self.note_blocked(now, service, fx);
-    }
-
     /// Writes down, before anything is sent, which notice each phone gets: after a crash it goes out again under the
     /// same id or not at all, and no mail is lost between "told" in the row and the push on the wire.
-    fn put_down(&mut self, user_id: UserId, fx: &mut Effects) {
-        let frozen_first = self.frozen_first(user_id);
+    fn put_down(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let (frozen_first, cutoff_s) = (self.frozen_first(user_id), self.config.timing.detail_cutoff_s);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let newest = user.pending.items().last().map_or(0, |item| item.hash);
+        let detailed = user.pending.items().last().is_some_and(|item| item.details.is_some());
         let mut any = false;
         for device_id in &user.devices {
             let Some(device) = self.devices.get_mut(*device_id) else { continue };
@@ -154,6 +141,11 @@ impl ShardCore {
             if device.owed > 0 && !device.is_frozen() {
                 let known = device.unsettled.map(|unsettled| unsettled.notice.apns_id);
                 let apns_id = known.unwrap_or_else(|| self.rng.uuid_v4());
+                let details = detailed
+                    && device.owed == 1
+                    && device.settings.details
+                    && details_allowed(now.unix, device.active, cutoff_s);
+                let apns_id = with_details(apns_id, details);
                 let mails = u16::try_from(device.owed).unwrap_or(u16::MAX);
                 let notice = UnsettledNotice { apns_id, mails, newest };
                 device.unsettled = Some(Unsettled { notice, frozen: false, resolved: true });
@@ -184,7 +176,7 @@ impl ShardCore {
     ) -> bool {
         let Some(device) = self.devices.get(device_id) else { return true };
         let service = device.service;
-        if self.choose_lane(now, service).is_none() {
+        if !self.can_take(now, device_id) {
             return false;
         }
         let frozen = device.unsettled.filter(|unsettled| unsettled.frozen).map(|unsettled| unsettled.notice);
@@ -257,7 +249,9 @@ impl ShardCore {
         let text = match flight.mails {
             0 => Text::BadgeOnly,
             1 => match covered.clone().next().and_then(|item| item.details.as_deref()) {
-                Some(details) if device.settings.details && allowed => Text::Mail(details),
+                Some(details) if shows_details(flight.apns_id) && device.settings.details && allowed => {
+                    Text::Mail(details)
+                }
                 Some(_) | None => Text::Generic { localized },
             },
             mails => Text::Several { mails, localized },
@@ -267,7 +261,14 @@ impl ShardCore {
         let sound = vip_sound.or(device.settings.sound.as_deref()).filter(|_| flight.mails > 0);
         let notice = Notice { text, badge: flight.badge, sound, vip, account: user.account, items: &items };
         let mut payload = Vec::new();
-        let composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
+        let mut composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
+        if flight.mails == 1
+            && shows_details(flight.apns_id)
+            && let Some(mail) = flight.newest.or(items.first().copied())
+        {
+            // Even if they have to be left out by now.
+            composed.collapse_id = collapse_by_mail(mail);
+        }
         if first && device.settings.details && !allowed && flight.mails == 1 {
             self.stats.downgraded += 1;
         }
@@ -326,4 +327,14 @@ impl ShardCore {
         }
         self.touch_conn(lane_id, fx);
     }
+}
+
+/// A notice's id with a note whether it is worded with details, in its last bit. Sent again, perhaps in another life, it
+/// has to take its own place on the screen, and which one that is hangs on the first wording.
+fn with_details(apns_id: u128, details: bool) -> u128 {
+    apns_id & !1 | u128::from(details)
+}
+
+fn shows_details(apns_id: u128) -> bool {
+    apns_id & 1 == 1
 }

@@ -102,7 +102,6 @@ impl ShardCore {
             due: None,
             timer: wheel.slot(TimerKey::User(id)),
             queued: false,
-            parked: false,
         });
         self.by_key.insert(assign.user, user_id);
         if assign.notices.sync_point == UnixMillis(0) {
@@ -218,6 +217,8 @@ impl ShardCore {
             }
             Some((_, device_id)) => {
                 let service = spec.service;
+                // Whatever it waited for, it may be another app, provider or token now.
+                self.unpark(device_id);
                 if let Some(device) = self.devices.get_mut(device_id) {
                     let same = device.token == spec.token && device.service == spec.service;
                     device.service = spec.service;
@@ -227,6 +228,7 @@ impl ShardCore {
                     device.active = last_use(now.unix, device.active, spec.active);
                     device.settings = spec.settings;
                     device.suspect = false;
+                    (device.pardoned, device.trusted) = (false, false);
                     device.failures = 0;
                     device.not_before = now.time;
                     if !same {
@@ -234,6 +236,7 @@ impl ShardCore {
                     }
                 }
                 self.use_service(now, service, fx);
+                self.try_app_soon(now, device_id);
             }
         }
         self.look_due(now, user_id, fx);

@@ -40,6 +40,12 @@ pub struct Device {
     pub failures: u8,
     /// The provider does not know the token for this app and environment: nothing is sent until it registers again.
     pub suspect: bool,
+    /// Its token was refused while those of its whole app were: the next refusal is its own.
+    pub pardoned: bool,
+    /// A push to it was accepted since its app's breaker had been open: it does not wait for the breaker again.
+    pub trusted: bool,
+    /// It stands in one queue, for room in a lane or for its app's breaker, and somebody will wake it.
+    pub parked: bool,
 }
 
 /// A notice put down, not yet accepted.
@@ -79,6 +85,9 @@ impl Device {
             not_before: Time(0),
             failures: 0,
             suspect: false,
+            pardoned: false,
+            trusted: false,
+            parked: false,
         }
     }
 

@@ -85,8 +85,6 @@ pub struct User {
     pub timer: TimerSlot,
     /// He stands in the ready ring: at most once.
     pub queued: bool,
-    /// He waits for room in a lane: at most once.
-    pub parked: bool,
 }
 
 impl User {

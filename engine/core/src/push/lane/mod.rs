@@ -20,7 +20,7 @@ use super::{
 };
 use crate::h2pump::{ClientConfig, ClientEvent, ClientPump, Failure, Flight, OpenError, Response, code};
 use crate::limits::{ANSWER_BYTES_MAX, APNS_PAYLOAD_BYTES_MAX, OUTPUT_BYTES_MAX};
-use crate::time::Time;
+use crate::time::{Span, Time};
 
 /// One HTTP/2 connection to APNs.
 #[derive(Debug)]
@@ -40,10 +40,13 @@ pub struct Lane {
     /// Pushes without an answer, and answers that raise doubt, since the last good answer.
     unanswered_in_row: u32,
     doubts_in_row: u32,
-    blocked: Blocked,
-    blocked_since: Option<(Cause, Time)>,
     /// Since when there was neither room nor anything in flight that could make some.
     starved_since: Option<Time>,
+    /// Bytes of a payload, on the average of the last few.
+    payload_bytes: u64,
+    /// Since when the send window is spent, and how long it was the last few times until it was opened.
+    spent_since: Option<Time>,
+    credit_us: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,14 +62,6 @@ enum Phase {
     /// To be told when the pump has settled everything.
     Losing(LaneError),
     Over,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    Streams,
-    Window,
-    WindowBytes,
-    Output,
 }
 
 impl Lane {
@@ -91,9 +86,10 @@ impl Lane {
             pushes: 0,
             unanswered_in_row: 0,
             doubts_in_row: 0,
-            blocked: Blocked::default(),
-            blocked_since: None,
             starved_since: None,
+            payload_bytes: 0,
+            spent_since: None,
+            credit_us: 0,
             config,
             authority,
             pump,
@@ -122,7 +118,7 @@ impl Lane {
 
     /// Pushes of any size that may be sent now. Ask again after each: small ones leave room for more than this said.
     pub fn room(&self) -> usize {
-        if self.phase != Phase::Open || self.pump.is_clogged() {
+        if self.phase != Phase::Open || self.pump.is_clogged() || self.is_doubtful() {
             return 0;
         }
         let streams = self.pump.streams_max().min(self.window.limit());
@@ -136,7 +132,7 @@ impl Lane {
     /// [`NoRoom`]: nothing was taken.
     pub fn send(&mut self, now: Time, flight: u64, push: &PushRequest<'_>) -> Result<(), NoRoom> {
         let window_full = self.pump.in_flight() >= self.window.limit();
-        if self.phase != Phase::Open || window_full || self.pump.is_clogged() {
+        if self.phase != Phase::Open || window_full || self.pump.is_clogged() || self.is_doubtful() {
             return Err(NoRoom);
         }
         let Some(authority) = &self.authority else { return Err(NoRoom) };
@@ -155,6 +151,7 @@ impl Lane {
         match self.pump.open(head, body, Sent { flight, at: now }) {
             Ok(stream) => {
                 self.sent.push_back((now, stream));
+                self.payload_bytes = blend(self.payload_bytes, push.payload.len() as u64);
                 self.pushes += 1;
                 if self.pushes >= self.config.pushes_max {
                     self.go_away(Reason::new("Retired"), false);
@@ -189,7 +186,7 @@ impl Lane {
         let settings = (!self.pump.has_settings()).then_some(self.opened + self.config.settings_timeout);
         let ping = match self.pinged {
             Some(at) => at + self.config.ping_timeout,
-            None => self.heard + self.config.ping_idle,
+            None => self.ping_at(),
         };
         let starved = self.starved_since.map(|at| at + self.config.response_timeout);
         [answer, settings, Some(ping), starved].into_iter().flatten().min()
@@ -207,7 +204,7 @@ impl Lane {
             Some(at) if now >= at + self.config.ping_timeout => {
                 return self.lose(now, LaneError::Silent);
             }
-            None if now >= self.heard + self.config.ping_idle => self.ping(now),
+            None if now >= self.ping_at() => self.ping(now),
             Some(_) | None => {}
         }
         self.give_up_unanswered(now);
@@ -242,9 +239,38 @@ impl Lane {
         self.phase == Phase::Open
     }
 
-    /// How long there was no room, up to the last call that told the time.
-    pub fn blocked(&self) -> Blocked {
-        self.blocked
+    /// Why there is no room; `None` when there is, and when the lane is not open.
+    pub fn blocked(&self) -> Option<Blocked> {
+        if self.phase != Phase::Open || self.room() > 0 {
+            None
+        } else if self.is_doubtful() {
+            Some(Blocked::Silence)
+        } else if self.pump.is_clogged() {
+            Some(Blocked::Output)
+        } else if self.pump.in_flight() >= self.pump.streams_max() {
+            Some(Blocked::Streams)
+        } else if self.pump.in_flight() >= self.window.limit() {
+            Some(Blocked::Window)
+        } else {
+            Some(Blocked::Bytes)
+        }
+    }
+
+    /// How many pushes it carries in `span` as things are: a full set of streams in each answer's time, and a full send
+    /// window in the time in which credit comes back. `None` before the first answer.
+    pub fn carries(&self, span: Span) -> Option<u64> {
+        let answer_us = self.window.usual().0;
+        if answer_us == 0 {
+            return None;
+        }
+        let streams = self.pump.streams_max() as u64 * span.0 / answer_us;
+        let window = CONNECTION_WINDOW_BYTES / self.payload_bytes.max(1);
+        Some(streams.min(window * span.0 / answer_us.max(self.credit_us)))
+    }
+
+    /// Begins small again, as after an outage: what has piled up is not to come back all at once.
+    pub fn slow_down(&mut self) {
+        self.window.begin_again();
     }
 
     /// Takes what the pump has to say, and draws the conclusions.
@@ -284,7 +310,10 @@ impl Lane {
             | Outcome::Throttled { .. }
             | Outcome::TooLarge
             | Outcome::Rejected(_) => true,
-            Outcome::AuthStale(_) | Outcome::ServiceRefused(_) | Outcome::Retry { .. } => false,
+            Outcome::AuthStale(_)
+            | Outcome::TooManyTokens(_)
+            | Outcome::ServiceRefused(_)
+            | Outcome::Retry { .. } => false,
         };
         self.window.answered(now, sent.at, self.pump.in_flight() + 1, proof);
         self.unanswered_in_row = 0;
@@ -304,6 +333,7 @@ impl Lane {
                 }
                 Outcome::Accepted
                 | Outcome::TokenGone { .. }
+                | Outcome::TooManyTokens(_)
                 | Outcome::Throttled { .. }
                 | Outcome::TooLarge
                 | Outcome::Retry { .. } => self.go_away(name, false),
@@ -349,6 +379,19 @@ impl Lane {
         self.events.push_back(LaneEvent::Settled { flight: sent.flight, outcome, took });
     }
 
+    fn ping_at(&self) -> Time {
+        let idle = self.heard + self.config.ping_idle;
+        match self.sent.front() {
+            Some((at, _)) => idle.min(self.heard.max(*at) + self.config.ping_busy),
+            None => idle,
+        }
+    }
+
+    /// Whether nothing has been heard since a PING, and pushes wait: perhaps it died, so that it gets no more of them.
+    fn is_doubtful(&self) -> bool {
+        self.pinged.is_some() && self.pump.in_flight() > 0
+    }
+
     fn ping(&mut self, now: Time) {
         self.pinged = Some(now);
         self.pump.ping();
@@ -392,36 +435,25 @@ impl Lane {
         }
     }
 
-    fn cause(&self) -> Option<Cause> {
-        if self.phase != Phase::Open || self.room() > 0 {
-            None
-        } else if self.pump.is_clogged() {
-            Some(Cause::Output)
-        } else if self.pump.in_flight() >= self.pump.streams_max() {
-            Some(Cause::Streams)
-        } else if self.pump.in_flight() >= self.window.limit() {
-            Some(Cause::Window)
-        } else {
-            Some(Cause::WindowBytes)
-        }
-    }
-
     fn account(&mut self, now: Time) {
-        if let Some((cause, since)) = self.blocked_since {
-            let span = match cause {
-                Cause::Streams => &mut self.blocked.streams,
-                Cause::Window => &mut self.blocked.window,
-                Cause::WindowBytes => &mut self.blocked.window_bytes,
-                Cause::Output => &mut self.blocked.output,
-            };
-            *span = *span + now.since(since);
+        let blocked = self.blocked();
+        match (self.spent_since, blocked == Some(Blocked::Bytes)) {
+            (None, true) => self.spent_since = Some(now),
+            (Some(since), false) => {
+                self.spent_since = None;
+                self.credit_us = blend(self.credit_us, now.since(since).0);
+            }
+            (None, false) | (Some(_), true) => {}
         }
-        let cause = self.cause();
-        self.blocked_since = cause.map(|cause| (cause, now));
         // With SETTINGS still to come there is another deadline.
-        let starved = cause.is_some() && self.pump.in_flight() == 0;
+        let starved = blocked.is_some() && self.pump.in_flight() == 0;
         self.starved_since = starved.then(|| self.starved_since.unwrap_or(now));
     }
+}
+
+/// A moving average over about eight values; the first counts whole.
+fn blend(average: u64, value: u64) -> u64 {
+    if average == 0 { value } else { (average * 7 + value) / 8 }
 }
 
 fn certainty(flight: &Flight<Sent>) -> Certainty {
@@ -447,6 +479,10 @@ const UNANSWERED_MAX: u32 = 3;
 
 /// Internal errors (500) in a row that make a lane retire: seen on connections that had been idle past their token.
 const DOUBTS_MAX: u32 = 3;
+
+/// What a connection's send window is opened to: no provider has been seen to go beyond the value that it begins with (RFC
+/// 9113 §6.9.2).
+const CONNECTION_WINDOW_BYTES: u64 = 65_535;
 
 /// Settled streams that may stand in the row of those sent before it is swept.
 const SENT_SPARE: usize = 64;

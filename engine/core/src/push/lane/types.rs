@@ -19,6 +19,8 @@ pub struct LaneConfig {
     pub settings_timeout: Span,
     /// Silence after which a PING asks whether the connection still lives.
     pub ping_idle: Span,
+    /// As [`LaneConfig::ping_idle`], while pushes wait for their answers: a lane that died must not keep them long.
+    pub ping_busy: Span,
     /// How long the answer to a PING may take.
     pub ping_timeout: Span,
     /// Pushes after which the lane retires: stream ids end at 2^30 requests (RFC 9113 §5.1.1).
@@ -35,6 +37,7 @@ impl LaneConfig {
             response_timeout: Span::from_secs(15),
             settings_timeout: Span::from_secs(5),
             ping_idle: Span::from_secs(60),
+            ping_busy: Span::from_secs(5),
             ping_timeout: Span::from_secs(5),
             pushes_max: (1 << 30) - (1 << 16),
         }
@@ -103,15 +106,17 @@ impl std::error::Error for LaneError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
-/// How long a lane that could have taken pushes had no room, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Blocked {
-    /// The provider's limit of streams (SETTINGS_MAX_CONCURRENT_STREAMS).
-    pub streams: Span,
-    /// Our own adaptive window.
-    pub window: Span,
-    /// The connection's send window, in bytes: more connections help, or shorter payloads.
-    pub window_bytes: Span,
-    /// Bytes that the network does not take.
-    pub output: Span,
+/// Why a lane that is open has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// The provider's limit of streams (SETTINGS_MAX_CONCURRENT_STREAMS): more connections help.
+    Streams,
+    /// Our own adaptive window: the provider is to be given no more for now, on whatever connection.
+    Window,
+    /// The connection's send window: more connections help, or shorter payloads.
+    Bytes,
+    /// The network does not take the bytes that wait.
+    Output,
+    /// Pushes wait and nothing is heard: a PING asks whether the connection lives.
+    Silence,
 }

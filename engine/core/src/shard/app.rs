@@ -1,0 +1,307 @@
+//! Apps at a provider, and the breaker that opens when the provider knows none of an app's device tokens.
+//!
+//! A token that the provider does not know (`BadDeviceToken`, `DeviceTokenNotForTopic`) is either one device's mistake or
+//! everybody's: the wrong environment, the wrong app. So the first such answers are held in doubt. An accepted push of the
+//! same app shows that they were mistakes of their own; many in a row open the app's breaker, and the devices stay.
+
+use std::collections::VecDeque;
+
+use super::config::PushServiceId;
+use super::core::ShardCore;
+use super::flight::FlightId;
+use super::{Effects, Report, Trouble};
+use crate::ledger::{Station, Suppressed};
+use crate::limits::{APPS_MAX, BREAKER_BACK_OFF, DOUBT_TIME, DOUBTED_TOKENS_MAX, PUSH_BACK_OFF};
+use crate::names::Topic;
+use crate::push::Reason;
+use crate::time::{Now, Span, Time, UnixMillis};
+use crate::user::{Device, DeviceId};
+
+/// One app at one provider.
+#[derive(Debug)]
+pub(super) struct App {
+    topic: Topic,
+    /// A push to it was accepted in this life.
+    worked: bool,
+    /// Devices whose tokens were refused since the last accepted push: parked until it is clear whose fault it is.
+    doubted: VecDeque<DeviceId>,
+    /// When that is decided at the latest.
+    decide_at: Time,
+    breaker: Option<Breaker>,
+    /// The breaker was open before: it is known of some devices that they are not its reason.
+    was_broken: bool,
+}
+
+/// Nothing is sent to an app's devices but one push now and then, to see.
+#[derive(Debug)]
+struct Breaker {
+    opened: UnixMillis,
+    /// Devices with something to be told; each at most once.
+    waiting: VecDeque<DeviceId>,
+    /// The device whose push may go.
+    probe: Option<DeviceId>,
+    /// When the next one may.
+    probe_at: Time,
+    failures: u8,
+}
+
+impl App {
+    /// Devices that stand here.
+    pub(super) fn parked(&self) -> impl Iterator<Item = DeviceId> {
+        let waiting = self.breaker.iter().flat_map(|breaker| &breaker.waiting);
+        self.doubted.iter().chain(waiting).copied()
+    }
+
+    pub(super) fn forget(&mut self, device_id: DeviceId) {
+        self.doubted.retain(|id| *id != device_id);
+        if let Some(breaker) = &mut self.breaker {
+            breaker.waiting.retain(|id| *id != device_id);
+        }
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.breaker.is_some()
+    }
+}
+
+impl ShardCore {
+    /// The provider does not know this push's token. It was not processed.
+    pub(super) fn token_doubted(&mut self, now: Now, flight_id: FlightId, reason: &Reason, fx: &mut Effects) {
+        let Some(flight) = self.flights.get(flight_id) else { return };
+        let (device_id, service_id) = (flight.device, flight.service);
+        let app = self.app_of(device_id);
+        let Some(device) = self.devices.get_mut(device_id) else {
+            return self.come_back(now, flight_id, Span::ZERO, fx);
+        };
+        let Some(app) = app.filter(|_| device.service == service_id) else {
+            return self.refuse_push(now, device_id, flight_id, fx);
+        };
+        let app = &mut self.services[usize::from(service_id.0)].apps[app];
+        if let Some(breaker) = &mut app.breaker {
+            (device.pardoned, device.trusted) = (true, false);
+            if breaker.probe == Some(device_id) {
+                breaker.probe = None;
+                let failures = breaker.failures;
+                breaker.failures = failures.saturating_add(1);
+                let at = now.time + self.jittered(BREAKER_BACK_OFF.0, BREAKER_BACK_OFF.1, failures);
+                if let Some((_, breaker)) = self.breaker_of(device_id) {
+                    breaker.probe_at = at;
+                }
+                self.wake_service(service_id, at);
+            }
+            return self.come_back(now, flight_id, Span::ZERO, fx);
+        }
+        if device.pardoned {
+            return self.refuse_push(now, device_id, flight_id, fx);
+        }
+        device.parked = true;
+        if app.doubted.is_empty() {
+            app.decide_at = now.time + DOUBT_TIME;
+        }
+        app.doubted.push_back(device_id);
+        let (decide_at, many) = (app.decide_at, app.doubted.len() >= DOUBTED_TOKENS_MAX);
+        let topic = app.topic.clone();
+        self.wake_service(service_id, decide_at);
+        self.come_back(now, flight_id, Span::ZERO, fx);
+        if many {
+            self.open_breaker(now, service_id, &topic, reason.as_str(), fx);
+        }
+    }
+
+    /// An app's push was accepted: its tokens are those of this provider, and who was refused was so for himself.
+    pub(super) fn app_worked(
+        &mut self,
+        now: Now,
+        service_id: PushServiceId,
+        device_id: DeviceId,
+        fx: &mut Effects,
+    ) {
+        let Some(at) = self.app_of(device_id) else { return };
+        let Some(device) = self.devices.get_mut(device_id).filter(|device| device.service == service_id)
+        else {
+            return;
+        };
+        let service = &mut self.services[usize::from(service_id.0)];
+        let app = &mut service.apps[at];
+        app.worked = true;
+        let doubted = std::mem::take(&mut app.doubted);
+        if let Some(breaker) = app.breaker.take() {
+            app.was_broken = true;
+            service.waiting.extend(breaker.waiting);
+        }
+        (device.pardoned, device.trusted) = (false, app.was_broken);
+        for device_id in doubted {
+            self.refuse_device(now, device_id, fx);
+        }
+    }
+
+    /// Whether the device's app is broken, and it is neither the one that may try nor one that was accepted since an earlier
+    /// such time: among many wrong tokens the right ones must not wait.
+    pub(super) fn is_held_back(&self, device_id: DeviceId) -> bool {
+        let Some(device) = self.devices.get(device_id).filter(|device| !device.trusted) else { return false };
+        let apps = &self.services[usize::from(device.service.0)].apps;
+        let app = apps.iter().find(|app| app.topic == device.topic);
+        app.and_then(|app| app.breaker.as_ref()).is_some_and(|breaker| breaker.probe != Some(device_id))
+    }
+
+    /// The device waits for its app's breaker. Who registered since it opened goes first: he may have the right token.
+    pub(super) fn hold_back(&mut self, now: Now, device_id: DeviceId) {
+        let Some((device, breaker)) = self.breaker_of(device_id) else { return };
+        let service_id = device.service;
+        device.parked = true;
+        if device.registered > breaker.opened {
+            breaker.waiting.push_front(device_id);
+        } else {
+            breaker.waiting.push_back(device_id);
+        }
+        let at = breaker.probe_at.max(now.time);
+        self.wake_service(service_id, at);
+    }
+
+    /// A device registered again: perhaps with the token that the provider knows.
+    pub(super) fn try_app_soon(&mut self, now: Now, device_id: DeviceId) {
+        let Some((device, breaker)) = self.breaker_of(device_id) else { return };
+        let service_id = device.service;
+        breaker.probe_at = breaker.probe_at.min(now.time + BREAKER_BACK_OFF.0);
+        let at = breaker.probe_at;
+        self.wake_service(service_id, at);
+    }
+
+    /// Decides what was in doubt for too long, and lets the next device of a broken app try.
+    pub(super) fn step_apps(&mut self, now: Now, service_id: PushServiceId, fx: &mut Effects) {
+        for at in 0..self.services[usize::from(service_id.0)].apps.len() {
+            let room = self.choose_lane(now, service_id).is_some();
+            let app = &mut self.services[usize::from(service_id.0)].apps[at];
+            if !app.doubted.is_empty() {
+                if app.decide_at > now.time {
+                    let at = app.decide_at;
+                    self.wake_service(service_id, at);
+                } else if app.worked {
+                    for device_id in std::mem::take(&mut app.doubted) {
+                        self.refuse_device(now, device_id, fx);
+                    }
+                } else {
+                    let topic = app.topic.clone();
+                    self.open_breaker(now, service_id, &topic, "BadDeviceToken", fx);
+                }
+                continue;
+            }
+            let Some(breaker) = app.breaker.as_mut().filter(|breaker| !breaker.waiting.is_empty()) else {
+                continue;
+            };
+            if breaker.probe_at > now.time {
+                let at = breaker.probe_at;
+                self.wake_service(service_id, at);
+            } else if !room {
+                self.wake_service(service_id, now.time + PUSH_BACK_OFF.0);
+            } else {
+                // If nothing comes of it, another tries.
+                breaker.probe_at = now.time + BREAKER_BACK_OFF.0;
+                let next = breaker.probe_at;
+                while let Some(device_id) = self.next_probe(service_id, at) {
+                    if self.wake(now, device_id, fx) {
+                        break;
+                    }
+                }
+                self.wake_service(service_id, next);
+            }
+        }
+    }
+
+    fn next_probe(&mut self, service_id: PushServiceId, at: usize) -> Option<DeviceId> {
+        let breaker = self.services[usize::from(service_id.0)].apps[at].breaker.as_mut()?;
+        breaker.probe = breaker.waiting.pop_front();
+        breaker.probe
+    }
+
+    /// A device and its app's breaker, if that is open.
+    fn breaker_of(&mut self, device_id: DeviceId) -> Option<(&mut Device, &mut Breaker)> {
+        let device = self.devices.get_mut(device_id)?;
+        let apps = &mut self.services[usize::from(device.service.0)].apps;
+        let app = apps.iter_mut().find(|app| app.topic == device.topic)?;
+        Some((device, app.breaker.as_mut()?))
+    }
+
+    fn open_breaker(
+        &mut self,
+        now: Now,
+        service_id: PushServiceId,
+        topic: &Topic,
+        reason: &str,
+        fx: &mut Effects,
+    ) {
+        let wait = self.jittered(BREAKER_BACK_OFF.0, BREAKER_BACK_OFF.1, 0);
+        let service = &mut self.services[usize::from(service_id.0)];
+        let Some(app) = service.apps.iter_mut().find(|app| app.topic == *topic) else { return };
+        let doubted = std::mem::take(&mut app.doubted);
+        for device_id in &doubted {
+            if let Some(device) = self.devices.get_mut(*device_id) {
+                device.pardoned = true;
+            }
+        }
+        app.breaker = Some(Breaker {
+            opened: now.unix,
+            waiting: doubted,
+            probe: None,
+            probe_at: now.time + wait,
+            failures: 1,
+        });
+        service.troubled = true;
+        let text = format!(
+            "The provider knows none of the device tokens of {}: they belong to the other environment (sandbox or \
+             production) or to another app. Check environment and topics of this push service. The devices are kept, and \
+             one push at a time is tried.",
+            topic.as_str()
+        );
+        fx.report(Report::PushServiceTrouble {
+            service: service_id,
+            trouble: Trouble { code: reason.into(), text: text.into() },
+        });
+        self.wake_service(service_id, now.time + wait);
+    }
+
+    /// The place of the device's app among those of its provider; `None` if there are too many.
+    fn app_of(&mut self, device_id: DeviceId) -> Option<usize> {
+        let device = self.devices.get(device_id)?;
+        let apps = &mut self.services[usize::from(device.service.0)].apps;
+        let known = apps.iter().position(|app| app.topic == device.topic);
+        if known.is_none() && apps.len() < APPS_MAX {
+            apps.push(App {
+                topic: device.topic.clone(),
+                worked: false,
+                doubted: VecDeque::new(),
+                decide_at: Time(0),
+                breaker: None,
+                was_broken: false,
+            });
+            return Some(apps.len() - 1);
+        }
+        known
+    }
+
+    fn refuse_push(&mut self, now: Now, device_id: DeviceId, flight_id: FlightId, fx: &mut Effects) {
+        if let Some(device) = self.devices.get_mut(device_id) {
+            // Not to be looked at in between.
+            device.suspect = true;
+        }
+        self.come_back(now, flight_id, Span::ZERO, fx);
+        self.refuse_device(now, device_id, fx);
+    }
+
+    /// The provider does not know this device: nothing more is sent to it until it registers again.
+    fn refuse_device(&mut self, now: Now, device_id: DeviceId, fx: &mut Effects) {
+        let Some(device) = self.devices.get_mut(device_id) else { return };
+        device.parked = false;
+        device.suspect = true;
+        device.unsettled = None;
+        let owed = std::mem::take(&mut device.owed);
+        self.stats.ledger.enter(Station::Suppressed(Suppressed::Rejected), u64::from(owed));
+        let (user_id, key, badge) = (device.user, device.key, device.badge);
+        if let Some(user) = self.users.get(user_id) {
+            device.told_seq = user.pending.seq();
+            fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
+        }
+        self.tidy(now, user_id);
+        self.look_due(now, user_id, fx);
+    }
+}
