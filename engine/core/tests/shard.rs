@@ -118,6 +118,25 @@ fn a_notice_that_waits_for_the_catch_up_lets_the_shard_rest() {
     assert_eq!((core.stats().pushes_sent, core.stats().ledger.waiting), (0, 1));
 }
 
+#[test]
+fn another_device_waits_with_a_notice_of_an_earlier_life_for_the_catch_up() {
+    let mut now = Now { time: Time(0), unix: START };
+    let (mut core, mut fx) = (shard(now), Effects::new());
+    let earlier = device_with_a_notice_of_an_earlier_life();
+    let other = DeviceSpec { device: DeviceKey(2), unsettled: None, ..earlier.clone() };
+    core.handle(now, Input::Command(user(Some(MailServerId(0)), vec![earlier, other])), &mut fx);
+    let item = ItemId::parse("AAMk1").unwrap();
+    let signal = MailSignal::NewMail { item, received: START, vip: false };
+    core.handle(now, Input::Command(Command::Signal { user: UserKey(1), signal }), &mut fx);
+    for _ in 0..20 {
+        turns_until_rest(&mut core, now, &mut fx);
+        core.check().unwrap();
+        now.time = now.time + Span::from_millis(500);
+        now.unix.0 += 500;
+    }
+    assert_eq!((core.stats().pushes_sent, core.stats().ledger.waiting), (0, 3));
+}
+
 /// A turn in which the first lane is asked for; then it stands.
 fn open_lane(core: &mut ShardCore, now: Now, fx: &mut Effects) -> ConnId {
     core.work(now, Budget::TURN, fx);

@@ -6,7 +6,7 @@ const T: &str = "http://schemas.microsoft.com/exchange/services/2006/types";
 const M: &str = "http://schemas.microsoft.com/exchange/services/2006/messages";
 
 /// Codes of all kinds that [`carillon_core::ews::EwsError::action`] knows.
-const CODES: [&str; 16] = [
+const CODES: [&str; 18] = [
     "ErrorServerBusy",
     "ErrorInternalServerError",
     "ErrorSubscriptionNotFound",
@@ -23,6 +23,8 @@ const CODES: [&str; 16] = [
     "ErrorInvalidServerVersion",
     "ErrorFolderNotFound",
     "ErrorSomethingNew",
+    "ErrorInvalidIdMalformedEwsLegacyIdFormat",
+    "ErrorInvalidSyncStateData",
 ];
 
 /// The whole answer to a request that arrived; `None` when it is not one, or not whole.
@@ -141,17 +143,54 @@ fn right_answer(body: &str, number: u64, input: &mut Input<'_>) -> String {
             ),
         );
     }
-    if body.contains("<m:GetFolder>") {
+    if body.contains("<m:SyncFolderItems>") {
+        let first = input.u8() % 16;
+        let changes: String = (0..input.u8() % 6).map(|at| change(first + at, input)).collect();
         return one(
-            "GetFolder",
+            "SyncFolderItems",
             &format!(
-                "<m:Folders><t:Folder><t:FolderId Id=\"inbox\"/><t:TotalCount>99</t:TotalCount>\
-                 <t:UnreadCount>{}</t:UnreadCount></t:Folder></m:Folders>",
-                input.u8() % 8
+                "<m:SyncState>state{number}</m:SyncState><m:IncludesLastItemInRange>{}</m:IncludesLastItemInRange>\
+                 <m:Changes>{changes}</m:Changes>",
+                !input.flag()
             ),
         );
     }
+    if body.contains("<m:ConvertId ") {
+        let ids = between(body, "Format=\"EwsLegacyId\" Id=\"", "\"").into_iter();
+        let messages = ids.map(|id| match input.u8() % 4 {
+            0 => refused("ConvertId", CODES[input.below(CODES.len())]),
+            _ => no_error("ConvertId", &format!("<m:AlternateId Format=\"EwsId\" Id=\"{id}\"/>")),
+        });
+        return soap("ConvertId", &messages.collect::<String>());
+    }
+    if body.contains("<m:GetFolder>") {
+        let asked = body.matches("<t:DistinguishedFolderId").count() + body.matches("<t:FolderId").count();
+        let messages = (0..asked.max(1)).map(|at| {
+            let id = if at == 0 { "inbox".to_owned() } else { format!("folder{at}") };
+            let counts = format!(
+                "<m:Folders><t:Folder><t:FolderId Id=\"{id}\"/><t:TotalCount>99</t:TotalCount>\
+                 <t:UnreadCount>{}</t:UnreadCount></t:Folder></m:Folders>",
+                input.u8() % 8
+            );
+            no_error("GetFolder", &counts)
+        });
+        return soap("GetFolder", &messages.collect::<String>());
+    }
     one("Unsubscribe", "")
+}
+
+/// One change of a folder.
+fn change(number: u8, input: &mut Input<'_>) -> String {
+    let id = format!("item{number}");
+    match input.u8() % 4 {
+        0 => format!("<t:Delete><t:ItemId Id=\"{id}\"/></t:Delete>"),
+        1 => format!(
+            "<t:ReadFlagChange><t:ItemId Id=\"{id}\"/><t:IsRead>{}</t:IsRead></t:ReadFlagChange>",
+            input.flag()
+        ),
+        2 => format!("<t:Update>{}</t:Update>", message(&id, number, input.flag())),
+        _ => format!("<t:Create>{}</t:Create>", message(&id, number, false)),
+    }
 }
 
 fn message(id: &str, minute: u8, read: bool) -> String {
@@ -164,10 +203,11 @@ fn message(id: &str, minute: u8, read: bool) -> String {
 }
 
 fn refusal(body: &str, code: &str) -> String {
-    let operation = ["Subscribe", "GetItem", "FindItem", "GetFolder", "Unsubscribe"]
-        .into_iter()
-        .find(|name| body.contains(&format!("<m:{name}")))
-        .unwrap_or("Unsubscribe");
+    let operation =
+        ["Subscribe", "GetItem", "FindItem", "SyncFolderItems", "ConvertId", "GetFolder", "Unsubscribe"]
+            .into_iter()
+            .find(|name| body.contains(&format!("<m:{name}")))
+            .unwrap_or("Unsubscribe");
     soap(operation, &refused(operation, code))
 }
 
