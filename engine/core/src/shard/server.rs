@@ -247,6 +247,11 @@ impl ShardCore {
                 return;
             };
             machine.send(now.time, request, timeout);
+            if let Job::CatchUp(user_id, _) = job
+                && let Some(user) = self.users.get_mut(user_id)
+            {
+                user.looking = true;
+            }
             *slot = Some(job);
             *version = version_now;
             let server = &mut self.servers[usize::from(server_id.0)];
@@ -375,6 +380,7 @@ impl ShardCore {
         self.stats.calls_in_flight -= 1;
         if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
             user.calling = false;
+            user.looking = false;
         }
     }
 

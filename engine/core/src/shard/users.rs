@@ -83,6 +83,7 @@ impl ShardCore {
             folders_doubtful: false,
             catch_up_at: 0,
             catch_up_offset: 0,
+            looking: false,
             look_again: false,
             sync: inbox_sync,
             sync_unsaved: false,

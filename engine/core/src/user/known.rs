@@ -23,6 +23,8 @@ struct Seen {
     hash: u64,
     received: UnixMillis,
     waiting: bool,
+    /// A look into the folder may have been faster than the stream: its event may still come, however old it is by then.
+    event_may_come: bool,
 }
 
 impl Known {
@@ -36,7 +38,12 @@ impl Known {
             };
         }
         let first = record.told.len().saturating_sub(TOLD_ITEMS_GAP_MAX);
-        let seen = |told: &ToldMail| Seen { hash: told.hash, received: told.received, waiting: false };
+        let seen = |told: &ToldMail| Seen {
+            hash: told.hash,
+            received: told.received,
+            waiting: false,
+            event_may_come: true,
+        };
         let recent = record.told[first..].iter().filter(|_| !planted!(ToldForgotten)).map(seen).collect();
         Known { floor: record.sync_point, recent, waiting_since: None }
     }
@@ -59,15 +66,30 @@ impl Known {
     /// Takes in a mail that waits to be told. `gap`: see [`Known::settle`].
     pub fn add(&mut self, hash: u64, received: UnixMillis, gap: bool) {
         if !self.contains(hash) {
-            self.recent.push(Seen { hash, received, waiting: true });
+            if !gap {
+                self.heard(received);
+            }
+            self.recent.push(Seen { hash, received, waiting: true, event_may_come: gap });
             self.waiting_since = Some(self.waiting_since.map_or(received, |since| since.min(received)));
             self.limit(gap);
         }
     }
 
+    /// A subscription tells in order: who hears of a mail has heard of those from well before it.
+    fn heard(&mut self, received: UnixMillis) {
+        let before = UnixMillis(received.0.saturating_sub(KNOWN_LOOK_BACK.as_millis()));
+        for seen in self.recent.iter_mut().filter(|seen| seen.received < before) {
+            seen.event_may_come = false;
+        }
+    }
+
     /// A burst within the look-back: the oldest give way, and the floor rises over them.
     fn limit(&mut self, gap: bool) {
-        let most = if gap { TOLD_ITEMS_GAP_MAX } else { TOLD_ITEMS_MAX };
+        let most = if gap || self.recent.iter().any(|seen| seen.event_may_come) {
+            TOLD_ITEMS_GAP_MAX
+        } else {
+            TOLD_ITEMS_MAX
+        };
         let Some(excess) = self.recent.len().checked_sub(most + 1) else { return };
         let oldest = self.recent.drain(..=excess).map(|seen| seen.received).max();
         if !gap {
@@ -125,7 +147,7 @@ impl Known {
         let mut at = 0;
         self.recent.retain(|seen| {
             at += 1;
-            at > last_few || seen.received > floor
+            at > last_few || seen.received > floor || seen.event_may_come
         });
         if self.recent.len() <= SEEN_ITEMS_MIN && self.recent.capacity() > 2 * SEEN_ITEMS_MIN {
             self.recent.shrink_to(SEEN_ITEMS_MIN);
@@ -195,6 +217,23 @@ mod tests {
         known.add(2, UnixMillis(700 * S), false);
         known.settle(false);
         assert!(known.covers(2, UnixMillis(700 * S)) && known.covers(1, UnixMillis(900 * S)));
+    }
+
+    #[test]
+    fn what_a_look_found_is_known_until_the_stream_has_caught_up_with_it() {
+        let mut known = fresh();
+        for n in 0..40 {
+            known.add(n, UnixMillis((560 + 10 * n) * S), true);
+        }
+        known.settle(false);
+        assert!(
+            (0..40).all(|n| known.contains(n)),
+            "the floor rose over most, but their events may still come"
+        );
+        known.add(40, UnixMillis(955 * S), false);
+        known.settle(false);
+        assert!(known.contains(39), "received little before the one that the stream told of");
+        assert!(!known.contains(0) && known.covers(0, UnixMillis(560 * S)));
     }
 
     #[test]

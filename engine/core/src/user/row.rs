@@ -51,6 +51,8 @@ pub struct User {
     pub catch_up_at: u8,
     /// Where a catch-up that needs several pages goes on: mails (by date) or pages (by state) seen of this folder.
     pub catch_up_offset: u32,
+    /// A look into a folder is on its way: what happens now it may not have seen.
+    pub looking: bool,
     /// Something more was missed while a catch-up was on its way: another one follows.
     pub look_again: bool,
     /// Up to where the inbox was synchronised.
@@ -90,7 +92,7 @@ pub struct User {
 impl User {
     /// Something may have happened that no event told of, or will tell of.
     pub fn miss(&mut self) {
-        self.look_again |= self.catch_up_at > 0 || self.catch_up_offset > 0;
+        self.look_again |= self.looking || self.catch_up_at > 0 || self.catch_up_offset > 0;
         self.needs.add(Needs::CATCH_UP);
     }
 
