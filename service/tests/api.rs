@@ -35,6 +35,7 @@ fn a_device_is_registered_refreshed_used_read_and_removed() {
         "settings": {"alerts": true, "details": false, "badge": true, "localized": false, "sound": null,
                      "vip_sound": "vip bell.caf"},
         "vip": {"high_importance": true, "senders": ["Boss@Example.com"]},
+        "folders": ["junkemail", "AAMk+/="],
         "active_at_ms": 1_700_000_000_000_u64,
     });
     let reply = api.call("PUT", DEVICE, Some(ADMIN), Some(&body.to_string()));
@@ -52,6 +53,7 @@ fn a_device_is_registered_refreshed_used_read_and_removed() {
             "user": "jane", "address": "Jane@example.com", "exchange": "main", "stopped": false,
             "watch": {"state": "waiting"},
             "vip": {"high_importance": true, "senders": ["boss@example.com"]},
+            "folders": ["junkemail", "AAMk+/="],
             "devices": [{
                 "device": "phone-1", "push": "apns", "topic": "com.example.mail", "token_start": "00fc",
                 "registered_at_ms": null, "active_at_ms": 1_700_000_000_000_u64,
@@ -110,6 +112,8 @@ fn each_wrong_value_is_refused_with_the_name_of_its_field() {
         (json!({"exchange": null}), "exchange"),
         (json!({"grouping": long}), "grouping"),
         (json!({"grouping": "a\nb"}), "grouping"),
+        (json!({"folders": ["a b"]}), "folders[0]"),
+        (json!({"folders": vec!["AAMk="; 17]}), "folders"),
         (json!({"settings": {"sound": "../../etc/passwd"}}), "settings.sound"),
         (json!({"settings": {"vip_sound": ""}}), "settings.vip_sound"),
         (json!({"settings": {"alert": true}}), "settings.alert"),

@@ -1,5 +1,7 @@
-use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, SubscriptionId, Topic};
-use carillon_core::shard::{DeviceSettings, NoticeRecord, ToldMail, UnsettledNotice, VipRules, WatchRecord};
+use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, SubscriptionId, Topic};
+use carillon_core::shard::{
+    DeviceSettings, FolderSync, NoticeRecord, ToldMail, UnsettledNotice, VipRules, WatchRecord,
+};
 
 use super::*;
 use crate::ids::DeviceId;
@@ -53,8 +55,11 @@ async fn a_registration_comes_back_as_it_went_in() {
     let store = open(&dir).await;
     let vip =
         VipRules { high_importance: true, senders: ["boss@example.com".into(), "ä\"@x.de".into()].into() };
+    let folders = ["junkemail", "AAMk+/="].map(|id| FolderId::parse(id).unwrap()).to_vec();
+    let (chosen, rules) = (Some(folders.clone()), Some(vip.clone()));
     let row =
-        register(&store, RegisterWrite { vip: Some(vip.clone()), ..registration("jane", "p1", 1) }).await;
+        register(&store, RegisterWrite { vip: rules, folders: chosen, ..registration("jane", "p1", 1) })
+            .await;
     assert!(row.new_user && row.new_device);
     let assign = row.assign.unwrap();
     assert_eq!((assign.devices.len(), &assign.vip), (1, &vip));
@@ -73,10 +78,14 @@ async fn a_registration_comes_back_as_it_went_in() {
         ],
         unread: Some(3),
     };
+    let sync = [None, Some(folders[1].clone())]
+        .map(|folder| FolderSync { folder, state: "H4sI\"=".into() })
+        .to_vec();
     let unsettled = UnsettledNotice { apns_id: u128::MAX - 1, mails: 4, newest: u64::MAX - 2 };
     let keep = Keep {
         watches: vec![(row.user, watch.clone())],
         notices: vec![(row.user, notices.clone())],
+        syncs: vec![(row.user, sync.clone())],
         devices: vec![(row.device.key, Some(9), Some(unsettled))],
         ..Keep::default()
     };
@@ -87,6 +96,7 @@ async fn a_registration_comes_back_as_it_went_in() {
     let store = open(&dir).await;
     let user = store.user(&user_id("jane")).await.unwrap().unwrap();
     assert_eq!((user.watch, user.notices, user.vip), (Some(watch), notices, vip));
+    assert_eq!((user.folders, user.sync), (folders, sync));
     assert_eq!((&*user.grouping, user.exchange.as_deref(), user.stopped), ("group", Some("main"), false));
     let device = &user.devices[0];
     assert_eq!((device.badge, device.unsettled), (Some(9), Some(unsettled)));
