@@ -91,7 +91,7 @@ impl ShardCore {
             fx.push(Effect::Accepted(flight.times));
         }
         let Some(device) = self.devices.get_mut(flight.device) else { return };
-        device.failures = 0;
+        (device.failures, device.stale_gones) = (0, 0);
         let badge = flight.badge.or(device.badge);
         let changed = badge != device.badge || flight.mails > 0;
         device.badge = badge;
@@ -125,12 +125,13 @@ impl ShardCore {
             return;
         }
         self.stats.tokens_kept += 1;
-        if device.failures >= STALE_GONE_MAX {
+        if device.stale_gones >= STALE_GONE_MAX {
             if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
                 self.give_up(now, &flight, Suppressed::Rejected, fx);
             }
             return;
         }
+        device.stale_gones += 1;
         let wait = self.device_back_off(flight_id);
         self.come_back(now, flight_id, wait, fx);
     }

@@ -230,7 +230,7 @@ impl ShardCore {
                     device.settings = spec.settings;
                     device.suspect = false;
                     (device.pardoned, device.trusted) = (false, false);
-                    device.failures = 0;
+                    (device.failures, device.stale_gones) = (0, 0);
                     device.not_before = now.time;
                     if !same {
                         device.badge = None;

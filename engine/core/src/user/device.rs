@@ -38,6 +38,8 @@ pub struct Device {
     pub not_before: Time,
     /// Refusals in a row.
     pub failures: u8,
+    /// Answers in a row that the token is gone since before its registration.
+    pub stale_gones: u8,
     /// The provider does not know the token for this app and environment: nothing is sent until it registers again.
     pub suspect: bool,
     /// Its token was refused while those of its whole app were: the next refusal is its own.
@@ -84,6 +86,7 @@ impl Device {
             flight: None,
             not_before: Time(0),
             failures: 0,
+            stale_gones: 0,
             suspect: false,
             pardoned: false,
             trusted: false,
