@@ -273,7 +273,10 @@ mod tests {
         let again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
         assert!((0..200).all(|n| again.covers(n, UnixMillis((560 + n / 4) * S))));
         known.settle(false);
-        assert!(known.recent.len() <= TOLD_ITEMS_MAX);
+        assert!(known.recent.len() <= TOLD_ITEMS_GAP_MAX);
+        known.add(1_000, UnixMillis(700 * S), false);
+        known.settle(false);
+        assert!(known.recent.len() <= TOLD_ITEMS_MAX, "the stream has caught up");
         assert!((0..200).all(|n| known.covers(n, UnixMillis((560 + n / 4) * S))));
     }
 
