@@ -280,10 +280,6 @@ impl ShardCore {
     }
 
     fn refuse_push(&mut self, now: Now, device_id: DeviceId, flight_id: FlightId, fx: &mut Effects) {
-        if let Some(device) = self.devices.get_mut(device_id) {
-            // Not to be looked at in between.
-            device.suspect = true;
-        }
         self.come_back(now, flight_id, Span::ZERO, fx);
         self.refuse_device(now, device_id, fx);
     }
@@ -301,7 +297,7 @@ impl ShardCore {
             device.told_seq = user.pending.seq();
             fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
         }
-        self.tidy(now, user_id);
+        self.tidy(user_id);
         self.look_due(now, user_id, fx);
     }
 }

@@ -172,7 +172,7 @@ impl ShardCore {
                 self.stats.ledger.enter(station, 1);
             }
         }
-        self.tidy(now, user_id);
+        self.tidy(user_id);
         self.look_due(now, user_id, fx);
     }
 
@@ -289,7 +289,7 @@ impl ShardCore {
     }
 
     /// Gives up what nobody needs any more.
-    pub(super) fn tidy(&mut self, _now: Now, user_id: UserId) {
+    pub(super) fn tidy(&mut self, user_id: UserId) {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let owed = user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| device.owed > 0);
         if !owed && user.flights == 0 {

@@ -24,7 +24,7 @@ impl ShardCore {
                     self.app_worked(now, service, device, fx);
                 }
                 self.service_worked(service, fx);
-                self.accepted(now, flight_id, fx);
+                self.accepted(flight_id, fx);
             }
             Outcome::TokenGone { since } => self.token_gone(now, flight_id, since, fx),
             Outcome::TokenSuspect(reason) => self.token_doubted(now, flight_id, &reason, fx),
@@ -55,7 +55,7 @@ impl ShardCore {
             }
             Outcome::TooLarge | Outcome::Rejected(_) => {
                 if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
-                    self.give_up(now, &flight, Suppressed::Rejected, fx);
+                    self.give_up(&flight, Suppressed::Rejected, fx);
                 }
             }
             Outcome::Retry { certainty: Certainty::Safe, scope } if !open => {
@@ -79,13 +79,13 @@ impl ShardCore {
                 }
             }
         }
-        // The device may be gone, and others of the user waited for this one.
-        self.tidy(now, user_id);
+        // Whatever became of it: the device may be gone, and others of the user waited for this one.
+        self.tidy(user_id);
         self.look_due(now, user_id, fx);
         self.use_room(now, service, fx);
     }
 
-    fn accepted(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+    fn accepted(&mut self, flight_id: FlightId, fx: &mut Effects) {
         let Some(flight) = self.end_flight(flight_id, Station::Accepted) else { return };
         if flight.mails > 0 {
             fx.push(Effect::Accepted(flight.times));
@@ -102,8 +102,6 @@ impl ShardCore {
         if changed && let Some(user) = self.users.get(flight.user) {
             fx.report(Report::Device { user: user.key, device: key, badge, unsettled });
         }
-        self.tidy(now, flight.user);
-        self.look_due(now, flight.user, fx);
     }
 
     /// 410: believed only if it is younger than the registration (push-providers §1.9).
@@ -117,17 +115,16 @@ impl ShardCore {
         if since.is_none_or(|since| since > device.registered || planted!(StaleGoneBelieved)) {
             let device_key = device.key;
             self.end_flight(flight_id, Station::Returned);
-            self.remove_device(now, user_id, device_id, Suppressed::TokenGone);
+            self.remove_device(user_id, device_id, Suppressed::TokenGone);
             if let Some(user) = self.users.get(user_id) {
                 fx.report(Report::DeviceGone { user: user.key, device: device_key, since });
             }
-            self.look_due(now, user_id, fx);
             return;
         }
         self.stats.tokens_kept += 1;
         if device.stale_gones >= STALE_GONE_MAX {
             if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
-                self.give_up(now, &flight, Suppressed::Rejected, fx);
+                self.give_up(&flight, Suppressed::Rejected, fx);
             }
             return;
         }
@@ -140,7 +137,7 @@ impl ShardCore {
     pub(super) fn come_back(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
         let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
         if self.is_stopped(&flight) {
-            return self.give_up(now, &flight, Suppressed::Stopped, fx);
+            return self.give_up(&flight, Suppressed::Stopped, fx);
         }
         if let Some(device) = self.devices.get_mut(flight.device) {
             device.not_before = device.not_before.max(now.time + wait);
@@ -152,7 +149,6 @@ impl ShardCore {
             // What was due stays due: the interval was kept before the first attempt.
             user.told_at = None;
         }
-        self.look_due(now, flight.user, fx);
     }
 
     /// Nobody knows whether the push was processed: the same bytes under the same `apns-id`, on another lane.
@@ -168,10 +164,10 @@ impl ShardCore {
         if expired || stopped || removed {
             let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
             if stopped || removed {
-                self.give_up(now, &flight, Suppressed::Stopped, fx);
+                self.give_up(&flight, Suppressed::Stopped, fx);
             } else {
                 self.stats.ledger.enter(Station::Expired, u64::from(flight.mails));
-                self.forget_owed(now, &flight, fx);
+                self.forget_owed(&flight, fx);
             }
             return;
         }
@@ -192,22 +188,20 @@ impl ShardCore {
     }
 
     /// The provider will not take this notice: its mails are not told to this device.
-    fn give_up(&mut self, now: Now, flight: &Flight, why: Suppressed, fx: &mut Effects) {
+    fn give_up(&mut self, flight: &Flight, why: Suppressed, fx: &mut Effects) {
         if self.devices.get(flight.device).is_none() {
             return;
         }
         self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
-        self.forget_owed(now, flight, fx);
+        self.forget_owed(flight, fx);
         let Some(device) = self.devices.get_mut(flight.device) else { return };
         if flight.mails == 0 {
             // A badge that is refused for good is not offered again until it changes.
             device.badge = flight.badge;
         }
-        self.tidy(now, flight.user);
-        self.look_due(now, flight.user, fx);
     }
 
-    fn forget_owed(&mut self, now: Now, flight: &Flight, fx: &mut Effects) {
+    fn forget_owed(&mut self, flight: &Flight, fx: &mut Effects) {
         let Some(device) = self.devices.get_mut(flight.device) else { return };
         device.owed -= flight.mails;
         device.told_seq = flight.to_seq;
@@ -216,8 +210,6 @@ impl ShardCore {
         if let Some(user) = self.users.get(flight.user) {
             fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
         }
-        self.tidy(now, flight.user);
-        self.look_due(now, flight.user, fx);
     }
 
     /// Takes a flight out of the air. `Returned` gives its mails back to the device, whatever follows.
@@ -288,7 +280,7 @@ impl ShardCore {
                 fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
             }
         }
-        self.tidy(now, user_id);
+        self.tidy(user_id);
         self.look_due(now, user_id, fx);
     }
 

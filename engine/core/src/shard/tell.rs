@@ -59,7 +59,7 @@ impl ShardCore {
                 self.park(now, device_id, fx);
             }
         }
-        self.tidy(now, user_id);
+        self.tidy(user_id);
         self.look_due(now, user_id, fx);
     }
 

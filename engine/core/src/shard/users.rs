@@ -17,7 +17,7 @@ impl ShardCore {
             Command::RegisterDevice { user, device } => self.register_device(now, user, *device, fx),
             Command::RemoveDevice { user, device } => {
                 if let Some((user_id, device_id)) = self.find_device(user, device) {
-                    self.remove_device(now, user_id, device_id, Suppressed::Removed);
+                    self.remove_device(user_id, device_id, Suppressed::Removed);
                     self.look_due(now, user_id, fx);
                 }
             }
@@ -28,7 +28,7 @@ impl ShardCore {
                     device.active = last_use(now.unix, device.active, at);
                 }
             }
-            Command::StopUser { user } => self.stop_user(now, user),
+            Command::StopUser { user } => self.stop_user(user),
             Command::Signal { user, signal } => {
                 if let Some(user_id) = self.by_key.get(&user).copied() {
                     self.signal(now, user_id, signal, fx);
@@ -165,7 +165,7 @@ impl ShardCore {
             self.resolve_unsettled(now, user_id, fx);
         }
         if assign.stopped {
-            self.stop_user(now, assign.user);
+            self.stop_user(assign.user);
         }
     }
 
@@ -191,7 +191,7 @@ impl ShardCore {
         let Some(user_id) = self.by_key.remove(&key) else { return };
         let devices = self.users.get(user_id).map(|user| user.devices.clone()).unwrap_or_default();
         for device in devices {
-            self.remove_device(now, user_id, device, Suppressed::Removed);
+            self.remove_device(user_id, device, Suppressed::Removed);
         }
         self.leave_cohort(now, user_id, fx);
         if let Some(user) = self.users.remove(user_id) {
@@ -263,7 +263,7 @@ impl ShardCore {
     }
 
     /// Takes a device out. A push on its way is answered to nobody: its tellings count as accepted or not by what comes.
-    pub(super) fn remove_device(&mut self, now: Now, user_id: UserId, device_id: DeviceId, why: Suppressed) {
+    pub(super) fn remove_device(&mut self, user_id: UserId, device_id: DeviceId, why: Suppressed) {
         let Some(device) = self.devices.remove(device_id) else { return };
         self.stats.devices -= 1;
         self.stats.ledger.enter(Station::Suppressed(why), u64::from(device.owed));
@@ -273,10 +273,10 @@ impl ShardCore {
         if let Some(flight_id) = device.flight {
             self.end_unsent(flight_id, why);
         }
-        self.tidy(now, user_id);
+        self.tidy(user_id);
     }
 
-    fn stop_user(&mut self, now: Now, key: UserKey) {
+    fn stop_user(&mut self, key: UserKey) {
         let Some(user_id) = self.by_key.get(&key).copied() else { return };
         let Some(user) = self.users.get_mut(user_id) else { return };
         if !std::mem::replace(&mut user.stopped, true) {
@@ -296,7 +296,7 @@ impl ShardCore {
                 self.end_unsent(flight, Suppressed::Stopped);
             }
         }
-        self.tidy(now, user_id);
+        self.tidy(user_id);
     }
 
     pub(super) fn find_device(&self, user: UserKey, device: DeviceKey) -> Option<(UserId, DeviceId)> {
