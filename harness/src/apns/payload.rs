@@ -69,7 +69,7 @@ struct Body {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(dead_code)] // Some keys are named only so that all others are refused.
+#[expect(dead_code, reason = "some keys are named only so that all others are refused")]
 struct Aps {
     alert: Option<Alert>,
     badge: Option<u32>,
@@ -101,7 +101,7 @@ enum Alert {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-#[allow(dead_code)] // Some keys are named only so that all others are refused.
+#[expect(dead_code, reason = "some keys are named only so that all others are refused")]
 struct AlertParts {
     title: Option<String>,
     subtitle: Option<String>,
@@ -117,7 +117,7 @@ struct AlertParts {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-#[allow(dead_code)] // That it is a name is all that matters.
+#[expect(dead_code, reason = "that it is a name is all that matters")]
 enum Sound {
     Name(String),
     Critical { critical: u8, name: String, volume: f64 },
