@@ -2,17 +2,9 @@
 
 use carillon_core::shard::{Command, MailCredential, MailServer, MailServerId, Report};
 use carillon_core::time::Span;
-use carillon_harness::audit::AuditReport;
 use carillon_harness::exchange::{BusyScope, BusyShape, Code};
+use carillon_harness::world::story::{clean, live, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
-
-fn minutes(m: u64) -> Span {
-    secs(60 * m)
-}
 
 fn basic(password: &str) -> MailCredential {
     MailCredential::Basic { user: "EX\\carillon".into(), password: password.into() }
@@ -23,12 +15,6 @@ fn with_wrong_password(users: usize, shards: usize) -> Town {
     let wrong = |server: &mut MailServer| server.credential = basic("wrong");
     let wait_max = minutes(120);
     Town::new(TownConfig { users, shards, mail_server: Box::new(wrong), wait_max, ..TownConfig::default() })
-}
-
-fn live(config: TownConfig) -> Town {
-    let mut town = Town::new(config);
-    assert!(town.run_until_live(secs(60)));
-    town
 }
 
 fn set_password(town: &mut Town, shards: usize, password: &str) {
@@ -48,14 +34,6 @@ fn told(town: &Town, wanted: impl Fn(&Report) -> bool) -> usize {
 
 fn told_of_refusals(town: &Town) -> usize {
     told(town, |report| matches!(report, Report::MailCredentialRefused { .. }))
-}
-
-fn clean(town: Town) -> AuditReport {
-    let violations = town.world.exchanges[0].violations().to_vec();
-    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:#?}");
-    report
 }
 
 #[test]

@@ -11,31 +11,23 @@ use carillon_harness::apns::{
 };
 use carillon_harness::audit::AuditReport;
 use carillon_harness::peer::PeerConn;
+use carillon_harness::world::story::{self, secs};
 use carillon_harness::world::town::{APP, Town, TownConfig};
 use ring::rand::SystemRandom;
 
 /// A town whose mailboxes are watched and whose phones show their first badge.
 fn live(config: TownConfig) -> Town {
-    let mut town = Town::new(config);
-    assert!(town.run_until_live(secs(60)), "not live: {:?}", town.world.stats(0));
+    let mut town = story::live(config);
     town.run_for(secs(20));
     assert!(town.is_quiet());
     town
 }
 
 fn clean(town: Town) -> AuditReport {
-    let violations = town.world.exchanges[0].violations().to_vec();
-    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
     let strict = &town.world.apns[0].stats().strict;
     assert!(strict.is_clean(), "the push service complains: {strict:?}");
     assert_eq!(town.world.apns[0].stats().connections_broken, 0);
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:#?}");
-    report
-}
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
+    story::clean(town)
 }
 
 fn ms(ms: u64) -> Span {

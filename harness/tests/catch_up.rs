@@ -11,33 +11,12 @@ use carillon_core::shard::{
 use carillon_core::time::Span;
 use carillon_core::user::item_hash;
 use carillon_harness::apns::{AlertKind, Delivery, Share};
-use carillon_harness::audit::AuditReport;
 use carillon_harness::exchange::{
     Code, DELETED_ITEMS, ExchangeConfig, FolderKey, INBOX, ImpersonationRight, Mail, MailboxKey, Operation,
     Version,
 };
+use carillon_harness::world::story::{clean, live, secs, until_live};
 use carillon_harness::world::town::{Town, TownConfig};
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
-
-fn live(config: TownConfig) -> Town {
-    wait(Town::new(config))
-}
-
-fn wait(mut town: Town) -> Town {
-    assert!(town.run_until_live(secs(60)), "not live: {:?}\n{:?}", town.world.stats(0), town.world.reports);
-    town
-}
-
-fn clean(town: Town) -> AuditReport {
-    let violations = town.world.exchanges[0].violations().to_vec();
-    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:#?}");
-    report
-}
 
 fn server(change: impl Fn(&mut MailServer) + 'static) -> TownConfig {
     TownConfig { mail_server: Box::new(change), ..TownConfig::default() }
@@ -76,7 +55,7 @@ fn without_impersonation(rights: impl FnOnce(&mut carillon_harness::exchange::Ac
 #[test]
 fn an_account_with_full_access_watches_mailboxes_without_impersonation() {
     let all: BTreeSet<MailboxKey> = (0..3).map(MailboxKey).collect();
-    let mut town = wait(without_impersonation(|account| account.full_access = all));
+    let mut town = until_live(without_impersonation(|account| account.full_access = all));
     assert_eq!(town.world.exchanges[0].streams().len(), 1, "one stream for all, on the account's own budget");
     assert_eq!(town.world.exchanges[0].streams()[0].impersonated, None);
     for person in 0..3 {
@@ -299,7 +278,7 @@ fn with_folder(mut config: TownConfig) -> (Town, FolderKey) {
     let mailbox = town.people[0].mailbox;
     let folder = town.world.exchanges[0].add_folder(mailbox, "Projects");
     choose(&mut town, &[folder]);
-    (wait(town), folder)
+    (until_live(town), folder)
 }
 
 /// The owner of the first mailbox chooses his folders.
@@ -506,7 +485,7 @@ fn a_state_outlives_a_crash_and_spares_the_walk() {
         town.world.exchanges[0].mark_read(now, mailbox, &id, true);
     }
     town.run_for(secs(5));
-    let mut town = wait(town);
+    let mut town = until_live(town);
     assert_eq!(alerts(&town, 0).len(), 0, "old mail is no news");
     let walked = syncs(&town);
     assert!(walked >= 3, "{walked}");

@@ -12,12 +12,9 @@ use carillon_harness::exchange::{
     Operation, Override, Version,
 };
 use carillon_harness::peer::Close;
+use carillon_harness::world::story::{self, clean, secs};
 use carillon_harness::world::town::{START, Town, TownConfig};
 use carillon_harness::world::{PeerAt, World, WorldConfig};
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
 
 fn recorded() -> ExchangeConfig {
     ExchangeConfig { record_asked: true, ..ExchangeConfig::default() }
@@ -25,18 +22,10 @@ fn recorded() -> ExchangeConfig {
 
 /// A town that is live and has been for a minute, with nothing in its server's record.
 fn live(config: TownConfig) -> Town {
-    let mut town = Town::new(TownConfig { wait_max: secs(4_000), ..config });
-    assert!(town.run_until_live(secs(60)), "not live: {:?}", town.world.stats(0));
+    let mut town = story::live(TownConfig { wait_max: secs(4_000), ..config });
     town.run_for(secs(60));
     town.world.exchanges[0].take_asked();
     town
-}
-
-fn clean(town: Town) {
-    let violations = town.world.exchanges[0].violations().to_vec();
-    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:#?}");
 }
 
 fn lose(town: &mut Town, person: usize, code: Code) {

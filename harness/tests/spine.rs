@@ -4,30 +4,12 @@ use carillon_core::notice::carries_details;
 use carillon_core::shard::{Command, MailCredential, MailServerId, Report, Timing};
 use carillon_core::time::{Span, UnixMillis};
 use carillon_harness::apns::{AlertKind, Knobs, Latency, Share};
-use carillon_harness::audit::AuditReport;
 use carillon_harness::exchange::{
     BusyScope, BusyShape, Exchange, ExchangeConfig, ImpersonationRight, Importance, Operation, Override,
     Silence,
 };
+use carillon_harness::world::story::{clean, live, secs};
 use carillon_harness::world::town::{Town, TownConfig};
-
-fn live(config: TownConfig) -> Town {
-    let mut town = Town::new(config);
-    assert!(town.run_until_live(Span::from_secs(60)), "not live: {:?}", town.world.stats(0));
-    town
-}
-
-fn clean(town: Town) -> AuditReport {
-    let violations = town.world.exchanges[0].violations().to_vec();
-    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:#?}");
-    report
-}
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
 
 #[test]
 fn a_mail_rings_a_phone_with_its_sender_and_subject() {

@@ -3,14 +3,11 @@
 use carillon_core::shard::{Command, MailCredential, MailServer, MailServerId, Report, Trouble};
 use carillon_core::time::{Span, UnixMillis};
 use carillon_harness::exchange::{ExchangeConfig, TokenKind};
+use carillon_harness::world::story::{clean, minutes};
 use carillon_harness::world::town::{START, Town, TownConfig};
 
 const SHARDS: usize = 2;
 const USERS: usize = 12;
-
-fn minutes(m: u64) -> Span {
-    Span::from_secs(60 * m)
-}
 
 fn bearer(token: &str) -> MailCredential {
     MailCredential::Bearer { token: token.into() }
@@ -72,13 +69,6 @@ fn told(town: &Town) -> (Vec<Trouble>, Vec<Trouble>, Vec<Trouble>) {
 
 fn alerts(town: &Town, person: usize) -> usize {
     town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).count()
-}
-
-fn clean(town: Town) {
-    let violations = town.world.exchanges[0].violations().to_vec();
-    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:#?}");
 }
 
 #[test]

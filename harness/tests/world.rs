@@ -1,27 +1,9 @@
 //! What the world can do to a town: stories of connections, clocks, tokens and power.
 
 use carillon_core::time::Span;
-use carillon_harness::audit::AuditReport;
 use carillon_harness::world::Clock;
+use carillon_harness::world::story::{clean, live, secs};
 use carillon_harness::world::town::{MAIL, PUSH, Town, TownConfig};
-
-fn live(config: TownConfig) -> Town {
-    let mut town = Town::new(config);
-    assert!(town.run_until_live(secs(60)), "not live: {:?}", town.world.stats(0));
-    town
-}
-
-fn clean(town: Town) -> AuditReport {
-    let violations = town.world.exchanges[0].violations().to_vec();
-    assert!(violations.is_empty(), "the mail server complains: {violations:?}");
-    let report = town.finish();
-    assert!(report.is_clean(), "{report:#?}");
-    report
-}
-
-fn secs(s: u64) -> Span {
-    Span::from_secs(s)
-}
 
 #[test]
 fn connections_that_stand_still_are_given_up_and_what_came_meanwhile_is_told() {

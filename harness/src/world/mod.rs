@@ -7,6 +7,7 @@
 mod net;
 mod site;
 mod store;
+pub mod story;
 mod tokens;
 pub mod town;
 
