@@ -72,6 +72,23 @@ fn missed_events_cost_a_subscription_only_when_they_are_missed_again_within_ten_
 }
 
 #[test]
+fn subscriptions_that_cannot_wait_for_long_do_not_die_of_their_stream_s_back_off() {
+    let exchange = ExchangeConfig { detached_ttl: secs(90), ..ExchangeConfig::default() };
+    let mut town = live(TownConfig { users: 2, exchange, ..TownConfig::default() });
+    for _ in 0..12 {
+        for person in [0, 1] {
+            lose(&mut town, person, Code::ErrorSubscriptionNotFound);
+        }
+        town.run_until_live(secs(600));
+    }
+    // Each waits five minutes at most, and neither for the other.
+    assert!(town.run_until_live(secs(600)), "{:?}", town.world.stats(0));
+    town.run_for(secs(3_600));
+    assert_eq!(count(&town, |report| matches!(report, Report::Unwatched { .. })), 24);
+    clean(town);
+}
+
+#[test]
 fn a_subscription_that_dies_again_and_again_is_made_anew_more_and_more_slowly() {
     let mut town = live(TownConfig { exchange: recorded(), ..TownConfig::default() });
     for _ in 0..6 {

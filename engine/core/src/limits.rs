@@ -148,6 +148,9 @@ pub const COHORT_GATHER: Span = Span::from_millis(50);
 /// How long a subscribed mailbox waits for its neighbours' subscriptions before the stream is opened.
 pub const STREAM_JOIN_WAIT: Span = Span::from_secs(1);
 
+/// Streams that end together open again spread over so long.
+pub const REOPEN_SPREAD: Span = Span::from_secs(2);
+
 /// A detachment after which the server's queue of events is no longer trusted (exchange-ews: gap rule).
 pub const DETACHED_TRUST: Span = Span::from_secs(60);
 

@@ -17,8 +17,8 @@ use crate::arena::Id;
 use crate::ews::{SchemaVersion, StreamConn};
 use crate::http1::{Cookies, Head};
 use crate::limits::{
-    COHORT_GATHER, COHORT_USERS_MAX, DETACHED_TRUST, MAIL_BACK_OFF, STREAM_JOIN_INTERVAL, STREAM_JOIN_WAIT,
-    STREAM_STEADY,
+    COHORT_GATHER, COHORT_USERS_MAX, DETACHED_TRUST, MAIL_BACK_OFF, REOPEN_SPREAD, STREAM_JOIN_INTERVAL,
+    STREAM_JOIN_WAIT, STREAM_STEADY,
 };
 use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::{Now, Span, Time};
@@ -455,6 +455,16 @@ impl ShardCore {
         }
     }
 
+    /// One bad id silences the good ones on its connection: it is opened again at once, without it. This is no failure of
+    /// the stream, and slows it down as little as it slows the neighbours: a subscription that waits too long for its
+    /// stream is the next bad id. Members whose ids are bad again and again are set back, each for himself.
+    pub(super) fn stream_spoilt(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
+        if self.detach_stream(now, conn_id, cohort_id, fx) {
+            let wait = Span(self.rng.below(REOPEN_SPREAD.0));
+            self.delay_cohort(now, cohort_id, wait, fx);
+        }
+    }
+
     /// The first reopening is immediate: most ends are a load balancer's, a patch's, or the agreed one. Streams that do
     /// not last are opened more and more slowly.
     fn reopen_later(&mut self, now: Now, cohort_id: CohortId, failed: bool, fx: &mut Effects) {
@@ -462,7 +472,7 @@ impl ShardCore {
         let failures = cohort.failures;
         cohort.failures = failures.saturating_add(u8::from(failed));
         let wait = match failures {
-            0 => Span(self.rng.below(2_000_000)),
+            0 => Span(self.rng.below(REOPEN_SPREAD.0)),
             n => self.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, n - 1),
         };
         self.delay_cohort(now, cohort_id, wait, fx);

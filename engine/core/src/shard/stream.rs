@@ -208,12 +208,15 @@ impl ShardCore {
             | Action::ItemUnreadable
             | Action::RetryItem
             | Action::ConvertId => {
-                // One bad id silences the good ones on its connection: it is opened again at once, without it.
+                if bad.is_empty() {
+                    // It names ids that are none of ours.
+                    return self.stream_closed(now, conn_id, cohort_id, fx);
+                }
                 let kept = usize::from(planted!(BadIdKept));
                 for user_id in bad.into_iter().skip(kept) {
                     self.lose_mailbox(now, user_id, error, fx);
                 }
-                self.stream_closed(now, conn_id, cohort_id, fx);
+                self.stream_spoilt(now, conn_id, cohort_id, fx);
             }
         }
     }
