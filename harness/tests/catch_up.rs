@@ -13,8 +13,9 @@ use carillon_core::user::item_hash;
 use carillon_harness::apns::{AlertKind, Delivery, Share};
 use carillon_harness::exchange::{
     Code, DELETED_ITEMS, ExchangeConfig, FolderKey, INBOX, ImpersonationRight, Mail, MailboxKey, Operation,
-    Version,
+    Override, Version,
 };
+use carillon_harness::world::World;
 use carillon_harness::world::story::{clean, live, secs, until_live};
 use carillon_harness::world::town::{Town, TownConfig};
 
@@ -371,6 +372,27 @@ fn a_chosen_folder_is_caught_up_too_and_nothing_told_twice() {
         assert_eq!(subjects(&town), ["before", "in the gap", "while away"], "{catch_up:?}");
         no_violations(&town);
     }
+}
+
+#[test]
+fn a_notice_of_an_earlier_life_found_in_the_inbox_does_not_wait_for_the_other_folders() {
+    let (mut town, _) = with_folder(TownConfig { users: 1, ..TownConfig::default() });
+    town.turn_apns(|knobs| knobs.requests_lost = Share(1_000_000));
+    town.deliver(0, "on its way");
+    town.run_for(secs(5));
+    town.turn_apns(|knobs| knobs.requests_lost = Share(0));
+    town.world.crash(0);
+    // The inbox is looked into; of the other folder nothing is heard for now.
+    let refusal = Override::InternalError { retry_after_s: None };
+    let looks = |world: &World| world.exchanges[0].stats().count(Operation::FindItem, Code::NoError);
+    let before = looks(&town.world);
+    assert!(town.world.run_until(secs(30), |world| looks(world) > before));
+    town.world.exchanges[0].answer_next(5, Some(Operation::FindItem), refusal);
+    town.run_for(secs(4));
+    assert_eq!(subjects(&town), ["on its way"]);
+    town.run_for(secs(600));
+    assert_eq!(subjects(&town), ["on its way"]);
+    no_violations(&town);
 }
 
 #[test]

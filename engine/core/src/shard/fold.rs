@@ -131,6 +131,7 @@ impl ShardCore {
         }
         if recalled {
             user.pending.recall(item.id, hash, item.received, item.details);
+            self.look_due(now, user_id, fx);
             return;
         }
         if user.known.covers(hash, item.received) && !planted!(CatchUpTellsAgain) {
