@@ -51,7 +51,10 @@ impl Exchange {
         budget: BudgetKey,
         operation: Operation,
     ) -> Result<(), Refusal> {
-        self.check_back_off(now, budget, operation);
+        let late = self.conns.get_mut(&conn).is_some_and(|row| std::mem::take(&mut row.late));
+        if !late {
+            self.check_back_off(now, budget, operation);
+        }
         self.busy.retain(|busy| busy.until > now);
         let busy = self.busy.iter().copied().find(|busy| match busy.scope {
             BusyScope::All => true,
@@ -113,6 +116,13 @@ impl Exchange {
             by.retain(|by| *by != conn);
             !by.is_empty()
         });
+    }
+
+    /// What arrives next on this connection was held up on its way: who sent it had not heard what was said meanwhile.
+    pub fn comes_late(&mut self, conn: PeerConn) {
+        if let Some(row) = self.conns.get_mut(&conn) {
+            row.late = true;
+        }
     }
 
     fn note_told(&mut self, now: Time, conn: PeerConn, budget: BudgetKey, until: Time) {

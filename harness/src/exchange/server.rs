@@ -40,6 +40,8 @@ pub(super) struct Conn {
     pub idle_timer: bool,
     /// The last `client-request-id`: each call has a new one.
     pub last_request_id: String,
+    /// Its next request was held up on the way.
+    pub late: bool,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Peer for Exchange {
             idle_since: now.time,
             idle_timer: false,
             last_request_id: String::new(),
+            late: false,
         };
         self.conns.insert(conn, row);
         self.become_idle(now.time, conn);

@@ -422,15 +422,19 @@ impl World {
                 held.retain(|held| !matches!(held, What::ToPeer(..)));
                 held.push(what);
             }
+            What::ToPeer(..) => {
+                if let (PeerAt::Exchange(exchange), conn) =
+                    (self.links[index].peer, self.links[index].peer_conn())
+                {
+                    self.exchanges[exchange].comes_late(conn);
+                }
+                self.links[index].held.get_or_insert_default().push(what);
+            }
             What::ToShard(..) => {
                 self.unheard(index);
                 self.links[index].held.get_or_insert_default().push(what);
             }
-            What::Connect(_)
-            | What::ConnectFails(..)
-            | What::ToPeer(..)
-            | What::PeerHungUp(..)
-            | What::News(_) => {
+            What::Connect(_) | What::ConnectFails(..) | What::PeerHungUp(..) | What::News(_) => {
                 self.links[index].held.get_or_insert_default().push(what);
             }
         }
