@@ -139,6 +139,31 @@ fn one_stream_until_settings_and_the_newest_limit_at_once() {
 }
 
 #[test]
+fn a_client_is_held_to_the_limit_that_it_knew_when_it_opened_a_stream_however_late_that_comes() {
+    let (mut client, mut server) = pair(ServerConfig { streams_max: Some(2), ..ServerConfig::default() });
+    let mut bytes = Vec::new();
+    // Two requests, and then the acknowledgement of a limit of one, arrive together.
+    for tag in [0, 1] {
+        client.open(request("/"), Bytes::from_static(b"{}"), tag).unwrap();
+    }
+    server.set_streams_max(1);
+    server.drain(&mut bytes, usize::MAX);
+    client.feed(&bytes);
+    carry(&mut client, &mut server, usize::MAX);
+    let (first, second) = (next_request(&mut server), next_request(&mut server));
+    server.respond(first.stream, &plain(200, b"")).unwrap();
+    carry(&mut client, &mut server, usize::MAX);
+    // One is given up, and the next arrives together with the news of it.
+    client.cancel(second.stream);
+    client.open(request("/"), Bytes::new(), 2).unwrap();
+    carry(&mut client, &mut server, usize::MAX);
+    let mut events = std::iter::from_fn(|| server.poll());
+    assert!(matches!(events.next(), Some(ServerEvent::Cancelled { .. })));
+    assert!(matches!(events.next(), Some(ServerEvent::Request(request)) if request.stream > second.stream));
+    assert!(events.next().is_none());
+}
+
+#[test]
 fn a_client_that_opens_too_many_streams_is_refused() {
     // A raw client: h2's would hold the second request back.
     let mut server = ServerPump::new(ServerConfig { streams_max: Some(1), ..ServerConfig::default() });
@@ -165,7 +190,7 @@ fn a_client_that_opens_too_many_streams_is_refused() {
             other => format!("{other:?}"),
         });
     }
-    assert_eq!(seen, ["Priority", "TooManyStreams { stream: 3, limit: 1 }", "request 1"]);
+    assert_eq!(seen, ["Priority", "request 1", "TooManyStreams { stream: 3, limit: 1 }"]);
     let mut out = Vec::new();
     server.drain(&mut out, usize::MAX);
     let refusal: &[u8] = &[0, 0, 4, kind::RST_STREAM, 0, 0, 0, 0, 3, 0, 0, 0, 7];

@@ -92,6 +92,11 @@ impl ServerPump {
             match piece {
                 Piece::Preface(bytes) => self.pipe.lock().input.extend_from_slice(bytes),
                 Piece::Head(head) => {
+                    if head.is(kind::SETTINGS, FLAG_ACK) {
+                        // Requests before it were opened within the earlier limits.
+                        self.connection_due.raise();
+                        self.run();
+                    }
                     let pong = head.is(kind::PING, FLAG_ACK) && self.wire.ping_sent;
                     self.dropping_input = pong || self.wire.see_input_head(head, &mut self.events);
                     if !self.dropping_input {
@@ -265,10 +270,7 @@ impl ServerPump {
                 idle = false;
                 self.poll_connection();
             }
-            while let Some(index) = self.ready.take() {
-                idle = false;
-                self.poll_slot(index);
-            }
+            idle &= !self.poll_slots();
             if self.output.len() < self.config.output_bytes_max {
                 let mut buffers = self.pipe.lock();
                 let written = buffers.output.split();
@@ -309,6 +311,10 @@ impl ServerPump {
         let stream = responder.stream_id().as_u32();
         let limit = self.wire.streams_max();
         let ignored = stream > self.wire.last_allowed;
+        if self.by_stream.len() >= limit as usize {
+            // Streams that the client has reset before it opened this one.
+            self.poll_slots();
+        }
         if !ignored && self.by_stream.len() >= limit as usize {
             responder.send_reset(Reason::REFUSED_STREAM);
             let violation = Violation::TooManyStreams { stream, limit };
@@ -334,6 +340,16 @@ impl ServerPump {
             self.by_stream.insert(stream, index);
         }
         self.ready.raise(index);
+    }
+
+    /// True if there was one to be polled.
+    fn poll_slots(&mut self) -> bool {
+        let mut any = false;
+        while let Some(index) = self.ready.take() {
+            any = true;
+            self.poll_slot(index);
+        }
+        any
     }
 
     fn poll_slot(&mut self, index: usize) {
