@@ -208,6 +208,26 @@ fn a_notice_sent_again_after_a_crash_takes_its_own_place_on_the_screen() {
 }
 
 #[test]
+fn a_notice_keeps_its_place_on_the_screen_though_its_details_and_its_mail_are_gone() {
+    let timing = Timing { detail_cutoff_s: 60, ..Timing::default() };
+    let mut town = live(TownConfig { users: 1, timing, wait_max: secs(120), ..TownConfig::default() });
+    town.use_app(0, 0);
+    town.run_for(secs(50));
+    town.turn_apns(|knobs| knobs.answers_lost = Share::percent(100));
+    town.deliver(0, "secret plans");
+    town.run_for(secs(5));
+    town.turn_apns(|knobs| knobs.answers_lost = Share(0));
+    town.read(0, 0);
+    town.run_for(secs(60));
+    let told = town.told(0, 0);
+    let alerts: Vec<_> = told.iter().filter(|push| push.payload.is_alert()).collect();
+    assert_eq!(alerts.iter().map(|push| push.payload.has_details()).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(alerts[0].collapse_id, alerts[1].collapse_id);
+    let strict = &town.world.apns[0].stats().strict;
+    assert!(strict.is_clean(), "the push service complains: {strict:?}");
+}
+
+#[test]
 fn an_idle_connection_that_died_is_replaced_before_anybody_needs_it() {
     let mut town = live(TownConfig { users: 3, ..TownConfig::default() });
     let dead = connections(&town);

@@ -2,8 +2,8 @@
 
 use carillon_core::notice::carries_details;
 use carillon_core::shard::{Command, MailCredential, MailServerId, Report, Timing};
-use carillon_core::time::{Span, UnixMillis};
-use carillon_harness::apns::{AlertKind, Knobs, Latency, Share};
+use carillon_core::time::{Span, Time, UnixMillis};
+use carillon_harness::apns::{AlertKind, Knobs, Latency, Rate, Share, TokenRules};
 use carillon_harness::exchange::{
     BusyScope, BusyShape, Exchange, ExchangeConfig, ImpersonationRight, Importance, Operation, Override,
     Silence,
@@ -237,25 +237,46 @@ fn a_push_whose_answer_is_lost_goes_out_again_under_its_own_id() {
 
 #[test]
 fn a_push_whose_answer_is_lost_stays_as_it_is_though_its_second_attempt_is_refused() {
-    let mut town = live(TownConfig { users: 1, wait_max: secs(120), ..TownConfig::default() });
-    town.run_for(secs(5));
-    town.turn_apns(|knobs| knobs.answers_lost = Share::percent(100));
-    town.deliver(0, "heard, but not confirmed");
-    town.run_for(secs(10));
-    town.turn_apns(|knobs| {
-        knobs.answers_lost = Share(0);
-        knobs.resets_before = Share::percent(100);
-        knobs.reset_code = 7;
-    });
-    town.deliver(0, "meanwhile");
-    town.run_for(secs(10));
-    town.turn_apns(|knobs| knobs.resets_before = Share(0));
-    town.run_for(secs(90));
-    let told: Vec<_> = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).collect();
-    let again: Vec<_> = told.iter().filter(|push| push.apns_id == told[0].apns_id).collect();
-    assert_eq!(again.len(), 2);
-    assert_eq!(again[0].payload, again[1].payload, "the same bytes under the same id");
-    clean(town);
+    type Refuse = fn(&mut Knobs, bool);
+    let refusals: [(&str, Refuse); 4] = [
+        ("by the connection", |knobs, on| {
+            knobs.reset_code = 7;
+            knobs.resets_before = Share::percent(if on { 100 } else { 0 });
+        }),
+        ("for the time being", |knobs, on| {
+            knobs.unavailable_until = if on { Time::NEVER } else { Time(0) };
+        }),
+        ("for the phone's sake", |knobs, on| {
+            knobs.device_rate = on.then_some(Rate { per_s: 0, burst: 0 });
+        }),
+        ("for its token", |knobs, on| {
+            let age_max = if on { Span::ZERO } else { TokenRules::default().age_max };
+            knobs.tokens = TokenRules { age_max, ..TokenRules::default() };
+        }),
+    ];
+    for (how, refuse) in refusals {
+        let tokens = Some(secs(50 * 60));
+        let config = TownConfig { users: 1, tokens, wait_max: secs(600), ..TownConfig::default() };
+        let mut town = live(config);
+        town.run_for(secs(5));
+        town.turn_apns(|knobs| knobs.answers_lost = Share::percent(100));
+        town.deliver(0, "heard, but not confirmed");
+        town.run_for(secs(10));
+        town.turn_apns(|knobs| {
+            knobs.answers_lost = Share(0);
+            refuse(knobs, true);
+        });
+        town.deliver(0, "meanwhile");
+        town.run_for(secs(40));
+        town.turn_apns(|knobs| refuse(knobs, false));
+        town.run_for(secs(600));
+        let told: Vec<_> = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).collect();
+        let again: Vec<_> = told.iter().filter(|push| push.apns_id == told[0].apns_id).collect();
+        assert_eq!(again.len(), 2, "refused {how}: {told:#?}");
+        assert_eq!(again[0].payload, again[1].payload, "refused {how}: the same bytes under the same id");
+        assert_eq!(told.len(), 3, "refused {how}: and one of what came meanwhile");
+        clean(town);
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Room in lanes: who gets it, who waits for it, and what is lacking.
 
+use std::cmp::Reverse;
+
 use super::config::{PushAuth, PushServiceId};
 use super::conn::Kind;
 use super::core::ShardCore;
+use super::flight::FlightId;
 use super::{ConnId, Effects};
 use crate::limits::LANE_BACKLOG;
 use crate::push::{Blocked, Lane};
@@ -130,15 +133,13 @@ impl ShardCore {
     /// Gives room to those who wait for it: first what must go out again, then devices in the order of their coming.
     pub(super) fn use_room(&mut self, now: Now, service_id: PushServiceId, fx: &mut Effects) {
         while self.choose_lane(now, service_id).is_some() {
-            let service = &mut self.services[usize::from(service_id.0)];
-            let Some(flight_id) = service.resend.pop_front() else { break };
-            let Some(flight) = self.flights.get(flight_id) else { continue };
-            if flight.not_before > now.time {
-                let at = flight.not_before;
-                self.services[usize::from(service_id.0)].resend.push_front(flight_id);
+            let resend = &mut self.services[usize::from(service_id.0)].resend;
+            let Some(Reverse((at, flight_id))) = resend.peek().copied() else { break };
+            if at > now.time {
                 self.wake_service(service_id, at);
                 break;
             }
+            resend.pop();
             self.launch(now, flight_id, fx);
         }
         // No more than there is room for: the rest would only come back.
@@ -152,6 +153,13 @@ impl ShardCore {
             let Some(device_id) = waiting.pop_front() else { break };
             room -= usize::from(self.wake(now, device_id, fx));
         }
+    }
+
+    /// The flight goes out again when it may and a lane has room.
+    pub(super) fn wait_for_lane(&mut self, flight_id: FlightId) {
+        let Some(flight) = self.flights.get(flight_id) else { return };
+        let again = Reverse((flight.not_before, flight_id));
+        self.services[usize::from(flight.service.0)].resend.push(again);
     }
 
     /// Somebody waits and no lane has room: keep the time, and perhaps open another lane.

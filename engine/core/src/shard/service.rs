@@ -1,6 +1,7 @@
 //! Push providers: their lanes, their tokens, and how they are doing.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::app::App;
@@ -45,8 +46,8 @@ pub(super) struct Service {
     pub(super) apps: Vec<App>,
     /// Devices with something to be told and no room; each at most once.
     pub(super) waiting: VecDeque<DeviceId>,
-    /// Pushes whose fate is unknown: they go first, as they were.
-    pub(super) resend: VecDeque<FlightId>,
+    /// Pushes whose fate is unknown, by the time from which they may go again: they go first, as they were.
+    pub(super) resend: BinaryHeap<Reverse<(Time, FlightId)>>,
     /// What those who wait lack, and since when that was last counted.
     pub(super) blocked: Option<(WaitsFor, Time)>,
     pub(super) timer: TimerSlot,
@@ -70,7 +71,7 @@ impl Service {
             troubled: false,
             apps: Vec::new(),
             waiting: VecDeque::new(),
-            resend: VecDeque::new(),
+            resend: BinaryHeap::new(),
             blocked: None,
             timer,
         }

@@ -15,8 +15,6 @@ impl ShardCore {
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
         flight.lane = None;
         let (user_id, service) = (flight.user, flight.service);
-        // This attempt may be known not to have been processed; of an earlier one nobody knows.
-        let open = flight.ambiguous > 0;
         self.stats.answers[answer_index(&outcome)] += 1;
         match outcome {
             Outcome::Accepted => {
@@ -30,50 +28,45 @@ impl ShardCore {
             Outcome::TokenSuspect(reason) => self.token_doubted(now, flight_id, &reason, fx),
             Outcome::AuthStale(reason) => {
                 let used = flight.jwt.clone();
-                self.stats.resends_safe += 1;
-                self.come_back(now, flight_id, Span::ZERO, fx);
+                self.not_processed(now, flight_id, Span::ZERO, fx);
                 if let Some(used) = used {
                     self.token_refused(now, service, &used, &reason, fx);
                 }
             }
             Outcome::TooManyTokens(reason) => {
                 let used = flight.jwt.clone();
-                self.stats.resends_safe += 1;
-                self.come_back(now, flight_id, Span::ZERO, fx);
+                self.not_processed(now, flight_id, Span::ZERO, fx);
                 if let Some(used) = used {
                     self.token_over_budget(now, service, &used, &reason, fx);
                 }
             }
             Outcome::ServiceRefused(reason) => {
-                self.come_back(now, flight_id, Span::ZERO, fx);
+                self.not_processed(now, flight_id, Span::ZERO, fx);
                 self.refuse_service(now, service, &reason, fx);
             }
             Outcome::Throttled { retry_ms } => {
                 let wait = self.device_back_off(flight_id);
                 let asked = retry_ms.map_or(Span::ZERO, Span::from_millis);
-                self.come_back(now, flight_id, wait.max(asked), fx);
+                self.not_processed(now, flight_id, wait.max(asked), fx);
             }
             Outcome::TooLarge | Outcome::Rejected(_) => {
                 if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
                     self.give_up(&flight, Suppressed::Rejected, fx);
                 }
             }
-            Outcome::Retry { certainty: Certainty::Safe, scope } if !open => {
-                self.stats.resends_safe += 1;
-                let wait = match scope {
-                    RetryScope::Lane => Span::ZERO,
-                    RetryScope::Service => self.device_back_off(flight_id),
-                };
-                self.come_back(now, flight_id, wait, fx);
-                if scope == RetryScope::Service {
-                    self.service_failed(now, service, fx);
+            Outcome::Retry { certainty, scope } => {
+                match (certainty, scope) {
+                    (Certainty::Safe, RetryScope::Lane) => {
+                        self.not_processed(now, flight_id, Span::ZERO, fx);
+                    }
+                    (Certainty::Safe, RetryScope::Service) => {
+                        let wait = self.device_back_off(flight_id);
+                        self.not_processed(now, flight_id, wait, fx);
+                    }
+                    (Certainty::Ambiguous, RetryScope::Lane | RetryScope::Service) => {
+                        self.perhaps_processed(now, flight_id, fx);
+                    }
                 }
-            }
-            Outcome::Retry { certainty: Certainty::Ambiguous, .. } if planted!(AmbiguousTakenForSafe) => {
-                self.come_back(now, flight_id, Span::ZERO, fx);
-            }
-            Outcome::Retry { certainty: Certainty::Safe | Certainty::Ambiguous, scope } => {
-                self.send_again(now, flight_id, fx);
                 if scope == RetryScope::Service {
                     self.service_failed(now, service, fx);
                 }
@@ -130,10 +123,34 @@ impl ShardCore {
         }
         device.stale_gones += 1;
         let wait = self.device_back_off(flight_id);
+        self.not_processed(now, flight_id, wait, fx);
+    }
+
+    /// This attempt was not processed. What became of an earlier one may be unknown: then the push stays as it is.
+    fn not_processed(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
+        if self.flights.get(flight_id).is_some_and(|flight| flight.ambiguous > 0) {
+            return self.send_again(now, flight_id, wait, fx);
+        }
+        self.stats.resends_safe += 1;
         self.come_back(now, flight_id, wait, fx);
     }
 
-    /// The push was certainly not processed: its mails wait again, and fold with what came since.
+    /// Nobody knows whether this attempt was processed.
+    fn perhaps_processed(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+        if planted!(AmbiguousTakenForSafe) {
+            return self.come_back(now, flight_id, Span::ZERO, fx);
+        }
+        let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        flight.apns_id ^= u128::from(planted!(NewApnsId));
+        flight.ambiguous = flight.ambiguous.saturating_add(1);
+        let wait = match flight.ambiguous {
+            1 => Span::ZERO,
+            n => self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, n - 2),
+        };
+        self.send_again(now, flight_id, wait, fx);
+    }
+
+    /// The push was certainly never processed: its mails wait again, and fold with what came since.
     pub(super) fn come_back(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
         let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
         if self.is_stopped(&flight) {
@@ -151,12 +168,11 @@ impl ShardCore {
         }
     }
 
-    /// Nobody knows whether the push was processed: the same bytes under the same `apns-id`, on another lane.
-    fn send_again(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+    /// The same bytes under the same `apns-id`, on whichever lane has room then.
+    fn send_again(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
-        flight.apns_id ^= u128::from(planted!(NewApnsId));
-        flight.ambiguous = flight.ambiguous.saturating_add(1);
-        let (ambiguous, service) = (flight.ambiguous, flight.service);
+        flight.not_before = now.time + wait;
+        let service = flight.service;
         let expired = now.time.since(flight.times.signalled)
             > Span::from_secs(self.config.timing.alert_expiry_s.into());
         let Some(flight) = self.flights.get(flight_id) else { return };
@@ -171,15 +187,8 @@ impl ShardCore {
             }
             return;
         }
-        let wait = match ambiguous {
-            1 => Span::ZERO,
-            n => self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, n - 2),
-        };
         self.stats.resends_ambiguous += 1;
-        if let Some(flight) = self.flights.get_mut(flight_id) {
-            flight.not_before = now.time + wait;
-        }
-        self.services[usize::from(service.0)].resend.push_back(flight_id);
+        self.wait_for_lane(flight_id);
         self.note_blocked(now, service, fx);
     }
 

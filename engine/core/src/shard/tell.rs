@@ -262,7 +262,10 @@ impl ShardCore {
         let notice = Notice { text, badge: flight.badge, sound, vip, account: user.account, items: &items };
         let mut payload = Vec::new();
         let mut composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
-        if flight.mails == 1
+        if !first {
+            // It keeps its place on the screen, whatever became of the mail.
+            composed.collapse_id.clone_from(&flight.composed.collapse_id);
+        } else if flight.mails == 1
             && shows_details(flight.apns_id)
             && let Some(mail) = flight.newest.or(items.first().copied())
         {
@@ -296,8 +299,7 @@ impl ShardCore {
             matches!(self.config.push_services[usize::from(service_id.0)].auth, PushAuth::Team(_));
         flight.jwt = if with_token { service.jwt.clone() } else { None };
         let Some(lane_id) = self.choose_lane(now, service_id) else {
-            self.services[usize::from(service_id.0)].resend.push_back(flight_id);
-            return;
+            return self.wait_for_lane(flight_id);
         };
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
         let request = PushRequest {
@@ -317,8 +319,7 @@ impl ShardCore {
             return;
         };
         if lane.send(now.time, flight_id.to_bits(), &request).is_err() {
-            self.services[usize::from(service_id.0)].resend.push_back(flight_id);
-            return;
+            return self.wait_for_lane(flight_id);
         }
         flight.lane = Some(lane_id);
         self.stats.pushes_sent += 1;
