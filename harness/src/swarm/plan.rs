@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use carillon_core::rng::Rng;
-use carillon_core::shard::Timing;
+use carillon_core::shard::{CatchUp, Timing};
 use carillon_core::time::{Span, Time};
 
 use super::profile::{self, Day, Habits, Profile, Range};
@@ -33,6 +33,8 @@ pub struct Plan {
     pub stream_minutes: u8,
     /// Calls in flight.
     pub calls_max: u16,
+    /// How mailboxes are caught up.
+    pub catch_up: CatchUp,
     /// Times of the engine.
     pub timing: Timing,
     /// How the mail server writes.
@@ -137,6 +139,8 @@ pub enum Act {
     PowerFailure { tail: Span },
     /// The mail server's clock is set.
     MailClock { ahead_ms: i64 },
+    /// A mail server does not understand its earlier states of synchronisation any more.
+    ForgetSyncStates { server: usize },
 }
 
 /// What a network can do besides resetting and refusing.
@@ -179,6 +183,7 @@ impl Plan {
             cohort_users_max: engine.cohort_users_max.draw(rng) as u16,
             stream_minutes: engine.stream_minutes.draw(rng) as u8,
             calls_max: engine.calls_max.draw(rng) as u16,
+            catch_up: CatchUp::Find,
             timing,
             manners: Manners::draw(rng, exchange),
             knobs: draw_knobs(rng, apns),
@@ -202,6 +207,7 @@ impl Plan {
         plan.draw_tokens(&mut rng, &profile.apns);
         plan.mail_servers = profile.exchange.servers.draw(&mut rng) as usize;
         plan.draw_power(&mut rng, &profile.faults.power_failures_per_hour);
+        plan.draw_catch_up(&mut rng, &profile.engine);
         plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
@@ -313,8 +319,7 @@ impl Plan {
     }
 
     fn draw_tokens(&mut self, rng: &mut Rng, apns: &profile::Apns) {
-        let percent = apns.tokens_percent.draw(rng);
-        if !rng.chance(percent, 100) {
+        if !chance(rng, &apns.tokens_percent) {
             return;
         }
         self.tokens = Some(Span::from_secs(60 * apns.renew_minutes.draw(rng)));
@@ -334,6 +339,17 @@ impl Plan {
         }
     }
 
+    fn draw_catch_up(&mut self, rng: &mut Rng, engine: &profile::Engine) {
+        if !chance(rng, &engine.sync_percent) {
+            return;
+        }
+        self.catch_up = CatchUp::Sync;
+        for _ in 0..rng.below(3) {
+            let act = Act::ForgetSyncStates { server: rng.below(1 << 20) as usize };
+            self.acts.push((self.moment(rng), act));
+        }
+    }
+
     /// Some moment of the day, after a minute in which everybody settles.
     fn moment(&self, rng: &mut Rng) -> Time {
         self.moment_before(rng, self.length)
@@ -349,7 +365,16 @@ impl std::fmt::Display for Plan {
     /// The drawn configuration; of a long day, how often each thing happens instead of all that happens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Plan {
-            seed, users, phones, shards, back_ends, cohort_users_max, stream_minutes, calls_max, ..
+            seed,
+            users,
+            phones,
+            shards,
+            back_ends,
+            cohort_users_max,
+            stream_minutes,
+            calls_max,
+            catch_up,
+            ..
         } = self;
         writeln!(
             f,
@@ -359,7 +384,7 @@ impl std::fmt::Display for Plan {
         writeln!(f, "  {:.0} s, then calm; {:?}", self.length.0 as f64 / 1e6, self.timing)?;
         writeln!(
             f,
-            "  cohorts of {cohort_users_max}, streams of {stream_minutes} min, {calls_max} calls in flight"
+            "  cohorts of {cohort_users_max}, streams of {stream_minutes} min, {calls_max} calls in flight, catch-up by {catch_up:?}"
         )?;
         writeln!(f, "  {:?}", self.manners)?;
         writeln!(f, "  {:?}", self.knobs)?;
@@ -432,6 +457,12 @@ fn draw_knobs(rng: &mut Rng, apns: &profile::Apns) -> Knobs {
         split_answers: rng.chance(1, 2),
         ..Knobs::default()
     }
+}
+
+/// In so many of a hundred cases.
+fn chance(rng: &mut Rng, percent: &Range) -> bool {
+    let percent = percent.draw(rng);
+    rng.chance(percent, 100)
 }
 
 fn below(rng: &mut Rng, span: Span) -> Span {

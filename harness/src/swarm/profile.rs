@@ -53,6 +53,7 @@ pub(super) struct Engine {
     pub cohort_users_max: Range,
     pub stream_minutes: Range,
     pub calls_max: Range,
+    pub sync_percent: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -186,6 +187,7 @@ impl Profile {
             ("cohort_users_max", &engine.cohort_users_max),
             ("stream_minutes", &engine.stream_minutes),
             ("calls_max", &engine.calls_max),
+            ("sync_percent", &engine.sync_percent),
             ("servers", &exchange.servers),
             ("back_ends", &exchange.back_ends),
             ("heartbeat_s", &exchange.heartbeat_s),

@@ -136,6 +136,7 @@ impl Life {
             ..ExchangeConfig::default()
         };
         let (cohort, minutes, calls) = (plan.cohort_users_max, plan.stream_minutes, plan.calls_max);
+        let catch_up = plan.catch_up;
         let config = TownConfig {
             seed: plan.seed,
             users: plan.users,
@@ -150,6 +151,7 @@ impl Life {
                 server.cohort_users_max = cohort;
                 server.stream_minutes = minutes;
                 server.calls_max = calls;
+                server.catch_up = catch_up;
             }),
             // A mail that was read at any time need not have been told: outages may last for most of the day.
             wait_max: plan.length + CALM_MAX,
@@ -300,6 +302,10 @@ impl Life {
             Act::PowerFailure { tail } => {
                 self.deaf = true;
                 self.town.lose_power(*tail);
+            }
+            Act::ForgetSyncStates { server } => {
+                let servers = self.town.world.exchanges.len();
+                self.town.world.exchanges[server % servers].forget_sync_states();
             }
             Act::MailClock { ahead_ms } => {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };

@@ -128,6 +128,7 @@ impl Store {
 
     pub(super) fn note_report(&mut self, now: Time, report: &Report) {
         if let Report::Watched { user, .. }
+        | Report::Synced { user, .. }
         | Report::Noticed { user, .. }
         | Report::Device { user, .. }
         | Report::DeviceGone { user, .. } = report
