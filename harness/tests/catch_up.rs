@@ -12,9 +12,10 @@ use carillon_core::time::Span;
 use carillon_core::user::item_hash;
 use carillon_harness::apns::{AlertKind, Delivery, Share};
 use carillon_harness::exchange::{
-    Code, DELETED_ITEMS, ExchangeConfig, FolderKey, INBOX, ImpersonationRight, Mail, MailboxKey, Operation,
-    Override, Version,
+    Code, Cut, DELETED_ITEMS, ExchangeConfig, FolderKey, INBOX, ImpersonationRight, Mail, MailboxKey,
+    Operation, Override, Silence, Version,
 };
+use carillon_harness::peer::Close;
 use carillon_harness::world::World;
 use carillon_harness::world::story::{clean, live, secs, until_live};
 use carillon_harness::world::town::{Town, TownConfig};
@@ -393,6 +394,49 @@ fn a_notice_of_an_earlier_life_found_in_the_inbox_does_not_wait_for_the_other_fo
     town.run_for(secs(600));
     assert_eq!(subjects(&town), ["on its way"]);
     no_violations(&town);
+}
+
+/// A new subscription of the first mailbox brings another stream, which takes over from the present one.
+fn take_over(town: &mut Town) {
+    let folder = town.world.exchanges[0].add_folder(town.people[0].mailbox, "Projects");
+    choose(town, &[folder]);
+}
+
+#[test]
+fn a_stream_that_breaks_right_after_it_took_over_leaves_nothing_to_the_one_before() {
+    let mut town = live(TownConfig { users: 2, wait_max: secs(200), ..TownConfig::default() });
+    let mailbox = town.people[1].mailbox;
+    let stream = town.world.exchanges[0].stream_of(mailbox).expect("it is watched");
+    town.world.exchanges[0].go_silent(stream, Silence::Blackhole);
+    town.deliver(1, "swallowed");
+    take_over(&mut town);
+    let taken = |world: &World| world.exchanges[0].stream_of(mailbox).filter(|now| *now != stream);
+    assert!(town.world.run_until(secs(30), |world| taken(world).is_some()));
+    town.run_for(secs(1));
+    let second = taken(&town.world).expect("taken over");
+    town.world.exchanges[0].cut_stream(second, Cut { after_bytes: 0, how: Close::Reset });
+    town.world.collect();
+    town.run_for(secs(30));
+    assert_eq!(alerts(&town, 1).len(), 1);
+    assert!(!town.world.reports.iter().any(|(_, report)| matches!(report, Report::Taken { .. })));
+    clean(town);
+}
+
+#[test]
+fn what_a_dead_stream_swallowed_is_told_though_the_next_one_has_told_of_newer_mail() {
+    let mut town = live(TownConfig { users: 2, wait_max: secs(200), ..TownConfig::default() });
+    let stream = town.world.exchanges[0].stream_of(town.people[1].mailbox).expect("it is watched");
+    town.world.exchanges[0].go_silent(stream, Silence::Blackhole);
+    town.deliver(1, "swallowed");
+    town.run_for(secs(5));
+    take_over(&mut town);
+    town.run_for(secs(65));
+    town.deliver(1, "newer");
+    town.run_for(secs(5));
+    assert_eq!(alerts(&town, 1).len(), 1);
+    town.run_for(secs(120));
+    assert_eq!(alerts(&town, 1).len(), 2);
+    clean(town);
 }
 
 #[test]

@@ -383,7 +383,7 @@ impl ShardCore {
     ) {
         for (old_hash, answer) in asked.iter().zip(ids) {
             let Some(user) = self.users.get_mut(user_id) else { return };
-            let gap = user.needs.has(Needs::CATCH_UP);
+            let gap = user.has_gap();
             let Some(item) = user.pending.find_mut(*old_hash) else { continue };
             let Ok(id) = answer else {
                 item.fetch_tries = FETCH_TRIES_MAX;

@@ -188,7 +188,7 @@ impl ShardCore {
         self.set_live(user_id, false);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let Some(cohort_id) = user.cohort.take() else { return };
-        user.streaming = false;
+        (user.streaming, user.overlap) = (false, false);
         // One that another owner reads is his to give back.
         let aside = std::mem::take(&mut user.aside);
         let subscription = user.subscription.take();
@@ -427,7 +427,12 @@ impl ShardCore {
         cohort.opened = true;
         cohort.opened_at = Some(now.time);
         self.stats.streams += 1;
-        let server = cohort.server;
+        let (server, retiring) = (cohort.server, cohort.retiring);
+        for user_id in retiring.map_or_else(Vec::new, |older| self.users_on(older)) {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.overlap = true;
+            }
+        }
         for user_id in users {
             let Some(user) = self.users.get_mut(user_id) else { continue };
             if user.subscription.is_none() {
@@ -487,14 +492,11 @@ impl ShardCore {
         trouble: &Trouble,
         fx: &mut Effects,
     ) {
-        let users = match self.conns.get(conn_id).map(|conn| &conn.kind) {
-            Some(Kind::Stream { users, .. }) => users.clone(),
-            _ => Vec::new(),
-        };
+        let users = self.users_on(conn_id);
         let cohort = self.cohorts.get(cohort_id);
         let retiring = cohort.is_some_and(|cohort| cohort.is_retiring(conn_id));
         // Where an older stream goes on, nothing was lost but an attempt.
-        let attempt = !retiring && cohort.is_some_and(|cohort| cohort.retiring.is_some());
+        let attempt = !retiring && cohort.is_some_and(|cohort| cohort.retiring.is_some() && !cohort.opened);
         self.stats.streams_broken += 1;
         for user_id in users.into_iter().filter(|_| !attempt) {
             if let Some(user) = self.users.get_mut(user_id) {
@@ -639,15 +641,17 @@ impl ShardCore {
 
     /// Forgets a stream's connection. True if it was the present one.
     fn detach_stream(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) -> bool {
-        let users = match self.conns.get(conn_id).map(|conn| &conn.kind) {
-            Some(Kind::Stream { users, .. }) => users.clone(),
-            _ => Vec::new(),
-        };
+        let users = self.users_on(conn_id);
         self.close_conn(conn_id, fx);
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return false };
         if cohort.retiring == Some(conn_id) {
             cohort.retiring = None;
             self.stats.streams -= 1;
+            for user_id in users {
+                if let Some(user) = self.users.get_mut(user_id) {
+                    user.overlap = false;
+                }
+            }
             self.step_cohort(now, cohort_id, fx);
             return false;
         }
@@ -658,17 +662,23 @@ impl ShardCore {
             cohort.failures = 0;
             cohort.unexplained = 0;
         }
-        if std::mem::take(&mut cohort.opened) {
+        cohort.stream = None;
+        let opened = std::mem::take(&mut cohort.opened);
+        if opened {
             self.stats.streams -= 1;
         }
-        cohort.stream = None;
-        if let Some(older) = cohort.retiring.take() {
-            // The take-over failed before it began: the older stream goes on.
-            cohort.stream = Some(older);
-            cohort.opened = true;
-            cohort.opened_at = Some(now.time);
-            return true;
+        match cohort.retiring.take() {
+            Some(older) if opened => self.lose_retiring(older, fx),
+            Some(older) => {
+                // The take-over failed before it began: the older stream goes on.
+                cohort.stream = Some(older);
+                cohort.opened = true;
+                cohort.opened_at = Some(now.time);
+                return true;
+            }
+            None => {}
         }
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return false };
         cohort.detached_since.get_or_insert(now.time);
         for user_id in users {
             if let Some(user) = self.users.get_mut(user_id) {
@@ -677,6 +687,26 @@ impl ShardCore {
             self.set_live(user_id, false);
         }
         true
+    }
+
+    /// The stream that took over is gone, and the one before has not said that it brought everything.
+    fn lose_retiring(&mut self, conn_id: ConnId, fx: &mut Effects) {
+        for user_id in self.users_on(conn_id) {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.overlap = false;
+                user.miss();
+            }
+        }
+        self.close_conn(conn_id, fx);
+        self.stats.streams -= 1;
+    }
+
+    /// The members in a stream's request.
+    fn users_on(&self, conn_id: ConnId) -> Vec<UserId> {
+        match self.conns.get(conn_id).map(|conn| &conn.kind) {
+            Some(Kind::Stream { users, .. }) => users.clone(),
+            _ => Vec::new(),
+        }
     }
 
     fn close_stream(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {

@@ -72,7 +72,7 @@ impl ShardCore {
             return;
         }
         self.stats.ledger.enter(Station::Signalled, 1);
-        let gap = user.needs.has(Needs::CATCH_UP);
+        let gap = user.has_gap();
         user.known.add(hash, received, gap);
         let mut waits = false;
         for device_id in &user.devices {

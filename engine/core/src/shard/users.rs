@@ -69,6 +69,7 @@ impl ShardCore {
             cohort: None,
             subscription,
             streaming: false,
+            overlap: false,
             live: false,
             vip: assign.vip,
             stopped: assign.stopped,

@@ -23,6 +23,8 @@ pub struct User {
     pub subscription: Option<SubscriptionId>,
     /// His subscription is on the cohort's open stream.
     pub streaming: bool,
+    /// Another stream has taken over, and the one before has not ended yet: what it was to bring may be lost with it.
+    pub overlap: bool,
     /// Told to the owner: watched, and caught up.
     pub live: bool,
     /// Which mails go first.
@@ -96,9 +98,14 @@ impl User {
         self.needs.add(Needs::CATCH_UP);
     }
 
+    /// Whether older mails may be there of which no event has told.
+    pub fn has_gap(&self) -> bool {
+        self.overlap || self.needs.has(Needs::CATCH_UP)
+    }
+
     /// Every mail that waited has been dealt with.
     pub fn settle_known(&mut self) {
-        self.known.settle(self.needs.has(Needs::CATCH_UP));
+        self.known.settle(self.has_gap());
     }
 }
 
