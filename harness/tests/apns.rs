@@ -702,3 +702,21 @@ fn a_key_that_is_refused_is_a_trouble_and_nothing_is_stormed() {
     assert_eq!(recoveries(&town), 1);
     clean(town);
 }
+
+#[test]
+fn the_last_of_a_users_phones_rings_though_there_is_room_for_fewer_and_mail_keeps_coming() {
+    let timing = Timing { min_interval_ms: 0, settle_ms: 500, ..Timing::default() };
+    let knobs = Knobs { streams_max: 1, ..answers_in(secs(2)) };
+    let push_service = Box::new(|service: &mut PushService| service.lanes = 1);
+    let mut town =
+        live(TownConfig { users: 1, phones: 2, timing, knobs, push_service, ..TownConfig::default() });
+    for _ in 0..60 {
+        town.deliver(0, "and another");
+        town.run_for(ms(700));
+    }
+    let alerts = |phone| town.told(0, phone).into_iter().filter(|push| push.payload.is_alert()).count();
+    let (first, last) = (alerts(0), alerts(1));
+    assert!(first >= 5 && last >= 5, "in turn: {first} and {last}");
+    town.run_for(secs(30));
+    clean(town);
+}

@@ -1,5 +1,7 @@
 //! A user's turn: what each of his phones is told, and the lane that takes it.
 
+use std::cmp::Reverse;
+
 use super::calls::wants_fetch;
 use super::core::ShardCore;
 use super::flight::{Flight, FlightId};
@@ -94,6 +96,8 @@ impl ShardCore {
         true
     }
 
+    /// Who was told longest ago comes first: with fewer places than phones, and mail that keeps coming in, the others would
+    /// take its place in each round.
     fn devices_to_tell(&self, now: Now, user_id: UserId) -> Vec<DeviceId> {
         let Some(user) = self.users.get(user_id) else { return Vec::new() };
         let frozen_first = self.frozen_first(user_id);
@@ -108,7 +112,12 @@ impl ShardCore {
                 && device.flight.is_none()
                 && device.not_before <= now.time
         };
-        user.devices.iter().copied().filter(ready).collect()
+        let mut devices: Vec<DeviceId> = user.devices.iter().copied().filter(ready).collect();
+        let untold = |id: &DeviceId| {
+            self.devices.get(*id).map_or(0, |device| user.pending.seq().wrapping_sub(device.told_seq))
+        };
+        devices.sort_by_key(|id| Reverse(untold(id)));
+        devices
     }
 
     /// Whether only notices of an earlier life may go out. One notice at a time is put down for a device: as long as it is
