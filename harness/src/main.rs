@@ -1,6 +1,7 @@
 //! `harness`: days of a simulated organisation, each drawn from a seed.
 
 use std::cell::RefCell;
+use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -155,33 +156,38 @@ fn live(plan: &Plan) -> Verdict {
 
 fn one(seed: u64, user: Option<usize>, profile: &Profile) -> ExitCode {
     let plan = Plan::draw(seed, profile);
-    print!("{plan}");
+    say(format_args!("{plan}"));
     let begin = Instant::now();
     let verdict = match user {
         None => live(&plan),
         Some(user) => {
             let (story, verdict) = tell(&plan, user.min(plan.users - 1));
             for (at, line) in story {
-                println!("{:12.6} s  {line}", at.0 as f64 / 1e6);
+                say(format_args!("{:12.6} s  {line}\n", at.0 as f64 / 1e6));
             }
             verdict
         }
     };
-    println!("trace {:016x}", verdict.trace);
-    println!(
-        "{} mails, {} pushes, {} steps, {:.1} virtual hours in {:.1} s",
+    say(format_args!(
+        "trace {:016x}\n{} mails, {} pushes, {} steps, {:.1} virtual hours in {:.1} s\n",
+        verdict.trace,
         verdict.mails,
         verdict.pushes,
         verdict.steps,
         verdict.passed.0 as f64 / 3.6e9,
         begin.elapsed().as_secs_f64()
-    );
+    ));
     report(&verdict)
+}
+
+/// A story is long: who has read enough of it may close the pipe.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = std::io::stdout().write_fmt(text);
 }
 
 fn report(verdict: &Verdict) -> ExitCode {
     for failure in &verdict.failures {
-        println!("FAILED: {failure}");
+        say(format_args!("FAILED: {failure}\n"));
     }
     if verdict.failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
