@@ -168,7 +168,7 @@ impl Conn {
         }
     }
 
-    /// The connection is over: what was written only just now may have been lost with it, or with the client.
+    /// What was written only just now may have been lost: with the connection, with the client, or on its way.
     pub(super) fn takes_back(&mut self, now: Time, registry: &mut Registry) {
         let recent = self.told.drain(..).filter(|(at, _)| now.since(*at) < KNOWN_AFTER);
         for (_, device) in recent {

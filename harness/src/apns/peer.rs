@@ -143,6 +143,14 @@ impl Apns {
         self.service.registry.row_mut(device).throttle(until);
     }
 
+    /// What was said last on this connection never reached the client, or not before it gave up waiting: it need not know
+    /// which tokens are gone.
+    pub fn unheard(&mut self, now: Time, conn: PeerConn) {
+        if let Some(found) = self.conns.get_mut(&conn) {
+            found.takes_back(now, &mut self.service.registry);
+        }
+    }
+
     /// Turns a phone on or off.
     pub fn set_online(&mut self, now: Now, device: DeviceIx, online: bool) {
         self.service.registry.row_mut(device).device.set_online(now, online);

@@ -477,10 +477,13 @@ impl World {
         true
     }
 
-    /// What the mail server said last on this connection did not get through: it may not hold anybody to it.
+    /// What the peer said last on this connection did not get through, or not in time: it may not hold anybody to it.
     pub(super) fn unheard(&mut self, index: usize) {
-        if let (PeerAt::Exchange(exchange), conn) = (self.links[index].peer, self.links[index].peer_conn()) {
-            self.exchanges[exchange].unheard(conn);
+        let (peer, conn) = (self.links[index].peer, self.links[index].peer_conn());
+        let now = self.now_of(peer).time;
+        match peer {
+            PeerAt::Exchange(at) => self.exchanges[at].unheard(conn),
+            PeerAt::Apns(at) => self.apns[at].unheard(now, conn),
         }
     }
 
