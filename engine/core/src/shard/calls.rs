@@ -3,10 +3,10 @@
 use super::conn::Kind;
 use super::core::ShardCore;
 use super::input::CloseReason;
-use super::server::{Asked, Job, Turn};
+use super::server::{Ask, Asked, Farewell, Job, Turn};
 use super::{CatchUp, ConnId, Effects, MailServerId};
 use crate::ews::{Action, Caller, EwsError, FetchedItem, Route, SchemaVersion, request, response};
-use crate::http1::{HttpError, Response};
+use crate::http1::{Cookies, HttpError, Response};
 use crate::limits::{CATCH_UP_PAGE, FETCH_TRIES_MAX, SYNC_PAGE, TERMINAL_RETRY};
 use crate::names::ItemId;
 use crate::time::{Now, Span};
@@ -29,11 +29,7 @@ impl ShardCore {
         self.call_ended(server_id, &job);
         match job {
             Job::Unsubscribe(farewell) => self.say_farewell(now, *farewell, fx),
-            Job::Subscribe(user)
-            | Job::Fetch(user, _)
-            | Job::Convert(user, _)
-            | Job::CatchUp(user, _)
-            | Job::Badge(user, _) => self.request_call(now, user, fx),
+            Job::OfUser { user, .. } => self.request_call(now, user, fx),
         }
         self.end_turn(now, server_id, conn_id, fx);
     }
@@ -54,7 +50,8 @@ impl ShardCore {
             self.close_conn(conn_id, fx);
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
-                if let (Job::Fetch(user, _), HttpError::BodyTooLarge) = (&job, error) {
+                if let (Job::OfUser { user, ask: Ask::Fetch(_), .. }, HttpError::BodyTooLarge) = (&job, error)
+                {
                     // Nothing is wrong with the server: one of these mails is too large to look into.
                     self.tell_without_details(*user);
                 } else {
@@ -136,6 +133,11 @@ impl ShardCore {
         version: SchemaVersion,
         fx: &mut Effects,
     ) {
+        if let Job::OfUser { user, watch, ask } = job
+            && self.users.get(*user).is_some_and(|user| user.watch != *watch)
+        {
+            return self.outdated(now, server_id, *user, ask, reply, fx);
+        }
         let body = match response::http(reply) {
             Ok(body) => body,
             // Of the present credential nothing is known by that.
@@ -145,29 +147,7 @@ impl ShardCore {
             Err(error) => return self.call_failed(now, server_id, job, &error, version, fx),
         };
         let done = match job {
-            Job::Subscribe(user) => response::subscribe(body)
-                .map(|subscription| self.subscribed(now, *user, subscription, &reply.head, fx)),
-            Job::Fetch(user, mails) => response::get_item(body)
-                .and_then(not_refused)
-                .map(|items| self.fetched(now, server_id, *user, mails, items, fx)),
-            Job::Convert(user, mails) => {
-                response::convert_id(body).map(|ids| self.converted(now, server_id, *user, mails, ids, fx))
-            }
-            // About folders that are not watched any more: what is needed is still needed.
-            Job::CatchUp(user, choice) | Job::Badge(user, choice)
-                if self.users.get(*user).is_some_and(|user| user.folders_choice != *choice) =>
-            {
-                Ok(())
-            }
-            Job::CatchUp(user, _) => match self.mail_server(server_id).catch_up {
-                CatchUp::Find => response::find_item(body)
-                    .map(|page| self.caught_up(now, *user, page.items, page.last, fx)),
-                CatchUp::Sync => {
-                    response::sync_folder_items(body).map(|page| self.synced(now, *user, page, fx))
-                }
-            },
-            Job::Badge(user, _) => response::get_folders(body)
-                .and_then(|counts| self.counted(now, *user, counts, now.time - reply.took, fx)),
+            Job::OfUser { user, ask, .. } => self.user_answered(now, server_id, *user, ask, body, reply, fx),
             // Whatever the answer, nobody waits for it.
             Job::Unsubscribe(_) => Ok(()),
         };
@@ -183,6 +163,81 @@ impl ShardCore {
             }
             Err(error) => self.call_failed(now, server_id, job, &error, version, fx),
         }
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "what was asked, and what came")]
+    fn user_answered(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        user: UserId,
+        ask: &Ask,
+        body: &[u8],
+        reply: &Response,
+        fx: &mut Effects,
+    ) -> Result<(), EwsError> {
+        match ask {
+            Ask::Subscribe => response::subscribe(body)
+                .map(|subscription| self.subscribed(now, user, subscription, &reply.head, fx)),
+            Ask::Fetch(mails) => response::get_item(body)
+                .and_then(not_refused)
+                .map(|items| self.fetched(now, server_id, user, mails, items, fx)),
+            Ask::Convert(mails) => {
+                response::convert_id(body).map(|ids| self.converted(now, server_id, user, mails, ids, fx))
+            }
+            Ask::CatchUp => match self.mail_server(server_id).catch_up {
+                CatchUp::Find => {
+                    response::find_item(body).map(|page| self.caught_up(now, user, page.items, page.last, fx))
+                }
+                CatchUp::Sync => {
+                    response::sync_folder_items(body).map(|page| self.synced(now, user, page, fx))
+                }
+            },
+            Ask::Badge => response::get_folders(body)
+                .and_then(|counts| self.counted(now, user, counts, now.time - reply.took, fx)),
+        }
+    }
+
+    /// An answer about a mailbox or folders that are not watched any more: what is needed is still needed. A subscription
+    /// to them is given back, unless the mailbox is another: then it ends by itself, as nobody reads it.
+    fn outdated(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        user_id: UserId,
+        ask: &Ask,
+        reply: &Response,
+        fx: &mut Effects,
+    ) {
+        let Some(user) = self.users.get(user_id) else { return };
+        let at_home = user.server == Some(server_id);
+        let address = user.address.clone();
+        let answer = response::http(reply).and_then(|body| match ask {
+            Ask::Subscribe => response::subscribe(body).map(Some),
+            Ask::Fetch(_) => response::get_item(body).and_then(not_refused).map(|_| None),
+            Ask::Convert(_) => response::convert_id(body).map(|_| None),
+            Ask::CatchUp => match self.mail_server(server_id).catch_up {
+                CatchUp::Find => response::find_item(body).map(|_| None),
+                CatchUp::Sync => response::sync_folder_items(body).map(|_| None),
+            },
+            Ask::Badge => response::get_folders(body).map(|_| None),
+        });
+        match answer {
+            Ok(Some(subscription)) if at_home => {
+                let mut cookies = Cookies::default();
+                cookies.absorb(&reply.head);
+                let (anchor, cookie) = (address.clone(), cookies.as_str().into());
+                let farewell = Farewell { server: server_id, address, anchor, cookie, subscription };
+                self.say_farewell(now, farewell, fx);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if let Action::BackOffAccount { ms } = error.action() {
+                    self.budget_busy(now, server_id, at_home.then_some(user_id), ms, fx);
+                }
+            }
+        }
+        self.request_call(now, user_id, fx);
     }
 
     /// A call was refused: whom it concerns and what can be done, [`EwsError::action`] says.
@@ -263,7 +318,7 @@ impl ShardCore {
         let times = Setback::times(earlier, now.time, error.action());
         let remedy = self.remedy(error, times);
         self.set_back(now, user_id, error, remedy, fx);
-        if let Job::Subscribe(_) = job
+        if let Job::OfUser { ask: Ask::Subscribe, .. } = job
             && let Some(cohort_id) = self.is_anchor(user_id)
             && self.cohorts.get(cohort_id).is_some_and(|cohort| !cohort.is_rooted())
         {
@@ -276,7 +331,8 @@ impl ShardCore {
     fn retry_later(&mut self, now: Now, job: &Job, wait: Span, fx: &mut Effects) {
         let Some(user_id) = job.user() else { return };
         let Some(user) = self.users.get_mut(user_id) else { return };
-        if let Job::Fetch(..) | Job::Convert(..) = job {
+        let fetches = matches!(job, Job::OfUser { ask: Ask::Fetch(_) | Ask::Convert(_), .. });
+        if fetches {
             // A notice waits for this one: after a second failure it goes out without details.
             for item in user.pending.items_mut() {
                 item.fetch_tries = item.fetch_tries.saturating_add(1);
@@ -286,7 +342,7 @@ impl ShardCore {
             }
         }
         user.call_not_before = user.call_not_before.max(now.time + wait);
-        if let Job::Fetch(..) | Job::Convert(..) = job {
+        if fetches {
             self.look_due(now, user_id, fx);
         }
         self.request_call(now, user_id, fx);
@@ -417,26 +473,28 @@ impl ShardCore {
 
     /// The bytes of a call. `None` if nothing is left to ask.
     pub(super) fn encode_job(&mut self, job: &mut Job) -> Option<Vec<u8>> {
-        if let Job::Unsubscribe(farewell) = job {
-            let server = farewell.server;
-            let caller = self.caller(server, &farewell.address);
-            let body = request::unsubscribe(&caller, &farewell.subscription);
-            let route = Route::Cohort { anchor: &farewell.anchor, cookies: &farewell.cookie };
-            return self.encode_call(server, route, &body);
-        }
-        let user_id = job.user()?;
+        let (user_id, ask) = match job {
+            Job::Unsubscribe(farewell) => {
+                let server = farewell.server;
+                let caller = self.caller(server, &farewell.address);
+                let body = request::unsubscribe(&caller, &farewell.subscription);
+                let route = Route::Cohort { anchor: &farewell.anchor, cookies: &farewell.cookie };
+                return self.encode_call(server, route, &body);
+            }
+            Job::OfUser { user, ask, .. } => (*user, ask),
+        };
         let user = self.users.get(user_id)?;
         let server = user.server?;
         let caller = self.caller(server, &user.address);
-        match job {
-            Job::Subscribe(_) => {
+        match ask {
+            Ask::Subscribe => {
                 let cohort = self.cohorts.get(user.cohort?)?;
                 let body = request::subscribe(&caller, &user.folder_ids());
                 let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
                 let anchor = if planted!(AnchorOfMember) { user.address.clone() } else { anchor };
                 self.encode_call(server, Route::Cohort { anchor: &anchor, cookies: cookies.as_str() }, &body)
             }
-            Job::Fetch(..) | Job::Convert(..) => {
+            Ask::Fetch(_) | Ask::Convert(_) => {
                 let items: Vec<&Item> =
                     user.pending.items().iter().filter(|item| wants_fetch(item)).collect();
                 if items.is_empty() {
@@ -450,14 +508,14 @@ impl ShardCore {
                 let ids: Vec<&ItemId> = asked.iter().map(|item| &item.id).collect();
                 let convert = asked.iter().all(|item| item.id_form == IdForm::Old);
                 let (body, asks) = match convert {
-                    true => (request::convert_id(&caller, &ids), Job::Convert(user_id, hashes)),
-                    false => (request::get_item(&caller, &ids), Job::Fetch(user_id, hashes)),
+                    true => (request::convert_id(&caller, &ids), Ask::Convert(hashes)),
+                    false => (request::get_item(&caller, &ids), Ask::Fetch(hashes)),
                 };
-                *job = asks;
+                *ask = asks;
                 let address = user.address.clone();
                 self.encode_call(server, Route::Mailbox(&address), &body)
             }
-            Job::CatchUp(..) => {
+            Ask::CatchUp => {
                 let folder = user.folder_now().map(|folder| &folder.id);
                 let body = match self.mail_server(server).catch_up {
                     CatchUp::Find => {
@@ -468,12 +526,11 @@ impl ShardCore {
                 let address = user.address.clone();
                 self.encode_call(server, Route::Mailbox(&address), &body)
             }
-            Job::Badge(..) => {
+            Ask::Badge => {
                 let body = request::get_folder(&caller, &user.folder_ids());
                 let address = user.address.clone();
                 self.encode_call(server, Route::Mailbox(&address), &body)
             }
-            Job::Unsubscribe(_) => None,
         }
     }
 

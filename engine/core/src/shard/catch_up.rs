@@ -1,7 +1,7 @@
 //! Looks into folders: what no event told of, and how much is unread.
 
 use super::core::ShardCore;
-use super::server::Job;
+use super::server::{Ask, Job};
 use super::{BadgeCount, Effects, FolderSync, Report};
 use crate::ews::{Action, EwsError, FolderCounts, FoundItem, SyncPage};
 use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
@@ -77,20 +77,21 @@ impl ShardCore {
 
     /// A folder is not there. True if it is known which, and that the others can be asked for at once.
     pub(super) fn folder_missing(&mut self, now: Now, job: &Job, fx: &mut Effects) -> bool {
-        let Some(user_id) = job.user() else { return false };
+        let Job::OfUser { user: user_id, ask, .. } = job else { return false };
+        let user_id = *user_id;
         let Some(user) = self.users.get_mut(user_id) else { return false };
-        match job {
-            Job::CatchUp(..) => {
+        match ask {
+            Ask::CatchUp => {
                 let Some(folder) = user.folder_now_mut() else { return false };
                 folder.gone = true;
                 self.folder_caught_up(now, user_id, fx);
                 true
             }
-            Job::Subscribe(_) => {
+            Ask::Subscribe => {
                 user.folders_doubtful = user.folders.iter().any(|folder| !folder.gone);
                 false
             }
-            Job::Fetch(..) | Job::Convert(..) | Job::Badge(..) | Job::Unsubscribe(_) => false,
+            Ask::Fetch(_) | Ask::Convert(_) | Ask::Badge => false,
         }
     }
 

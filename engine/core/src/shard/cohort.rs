@@ -22,7 +22,7 @@ use crate::limits::{
 };
 use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::{Now, Span, Time};
-use crate::user::{Needs, UserId};
+use crate::user::{Calling, Needs, UserId};
 use crate::wheel::TimerSlot;
 
 /// Names a cohort.
@@ -317,7 +317,7 @@ impl ShardCore {
         for user in cohort.members.iter().filter_map(|id| self.users.get(*id)).filter(|user| !user.aside) {
             match &user.subscription {
                 Some(_) => outside += usize::from(!user.streaming),
-                None => subscribing += usize::from(user.calling),
+                None => subscribing += usize::from(user.calling != Calling::No),
             }
         }
         if outside == 0 {

@@ -8,7 +8,7 @@ use crate::names::ItemId;
 use crate::notice::MailDetails;
 use crate::signal::MailSignal;
 use crate::time::{Now, Span, Time, UnixMillis};
-use crate::user::{IdForm, Needs, UserId, item_hash};
+use crate::user::{Calling, IdForm, Needs, UserId, item_hash};
 
 impl ShardCore {
     /// Something happened in a mailbox.
@@ -254,7 +254,7 @@ impl ShardCore {
     /// Sets the user's one timer for the first of what waits for time alone.
     pub(super) fn arm_user(&mut self, user_id: UserId) {
         let Some(user) = self.users.get(user_id) else { return };
-        let call = (!user.needs.is_empty() && !user.calling && user.call_not_before > Time(0))
+        let call = (!user.needs.is_empty() && user.calling == Calling::No && user.call_not_before > Time(0))
             .then_some(user.call_not_before);
         let due = user.due.filter(|_| !user.queued);
         match due.into_iter().chain(call).min() {

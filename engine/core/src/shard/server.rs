@@ -15,7 +15,7 @@ use crate::limits::{
 };
 use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::{Now, Span, Time};
-use crate::user::{Needs, Setback, User, UserId};
+use crate::user::{Calling, Needs, Setback, User, UserId};
 use crate::wheel::TimerSlot;
 
 /// What the shard knows of one mail server.
@@ -104,26 +104,31 @@ pub(super) struct Farewell {
 /// A call in flight.
 #[derive(Clone, Debug)]
 pub(super) enum Job {
-    Subscribe(UserId),
-    /// With the mails that were asked for, in order ([`crate::user::Item::hash`]).
-    Fetch(UserId, Vec<u64>),
-    /// The first half of a fetch whose ids are of an old form; as [`Job::Fetch`].
-    Convert(UserId, Vec<u64>),
-    /// With the choice of folders that the answer is about ([`User::folders_choice`]).
-    CatchUp(UserId, u8),
-    /// As [`Job::CatchUp`].
-    Badge(UserId, u8),
+    /// `watch`: what the answer is about ([`User::watch`]).
+    OfUser {
+        user: UserId,
+        watch: u8,
+        ask: Ask,
+    },
     Unsubscribe(Box<Farewell>),
+}
+
+/// What is asked for a user.
+#[derive(Clone, Debug)]
+pub(super) enum Ask {
+    Subscribe,
+    /// With the mails that were asked for, in order ([`crate::user::Item::hash`]).
+    Fetch(Vec<u64>),
+    /// The first half of a fetch whose ids are of an old form; as [`Ask::Fetch`].
+    Convert(Vec<u64>),
+    CatchUp,
+    Badge,
 }
 
 impl Job {
     pub(super) fn user(&self) -> Option<UserId> {
         match self {
-            Job::Subscribe(user)
-            | Job::Fetch(user, _)
-            | Job::Convert(user, _)
-            | Job::CatchUp(user, _)
-            | Job::Badge(user, _) => Some(*user),
+            Job::OfUser { user, .. } => Some(*user),
             Job::Unsubscribe(_) => None,
         }
     }
@@ -199,7 +204,7 @@ impl ShardCore {
     pub(super) fn request_call(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let Some(server_id) = user.server else { return };
-        if user.calling || user.needs.is_empty() || self.draining {
+        if user.calling != Calling::No || user.needs.is_empty() || self.draining {
             return;
         }
         // Only what has been told of is still ours.
@@ -224,7 +229,7 @@ impl ShardCore {
         } else {
             return;
         }
-        user.calling = true;
+        user.calling = Calling::Waits;
         self.pump_calls(now, server_id, fx);
     }
 
@@ -234,7 +239,7 @@ impl ShardCore {
             let Some(mut job) = self.take_job(now, server_id) else { return };
             let Some(request) = self.encode_job(&mut job) else {
                 if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
-                    user.calling = false;
+                    user.calling = Calling::No;
                 }
                 continue;
             };
@@ -247,10 +252,11 @@ impl ShardCore {
                 return;
             };
             machine.send(now.time, request, timeout);
-            if let Job::CatchUp(user_id, _) = job
-                && let Some(user) = self.users.get_mut(user_id)
+            if let Job::OfUser { user, ask, .. } = &job
+                && let Some(user) = self.users.get_mut(*user)
             {
-                user.looking = true;
+                user.calling = Calling::Out;
+                user.looking = matches!(ask, Ask::CatchUp);
             }
             *slot = Some(job);
             *version = version_now;
@@ -308,10 +314,14 @@ impl ShardCore {
                     server.subscribes.pop_front()?
                 };
             let Some(user) = self.users.get_mut(user_id) else { continue };
-            if let Some(job) = next_job(user_id, user) {
-                return Some(job);
+            if user.calling != Calling::Waits || user.server != Some(server_id) {
+                // He has moved to another server, and what he needs with him.
+                continue;
             }
-            user.calling = false;
+            if let Some(ask) = next_ask(user) {
+                return Some(Job::OfUser { user: user_id, watch: user.watch, ask });
+            }
+            user.calling = Calling::No;
         }
     }
 
@@ -379,7 +389,7 @@ impl ShardCore {
         self.servers[usize::from(server_id.0)].in_flight -= 1;
         self.stats.calls_in_flight -= 1;
         if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
-            user.calling = false;
+            user.calling = Calling::No;
             user.looking = false;
         }
     }
@@ -691,21 +701,12 @@ impl ShardCore {
     }
 }
 
-fn next_job(user_id: UserId, user: &User) -> Option<Job> {
-    let choice = user.folders_choice;
+fn next_ask(user: &User) -> Option<Ask> {
     if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
         // Which of the folders is not there is to be known before the others are subscribed to.
-        return Some(if user.folders_doubtful {
-            Job::Badge(user_id, choice)
-        } else {
-            Job::Subscribe(user_id)
-        });
+        return Some(if user.folders_doubtful { Ask::Badge } else { Ask::Subscribe });
     }
-    [
-        (Needs::FETCH, Job::Fetch(user_id, Vec::new())),
-        (Needs::CATCH_UP, Job::CatchUp(user_id, choice)),
-        (Needs::BADGE, Job::Badge(user_id, choice)),
-    ]
-    .into_iter()
-    .find_map(|(need, job)| user.needs.has(need).then_some(job))
+    [(Needs::FETCH, Ask::Fetch(Vec::new())), (Needs::CATCH_UP, Ask::CatchUp), (Needs::BADGE, Ask::Badge)]
+        .into_iter()
+        .find_map(|(need, ask)| user.needs.has(need).then_some(ask))
 }

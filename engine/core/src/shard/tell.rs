@@ -13,7 +13,7 @@ use crate::limits::{APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::notice::{Notice, Text, carries_details, collapse_by_mail, compose_apns, details_allowed};
 use crate::push::PushRequest;
 use crate::time::{Now, Time};
-use crate::user::{Device, DeviceId, IdForm, Item, Needs, Unsettled, UserId};
+use crate::user::{Calling, Device, DeviceId, IdForm, Item, Needs, Unsettled, UserId};
 
 impl ShardCore {
     /// Takes a user from the ready ring.
@@ -90,7 +90,7 @@ impl ShardCore {
         self.request_call(now, user_id, fx);
         let Some(user) = self.users.get(user_id) else { return false };
         // A call that may not be made yet sets the timer to when the notice was due: that is over.
-        let call = Some(user.call_not_before).filter(|at| !user.calling && *at > now.time);
+        let call = Some(user.call_not_before).filter(|at| user.calling == Calling::No && *at > now.time);
         let wait = due + FETCH_WAIT_MAX;
         self.wheel.arm(&user.timer, call.map_or(wait, |at| at.min(wait)));
         true

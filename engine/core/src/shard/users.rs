@@ -7,7 +7,7 @@ use crate::ledger::{Station, Suppressed};
 use crate::limits::{CLOCK_SKEW_MS_MAX, USER_DEVICES_MAX, USER_FOLDERS_MAX};
 use crate::names::{DeviceKey, FolderId, UserKey};
 use crate::time::{Now, Time, UnixMillis};
-use crate::user::{Device, DeviceId, Folder, Known, Needs, Pending, User, UserId, item_hash};
+use crate::user::{Calling, Device, DeviceId, Folder, Known, Needs, Pending, User, UserId, item_hash};
 
 impl ShardCore {
     pub(super) fn command(&mut self, now: Now, command: Command, fx: &mut Effects) {
@@ -74,13 +74,13 @@ impl ShardCore {
             vip: assign.vip,
             stopped: assign.stopped,
             needs,
-            calling: false,
+            calling: Calling::No,
             call_failures: 0,
             call_not_before: Time(0),
             setback: None,
             aside: false,
             folders,
-            folders_choice: 0,
+            watch: 0,
             folders_doubtful: false,
             catch_up_at: 0,
             catch_up_offset: 0,
@@ -136,7 +136,11 @@ impl ShardCore {
             self.leave_cohort(now, user_id, fx);
             let Some(user) = self.users.get_mut(user_id) else { return };
             user.folders = folders;
-            user.folders_choice = user.folders_choice.wrapping_add(1);
+            user.watch = user.watch.wrapping_add(1);
+            if user.calling == Calling::Waits {
+                // Perhaps in another server's queue.
+                user.calling = Calling::No;
+            }
             user.folders_doubtful = false;
             (user.catch_up_at, user.catch_up_offset, user.look_again) = (0, 0, false);
             user.account = item_hash(&self.config.item_key, assign.address.as_str());
@@ -144,6 +148,7 @@ impl ShardCore {
             user.server = assign.server;
             user.call_not_before = Time(0);
             if moved {
+                user.setback = None;
                 (user.inbox, user.inbox_unread) = (None, None);
                 user.set_sync_now(None);
             }

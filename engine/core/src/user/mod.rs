@@ -14,7 +14,7 @@ pub use device::{Device, Unsettled};
 pub use folder::Folder;
 pub use known::Known;
 pub use pending::{IdForm, Item, Pending};
-pub use row::{Needs, User};
+pub use row::{Calling, Needs, User};
 pub use setback::Setback;
 
 use crate::arena::Id;

@@ -33,8 +33,8 @@ pub struct User {
     pub stopped: bool,
     /// Calls to the mail server that must still be made for him.
     pub needs: Needs,
-    /// He stands in a call queue, or a call for him is in flight: one at a time.
-    pub calling: bool,
+    /// The one call for him that is waited for.
+    pub calling: Calling,
     /// Refused calls in a row, for their back-off.
     pub call_failures: u8,
     /// No call for him before.
@@ -45,8 +45,9 @@ pub struct User {
     pub aside: bool,
     /// What is watched beside the inbox.
     pub folders: Box<[Folder]>,
-    /// Counts the choices of folders: an answer about an earlier one is none about this.
-    pub folders_choice: u8,
+    /// Counts what has been watched for him, mailboxes and choices of folders: an answer about an earlier one is none about
+    /// this.
+    pub watch: u8,
     /// One of them is not there, and only a look at all tells which.
     pub folders_doubtful: bool,
     /// The folder at which a catch-up stands: 0 is the inbox, then those of `folders`.
@@ -107,6 +108,17 @@ impl User {
     pub fn settle_known(&mut self) {
         self.known.settle(self.has_gap());
     }
+}
+
+/// A user's call to a mail server: one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Calling {
+    /// None.
+    No,
+    /// He stands in a queue of his mail server. Places in other queues, and second ones in this, do not count.
+    Waits,
+    /// It is on its way.
+    Out,
 }
 
 /// Calls that must be made for a user: a set.
