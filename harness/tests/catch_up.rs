@@ -8,7 +8,7 @@ use carillon_core::shard::{
     AssignUser, BadgeCount, CatchUp, Command, MailServer, MailServerId, NoticeRecord, Report, Timing,
     VipRules,
 };
-use carillon_core::time::Span;
+use carillon_core::time::{Now, Span, UnixMillis};
 use carillon_core::user::item_hash;
 use carillon_harness::apns::{AlertKind, Delivery, Share};
 use carillon_harness::exchange::{
@@ -16,9 +16,9 @@ use carillon_harness::exchange::{
     Operation, Override, Silence, Version,
 };
 use carillon_harness::peer::Close;
-use carillon_harness::world::World;
 use carillon_harness::world::story::{clean, live, secs, until_live};
-use carillon_harness::world::town::{Town, TownConfig};
+use carillon_harness::world::town::{MAIL, Town, TownConfig};
+use carillon_harness::world::{Clock, World};
 
 fn server(change: impl Fn(&mut MailServer) + 'static) -> TownConfig {
     TownConfig { mail_server: Box::new(change), ..TownConfig::default() }
@@ -518,6 +518,38 @@ fn synchronised() -> TownConfig {
 
 fn syncs(town: &Town) -> u64 {
     town.world.exchanges[0].stats().count_all(Operation::SyncFolderItems)
+}
+
+#[test]
+fn a_gap_right_after_the_registration_is_caught_up_whatever_the_mail_server_s_clock_says() {
+    for ahead_s in [0, -50, -300, 300] {
+        let mut town = Town::new(TownConfig { users: 1, wait_max: secs(300), ..TownConfig::default() });
+        town.world.set_clock(MAIL, Clock { ahead_ms: ahead_s * 1_000, drift_ppm: 0 });
+        town.run_for(Span::from_millis(2));
+        let mut town = until_live(town);
+        town.run_for(secs(20));
+        let stream = town.world.exchanges[0].stream_keys()[0];
+        town.world.exchanges[0].go_silent(stream, Silence::Blackhole);
+        town.deliver(0, "in the gap");
+        town.run_for(secs(200));
+        assert_eq!(alerts(&town, 0).len(), 1, "{ahead_s} s ahead");
+        clean(town);
+    }
+}
+
+#[test]
+fn what_was_there_before_the_registration_is_not_told_whatever_the_mail_server_s_clock_says() {
+    for ahead_s in [0, -300, 300] {
+        let mut town = Town::new(TownConfig { users: 1, ..TownConfig::default() });
+        town.world.set_clock(MAIL, Clock { ahead_ms: ahead_s * 1_000, drift_ppm: 0 });
+        let now = town.world.now_of(MAIL);
+        let (earlier, mailbox) = (UnixMillis(now.unix.0 - 10_000), town.people[0].mailbox);
+        let mail = town.mail();
+        town.world.exchanges[0].deliver(Now { unix: earlier, ..now }, mailbox, mail);
+        let mut town = until_live(town);
+        town.run_for(secs(60));
+        assert_eq!(alerts(&town, 0).len(), 0, "{ahead_s} s ahead");
+    }
 }
 
 #[test]

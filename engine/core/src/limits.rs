@@ -60,6 +60,9 @@ pub const SYNC_PAGES_MAX: u32 = 1_000;
 /// A pause that a server asks for counts up to here: real ones end at about five minutes.
 pub const BACK_OFF_MS_MAX: u64 = 3_600_000;
 
+/// And from here: "busy" without a pause would be asked again as fast as it is answered.
+pub const BACK_OFF_MS_MIN: u64 = 1_000;
+
 /// From the request for a stream to its opening envelope, which Exchange sends at once.
 pub const STREAM_OPEN_TIMEOUT: Span = Span::from_secs(30);
 

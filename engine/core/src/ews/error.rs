@@ -5,7 +5,7 @@ use std::fmt;
 use super::action::Action;
 use super::code::ResponseCode;
 use super::xml::XmlError;
-use crate::limits::{BACK_OFF_MS_MAX, ERROR_TEXT_BYTES_MAX};
+use crate::limits::{BACK_OFF_MS_MAX, BACK_OFF_MS_MIN, ERROR_TEXT_BYTES_MAX};
 use crate::shard::Trouble;
 
 /// What a mail server answered instead of success.
@@ -17,14 +17,18 @@ pub struct EwsError {
     /// for the few cases in which only the text tells what a code means.
     pub message: Box<str>,
     /// The pause that the server asks for, in milliseconds: `BackOffMilliseconds` (it goes before `Retry-After`), at
-    /// most [`BACK_OFF_MS_MAX`].
+    /// most [`BACK_OFF_MS_MAX`], at least [`BACK_OFF_MS_MIN`].
     pub back_off_ms: Option<u64>,
 }
 
 impl EwsError {
     /// With the server's words cleaned and the pause bounded.
     pub fn new(code: ResponseCode, message: &str, back_off_ms: Option<u64>) -> EwsError {
-        EwsError { code, message: clean(message), back_off_ms: back_off_ms.map(|ms| ms.min(BACK_OFF_MS_MAX)) }
+        EwsError {
+            code,
+            message: clean(message),
+            back_off_ms: back_off_ms.map(|ms| ms.clamp(BACK_OFF_MS_MIN, BACK_OFF_MS_MAX)),
+        }
     }
 
     /// What to do.

@@ -15,6 +15,8 @@ pub struct Head {
     /// `Set-Cookie`s, only `name=value` of each. A value that is empty takes the cookie back (Exchange does so with a
     /// date in the past).
     pub set_cookies: Vec<Box<str>>,
+    /// `Date`: the server's clock, in seconds since 1970.
+    pub date_s: Option<u64>,
     /// `Retry-After` in seconds; a date is counted from the answer's own `Date`.
     pub retry_after_s: Option<u32>,
     /// `Content-Type`, in lower case, without parameters.
@@ -92,7 +94,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<ParsedHead>, HttpError> {
 
     let mut head = Head { status, ..Head::default() };
     let (mut length, mut chunked, mut close) = (None, false, version == 0);
-    let (mut date, mut retry_after) = (None, None);
+    let mut retry_after = None;
     for line in parsed.headers.iter() {
         let value = line.value.trim_ascii();
         let is = |name: &str| line.name.eq_ignore_ascii_case(name);
@@ -117,7 +119,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<ParsedHead>, HttpError> {
         } else if is("retry-after") {
             retry_after = Some(text(value));
         } else if is("date") {
-            date = imf_fixdate(&text(value));
+            head.date_s = imf_fixdate(&text(value));
         } else if is("content-type") {
             let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
             head.content_type = text(kind.trim_ascii()).to_ascii_lowercase().into();
@@ -131,7 +133,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<ParsedHead>, HttpError> {
             head.diagnostics.push((name, text(value)));
         }
     }
-    head.retry_after_s = retry_after.and_then(|value| retry_after_s(&value, date));
+    head.retry_after_s = retry_after.and_then(|value| retry_after_s(&value, head.date_s));
 
     if chunked && length.is_some() {
         return Err(HttpError::LengthAndCoding);

@@ -133,6 +133,10 @@ impl ShardCore {
         version: SchemaVersion,
         fx: &mut Effects,
     ) {
+        if let Some(date_s) = reply.head.date_s {
+            let ahead_ms = (date_s * 1_000).cast_signed() - now.unix.0.cast_signed();
+            self.servers[usize::from(server_id.0)].clock_ahead_ms = ahead_ms;
+        }
         if let Job::OfUser { user, watch, ask } = job
             && self.users.get(*user).is_some_and(|user| user.watch != *watch)
         {
@@ -437,7 +441,12 @@ impl ShardCore {
         ids: Vec<Result<ItemId, EwsError>>,
         fx: &mut Effects,
     ) {
-        for (old_hash, answer) in asked.iter().zip(ids) {
+        let answers = ids.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        for (old_hash, answer) in asked.iter().zip(answers) {
+            let Some(answer) = answer else {
+                self.fetch_again(user_id, *old_hash);
+                continue;
+            };
             let Some(user) = self.users.get_mut(user_id) else { return };
             let gap = user.has_gap();
             let Some(item) = user.pending.find_mut(*old_hash) else { continue };

@@ -3,7 +3,7 @@
 use super::core::ShardCore;
 use super::server::{Ask, Job};
 use super::{BadgeCount, Effects, FolderSync, Report};
-use crate::ews::{Action, EwsError, FolderCounts, FoundItem, SyncPage};
+use crate::ews::{Action, EwsError, FolderCounts, FoundItem, ResponseCode, SyncPage};
 use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
 use crate::names::{FolderId, ItemId};
 use crate::time::{Now, Time};
@@ -20,7 +20,9 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(user) = self.users.get_mut(user_id) else { return };
-        let previews = user.server.is_some_and(|id| self.servers[usize::from(id.0)].version.has_preview());
+        let server = user.server.map(|id| &self.servers[usize::from(id.0)]);
+        let previews = server.is_some_and(|server| server.version.has_preview());
+        user.known.set_clock(server.map_or(0, |server| server.clock_ahead_ms));
         let floor = user.known.floor();
         let looked_at = user.catch_up_offset + items.len() as u32;
         let back_far_enough = items.iter().any(|item| item.received <= floor);
@@ -42,6 +44,9 @@ impl ShardCore {
     /// One page of what changed in a folder.
     pub(super) fn synced(&mut self, now: Now, user_id: UserId, page: SyncPage, fx: &mut Effects) {
         let Some(user) = self.users.get_mut(user_id) else { return };
+        if let Some(server) = user.server {
+            user.known.set_clock(self.servers[usize::from(server.0)].clock_ahead_ms);
+        }
         doubt_pending(user);
         user.catch_up_offset += 1;
         let stands_still = page.state.as_deref() == user.sync_now() || page.state.is_none();
@@ -111,7 +116,9 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return Ok(()) };
         let key = self.config.item_key;
         let mut counts = counts.into_iter();
-        let Some(inbox) = counts.next().transpose()? else { return Ok(()) };
+        let Some(inbox) = counts.next().transpose()? else {
+            return Err(EwsError::new(ResponseCode::Malformed, "no answer for the inbox", None));
+        };
         user.needs.remove(Needs::BADGE);
         user.inbox = Some(item_hash(&key, inbox.folder.as_str()));
         let overtaken = |heard: Option<Time>| heard.is_some_and(|heard| heard >= asked);

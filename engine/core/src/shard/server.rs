@@ -22,6 +22,8 @@ use crate::wheel::TimerSlot;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) version: SchemaVersion,
+    /// So far its clock is ahead of ours, by the `Date` of its last answer: a second less at most, and the answer's time.
+    pub(super) clock_ahead_ms: i64,
     /// Its events have had ids of an old form: those of new mails are converted before anything else.
     pub(super) old_ids: bool,
     /// A request has succeeded since the credential came or was refused, on this shard or on another. Until then one
@@ -138,6 +140,7 @@ impl Server {
     pub(super) fn new(calls_max: u16, timer: TimerSlot) -> Server {
         Server {
             version: SchemaVersion::default(),
+            clock_ahead_ms: 0,
             old_ids: false,
             proven: false,
             turn: Turn::None,

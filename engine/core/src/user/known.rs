@@ -16,6 +16,8 @@ pub struct Known {
     recent: Vec<Seen>,
     /// When the oldest mail that waits was received, also if `recent` could not hold it.
     waiting_since: Option<UnixMillis>,
+    /// The floor is the moment of registration, by our own clock: no mail has been dealt with, and no folder looked into.
+    by_our_clock: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,7 @@ impl Known {
         if record.sync_point == UnixMillis(0) {
             return Known {
                 floor: UnixMillis((now.as_secs() * 1_000).saturating_sub(1)),
+                by_our_clock: true,
                 ..Known::default()
             };
         }
@@ -45,7 +48,15 @@ impl Known {
             event_may_come: true,
         };
         let recent = record.told[first..].iter().filter(|_| !planted!(ToldForgotten)).map(seen).collect();
-        Known { floor: record.sync_point, recent, waiting_since: None }
+        let by_our_clock = record.told.is_empty() && record.unread.is_none();
+        Known { floor: record.sync_point, recent, waiting_since: None, by_our_clock }
+    }
+
+    /// Before a folder is looked into: the mail server's clock, by which mails are stamped, is so far ahead of ours.
+    pub fn set_clock(&mut self, ahead_ms: i64) {
+        if std::mem::take(&mut self.by_our_clock) {
+            self.floor = UnixMillis(self.floor.0.saturating_add_signed(ahead_ms));
+        }
     }
 
     /// Whether a mail seen in an event was seen before.
@@ -170,6 +181,24 @@ mod tests {
         let known = fresh();
         assert!(known.covers(1, UnixMillis(499 * S)));
         assert!(!known.covers(1, UnixMillis(500 * S)));
+    }
+
+    #[test]
+    fn a_new_row_begins_when_it_was_registered_by_the_clock_that_stamps_its_mails() {
+        for (ahead_s, first_s) in [(0, 500), (-300, 200), (300, 800)] {
+            let mut known = fresh();
+            known.set_clock(ahead_s * S as i64);
+            assert!(known.covers(1, UnixMillis((first_s - 1) * S)), "{ahead_s} s ahead");
+            assert!(!known.covers(1, UnixMillis(first_s * S)), "{ahead_s} s ahead");
+            known.set_clock(-7_000_000);
+            assert!(known.covers(1, UnixMillis((first_s - 1) * S)), "once only");
+        }
+        let mut known = fresh();
+        known.add(1, UnixMillis(520 * S), false);
+        known.settle(false);
+        let mut again = Known::restore(&known.record(Some(1)), UnixMillis(9_000 * S));
+        again.set_clock(-300 * S as i64);
+        assert!(again.covers(2, UnixMillis(450 * S)), "what was dealt with has its server's time");
     }
 
     #[test]

@@ -148,10 +148,12 @@ fn a_subscription_that_a_move_made_invalid_waits_for_the_move() {
 }
 
 #[test]
-fn the_servers_pause_goes_before_ours() {
-    let pause = |code| EwsError::new(code, "", Some(5)).action();
-    assert_eq!(pause(ResponseCode::ErrorServerBusy), Action::BackOffAccount { ms: 5 });
-    assert_eq!(pause(ResponseCode::ErrorExceededConnectionCount), Action::FewerConnections { ms: 5 });
+fn the_servers_pause_goes_before_ours_but_is_never_none() {
+    for (asked, ms) in [(5_001, 5_001), (5, 1_000), (0, 1_000), (u64::MAX, 3_600_000)] {
+        let pause = |code| EwsError::new(code, "", Some(asked)).action();
+        assert_eq!(pause(ResponseCode::ErrorServerBusy), Action::BackOffAccount { ms });
+        assert_eq!(pause(ResponseCode::ErrorExceededConnectionCount), Action::FewerConnections { ms });
+    }
 }
 
 /// The name of an action, without its time.
