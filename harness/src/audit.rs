@@ -15,7 +15,7 @@ mod tests;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
 use crate::apns::device::Device;
-use crate::apns::{AlertKind, Delivery};
+use crate::apns::{AlertKind, Delivery, Payload};
 use crate::phone::{Duty, Mail, Phone, Rules, Stop, User, Wants};
 use phones::{PhoneRow, excess, matched};
 pub use report::{AuditReport, EXAMPLES_MAX, Example, Finding};
@@ -155,7 +155,19 @@ impl Audit {
         self.users[user.0 as usize].unread()
     }
 
-    /// A push was accepted for a phone. Says of each mail that is told by name for the first time.
+    /// A push to a phone left the engine at `at`, and arrived whole: whatever became of it then, details past the cut-off
+    /// have been told.
+    pub fn left(&mut self, phone: PhoneIx, at: Now, payload: &Payload) {
+        let Some(row) = self.phones.get(phone.0 as usize) else { return };
+        let tells = matches!(payload.alert, AlertKind::Details { .. });
+        if tells && !row.phone.details_allowed(at.unix, &self.rules) {
+            let item = payload.items.first().copied();
+            let note = "details for an app not used for the cut-off, or that wants none";
+            self.report.details_after_cutoff.note(Some(row.user), phone, item, at.time, note);
+        }
+    }
+
+    /// A push was accepted for a phone; that it [`Audit::left`] has been told before. Says of each mail that is told by name for the first time.
     pub fn delivered(&mut self, phone: PhoneIx, push: &Delivery, mut told: impl FnMut(Told)) {
         let Some(row) = self.phones.get_mut(phone.0 as usize) else {
             self.report.foreign.note(None, phone, None, push.at.time, "a push for a phone that nobody knows");
@@ -188,14 +200,7 @@ impl Audit {
             AlertKind::Generic if details_allowed => report.generic_within_cutoff += 1,
             AlertKind::Generic => report.generic += 1,
             AlertKind::Several => report.several += 1,
-            AlertKind::Details { .. } => {
-                report.details += 1;
-                if !details_allowed {
-                    let item = payload.items.first().copied();
-                    let note = "details for an app not used for the cut-off, or that wants none";
-                    report.details_after_cutoff.note(Some(user_ix), phone, item, at, note);
-                }
-            }
+            AlertKind::Details { .. } => report.details += 1,
         }
         let listed = payload.items.len() as u32;
         if push.fault.is_some() || payload.n < listed {

@@ -19,7 +19,7 @@ pub struct Rules {
     pub wait_max: Span,
     /// How long news of reading, stopping, registering and removing may take to overtake a push on its way.
     pub crossing_max: Span,
-    /// How long a push with details may be on its way between the last check of the cut-off and its arrival.
+    /// How long a push with details may take from the last check of the cut-off to where it is seen to leave.
     pub transit_max: Span,
 }
 
@@ -136,7 +136,7 @@ impl Phone {
         }
     }
 
-    /// Whether a push that arrives at `at` may tell details.
+    /// Whether a push that leaves at `at` may tell details.
     pub fn details_allowed(&self, at: UnixMillis, rules: &Rules) -> bool {
         let unused_ms = at.millis_since(self.active);
         self.wants.details && unused_ms <= (rules.detail_cutoff + rules.transit_max).as_millis()

@@ -5,6 +5,7 @@
 //! turned at run time stands in [`Knobs`].
 
 pub mod answer;
+mod arrived;
 pub mod auth;
 mod conn;
 pub mod device;
@@ -20,6 +21,7 @@ mod stats;
 mod tests;
 
 pub use answer::{Reason, Refusal};
+pub use arrived::Arrived;
 pub use auth::{Accounts, Certificate, Environment, KeyScope, TeamKey, TokenRules};
 pub use jwt::{ProviderKey, WorldKey};
 pub use knobs::{Knobs, Latency, Rate, Share, WindowPolicy};

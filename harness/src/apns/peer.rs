@@ -6,6 +6,7 @@ use carillon_core::h2pump::{Answer, Request, ServerEvent, Violation};
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
 use super::answer::Reason;
+use super::arrived::Arrived;
 use super::auth::{Certificate, Environment, TeamKey};
 use super::conn::{Conn, Waiting};
 use super::knobs::{Knobs, Share};
@@ -85,6 +86,12 @@ impl Apns {
     /// The next accepted push that was not asked for yet. The owner asks after each turn: they are kept until then.
     pub fn poll_delivery(&mut self) -> Option<Delivery> {
         self.service.poll_delivery()
+    }
+
+    /// The next push that arrived whole and was not asked for yet, whatever became of it. The owner asks after each turn:
+    /// they are kept until then.
+    pub fn poll_arrived(&mut self) -> Option<Arrived> {
+        self.service.arrived.pop_front()
     }
 
     /// The `:authority` that clients are to use.
@@ -365,6 +372,13 @@ fn take_request(
     request: Request,
 ) -> Option<(Time, Waiting)> {
     let stream = request.stream;
+    let head = Head {
+        method: request.head.method.as_str(),
+        path: request.head.uri.path_and_query().map_or("", |path| path.as_str()),
+        authority: request.head.uri.authority().map(|authority| authority.as_str()),
+        headers: &request.head.headers,
+    };
+    service.arrived.extend(Arrived::read(&service.registry, now, name, &head, &request.body));
     conn.requests += 1;
     if service.knobs.goaway_after_streams == Some(conn.requests - 1) {
         let how = Goaway { unprocessed: service.knobs.goaway_unprocessed, ..Goaway::default() };
@@ -381,12 +395,6 @@ fn take_request(
         return None;
     }
     conn.processed_stream = conn.processed_stream.max(stream);
-    let head = Head {
-        method: request.head.method.as_str(),
-        path: request.head.uri.path_and_query().map_or("", |path| path.as_str()),
-        authority: request.head.uri.authority().map(|authority| authority.as_str()),
-        headers: &request.head.headers,
-    };
     let origin = Origin { conn: name, client: &conn.client };
     let verdict = service.push(now, origin, &mut conn.binding, &head, &request.body);
     conn.faults += u32::from(verdict.result.is_err_and(|refusal| refusal.reason.status() == 400));

@@ -11,6 +11,7 @@ use carillon_core::rng::Rng;
 use carillon_core::time::{Now, UnixMillis};
 
 use super::answer::{Reason, Refusal};
+use super::arrived::Arrived;
 use super::auth::{Accounts, Binding, Environment};
 use super::device::Arrival;
 use super::knobs::Knobs;
@@ -74,6 +75,7 @@ pub struct Service {
     pub stats: ApnsStats,
     pub(super) rng: Rng,
     pub(super) deliveries: VecDeque<Delivery>,
+    pub(super) arrived: VecDeque<Arrived>,
 }
 
 /// Where a request came from.
@@ -113,6 +115,7 @@ impl Service {
             stats: ApnsStats::default(),
             rng: Rng::new(seed),
             deliveries: VecDeque::new(),
+            arrived: VecDeque::new(),
         }
     }
 

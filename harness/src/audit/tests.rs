@@ -89,6 +89,7 @@ impl Desk {
     }
 
     fn told(&mut self, push: &Delivery) -> &mut Desk {
+        self.audit.left(self.phone, push.at, &push.payload);
         self.audit.delivered(self.phone, push, |_| {});
         self
     }
@@ -266,6 +267,14 @@ fn details_in_a_resend_after_the_cutoff_are_found() {
     let mut desk = Desk::new();
     let first = with_details(push(202, 1, 3, 1, &[1]));
     desk.arrived(1, 200).told(&first).told(&again(&first, 100 + CUTOFF_S + 2));
+    assert_eq!(desk.faults(), [("details_after_cutoff", 1)]);
+}
+
+#[test]
+fn details_after_the_cutoff_are_found_though_nobody_accepted_the_push() {
+    let late = with_details(push(100 + CUTOFF_S + 2, 1, 3, 1, &[1]));
+    let mut desk = Desk::new();
+    desk.audit.left(desk.phone, late.at, &late.payload);
     assert_eq!(desk.faults(), [("details_after_cutoff", 1)]);
 }
 

@@ -11,7 +11,7 @@ pub mod story;
 mod tokens;
 pub mod town;
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;
 
 use carillon_core::ledger::Ledger;
@@ -21,7 +21,7 @@ use carillon_core::shard::{Accounts, Command, Input, Report, ShardConfig};
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use siphasher::sip::SipHasher24;
 
-use crate::apns::Apns;
+use crate::apns::{Apns, Arrived};
 use crate::exchange::Exchange;
 use crate::peer::Peer;
 
@@ -53,6 +53,8 @@ pub struct World {
     vigilant: bool,
     links: Vec<Link>,
     queue: BinaryHeap<Event>,
+    /// Pushes that arrived whole: at which push service, and with the moment at which their last byte left.
+    pushes: VecDeque<(usize, Arrived)>,
     order: u64,
     rng: Rng,
     trace: SipHasher24,
@@ -113,6 +115,7 @@ impl World {
             vigilant: config.vigilant,
             links: Vec::new(),
             queue: BinaryHeap::new(),
+            pushes: VecDeque::new(),
             order: 0,
             rng,
             trace: SipHasher24::new(),
@@ -128,6 +131,12 @@ impl World {
     /// A hash over everything that crossed the network and every report. Equal for equal seeds.
     pub fn trace(&self) -> u64 {
         self.trace.finish()
+    }
+
+    /// The next push that arrived whole at a push service, whatever became of it. Its time is that at which its last
+    /// byte left the shard, by the engine's clock: however long the network took, what it tells is judged by then.
+    pub fn poll_push(&mut self) -> Option<(usize, Arrived)> {
+        self.pushes.pop_front()
     }
 
     /// How many things have happened.
@@ -276,6 +285,12 @@ impl World {
         let drift_ms = self.now.time.0 as i64 / 1_000 * clock.drift_ppm / 1_000_000;
         let unix = self.now.unix.0.saturating_add_signed(clock.ahead_ms + drift_ms);
         Now { time: self.now.time, unix: UnixMillis(unix) }
+    }
+
+    /// The engine's clocks at an earlier moment.
+    fn at(&self, time: Time) -> Now {
+        let start = self.now.unix.0 - self.now.time.0 / 1_000;
+        Now { time, unix: UnixMillis(start + time.0 / 1_000) }
     }
 
     fn next_site(&self) -> (Time, usize) {

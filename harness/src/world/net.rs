@@ -7,6 +7,7 @@ use carillon_core::shard::{CloseReason, ConnId, Input};
 use carillon_core::time::{Span, Time};
 
 use super::World;
+use crate::apns::Arrived;
 use crate::peer::{Close, Hello, PeerConn};
 
 /// From one shard's word to the other's turn that hears it.
@@ -90,6 +91,8 @@ pub(super) struct Link {
     /// When the last message of each direction arrives: later ones never overtake it.
     pub(super) to_peer_at: Time,
     pub(super) to_shard_at: Time,
+    /// When the last of what has arrived at the peer had left the shard.
+    left_at: Time,
 }
 
 impl Link {
@@ -109,7 +112,8 @@ pub(super) struct Event {
 pub(super) enum What {
     Connect(usize),
     ConnectFails(usize, CloseReason),
-    ToPeer(usize, Vec<u8>),
+    /// Bytes, and when they left.
+    ToPeer(usize, Vec<u8>, Time),
     ToShard(usize, Vec<u8>),
     PeerHungUp(usize, CloseReason),
     ShardHungUp(usize),
@@ -128,7 +132,7 @@ impl What {
             What::News(_) => None,
             What::Connect(link)
             | What::ConnectFails(link, _)
-            | What::ToPeer(link, _)
+            | What::ToPeer(link, ..)
             | What::ToShard(link, _)
             | What::PeerHungUp(link, _)
             | What::ShardHungUp(link)
@@ -196,6 +200,7 @@ impl World {
             lag,
             to_peer_at: Time(0),
             to_shard_at: Time(0),
+            left_at: Time(0),
         });
         self.sites[shard].links.insert(conn, index);
         // TCP and TLS take two round trips.
@@ -225,8 +230,8 @@ impl World {
         let at = self.now.time + self.delay(self.links[index].lag);
         let link = &mut self.links[index];
         link.to_peer_at = link.to_peer_at.max(at);
-        let at = link.to_peer_at;
-        self.send_pieces(bytes, |piece| (at, What::ToPeer(index, piece)));
+        let (at, left) = (link.to_peer_at, self.now.time);
+        self.send_pieces(bytes, |piece| (at, What::ToPeer(index, piece, left)));
     }
 
     pub(super) fn hang_up(&mut self, index: usize) {
@@ -286,6 +291,16 @@ impl World {
                 }
             }
         }
+        self.collect_pushes(peer);
+    }
+
+    /// Takes down what a push service has got whole, and when it left.
+    fn collect_pushes(&mut self, peer: PeerAt) {
+        let PeerAt::Apns(service) = peer else { return };
+        while let Some(push) = self.apns[service].poll_arrived() {
+            let at = self.at(self.links[push.conn.0 as usize].left_at);
+            self.pushes.push_back((service, Arrived { at, ..push }));
+        }
     }
 
     pub(super) fn happen(&mut self, what: What) {
@@ -318,15 +333,16 @@ impl World {
                 self.record(2, index, &[]);
                 self.input(shard, Input::Closed { conn, reason });
             }
-            What::ToPeer(index, bytes) => {
+            What::ToPeer(index, bytes, left) => {
                 if self.links[index].dead || self.strike(index) {
                     return;
                 }
                 if self.happens(self.net.stalls) {
-                    return self.stall(index, What::ToPeer(index, bytes));
+                    return self.stall(index, What::ToPeer(index, bytes, left));
                 }
                 let (peer, conn) = (self.links[index].peer, self.links[index].peer_conn());
                 let (shard, shard_conn) = (self.links[index].shard, self.links[index].conn);
+                self.links[index].left_at = left;
                 self.record(3, index, &bytes);
                 self.peer(peer).received(now, conn, &bytes);
                 self.collect_from(peer);

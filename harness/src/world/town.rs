@@ -200,7 +200,8 @@ impl Town {
             detail_cutoff: Span::from_secs(config.timing.detail_cutoff_s.into()),
             wait_max: config.wait_max,
             crossing_max: Span::from_secs(2),
-            transit_max: Span::from_secs(2),
+            // Judged by when it left.
+            transit_max: Span::ZERO,
         };
         let world = World::new(
             WorldConfig {
@@ -490,6 +491,9 @@ impl Town {
     }
 
     fn hear(&mut self) {
+        while let Some((_, push)) = self.world.poll_push() {
+            self.audit.left(self.phones[&push.device], push.at, &push.payload);
+        }
         while let Some(mut delivery) = self.world.apns[0].poll_delivery() {
             // Stamped by the push service's clock; what may be told is judged by the engine's.
             delivery.at = self.world.now();

@@ -329,6 +329,9 @@ impl World {
     }
 
     fn take_pushes(&mut self) {
+        while let Some(push) = self.apns.peer.poll_arrived() {
+            self.audit.left(PhoneIx(push.tag as u32), push.at, &push.payload);
+        }
         while let Some(push) = self.apns.peer.poll_delivery() {
             let phone = push.tag as usize;
             self.audit.delivered(PhoneIx(push.tag as u32), &push, |_| {});

@@ -697,3 +697,26 @@ fn an_answer_that_never_left_tells_nobody() {
     assert_eq!(wire.apns.stats().refused_for(Reason::Unregistered), 2);
     assert!(wire.apns.stats().strict.is_clean());
 }
+
+#[test]
+fn what_arrives_whole_is_seen_whatever_becomes_of_it() {
+    let seen = |knobs: Knobs, gone: bool| {
+        let mut wire = Wire::warm(knobs);
+        while wire.apns.poll_arrived().is_some() {}
+        wire.deliveries();
+        if gone {
+            wire.apns.set_gone(wire.device, UnixMillis(17));
+        }
+        wire.open(1).unwrap();
+        wire.run();
+        assert_eq!(wire.deliveries(), 0);
+        std::iter::from_fn(|| wire.apns.poll_arrived()).map(|push| (push.tag, push.payload.badge)).collect()
+    };
+    let lost = Share(1_000_000);
+    let cases: [Vec<(u64, Option<u32>)>; 3] = [
+        seen(Knobs::default(), true),
+        seen(Knobs { requests_lost: lost, ..Knobs::default() }, false),
+        seen(Knobs { unavailable_until: Time::NEVER, ..Knobs::default() }, false),
+    ];
+    assert!(cases.iter().all(|case| *case == [(42, Some(3))]), "{cases:?}");
+}

@@ -1,0 +1,39 @@
+//! What arrives whole, whatever becomes of it.
+
+use carillon_core::time::Now;
+
+use super::payload::Payload;
+use super::registry::{DeviceIx, Registry};
+use super::request::{Head, route};
+use crate::peer::PeerConn;
+
+/// A push request that arrived whole: accepted, refused, lost in the service or left without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Arrived {
+    /// When.
+    pub at: Now,
+    /// On which connection.
+    pub conn: PeerConn,
+    /// For which device.
+    pub device: DeviceIx,
+    /// The number that the device was registered with.
+    pub tag: u64,
+    /// What it says.
+    pub payload: Payload,
+}
+
+impl Arrived {
+    /// Looks at a request before anything is done with it. `None`: it is for no token that was ever registered.
+    pub(super) fn read(
+        registry: &Registry,
+        at: Now,
+        conn: PeerConn,
+        head: &Head<'_>,
+        body: &[u8],
+    ) -> Option<Arrived> {
+        let device = registry.find(route(head).ok()?)?;
+        let background = head.headers.get("apns-push-type").is_some_and(|value| value == "background");
+        let (payload, _) = Payload::read(body, background);
+        Some(Arrived { at, conn, device, tag: registry.row(device).tag, payload })
+    }
+}
