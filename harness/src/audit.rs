@@ -5,12 +5,14 @@
 //! be heard in time, an act of the workload is to be told here before it is done there.
 //!
 //! Memory: 32 bytes for a mail and some 240 for a phone; nothing per push but pushes that tell of more mails than they
-//! list.
+//! list, and one name for each move.
 
 mod phones;
 mod report;
 #[cfg(test)]
 mod tests;
+
+use std::collections::HashMap;
 
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
@@ -27,6 +29,29 @@ pub struct UserIx(pub u32);
 /// A phone of the audit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PhoneIx(pub u32);
+
+/// Where a mail lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// New mail there is told.
+    pub watched: bool,
+    /// The badge counts what is unread there.
+    pub counts: bool,
+}
+
+impl Place {
+    /// The inbox of everybody.
+    pub const INBOX: Place = Place { watched: true, counts: true };
+}
+
+/// How a mail was moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// Nobody has read it.
+    pub unread: bool,
+    /// The engine hears of it, and can know that it is the same mail.
+    pub heard: bool,
+}
 
 /// A mail that a phone has just been told of by name, for the first time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +74,21 @@ pub struct Audit {
     rules: Rules,
     users: Vec<User>,
     phones: Vec<PhoneRow>,
+    /// A mail that moves gets another id; this leads back to the one that it came with.
+    names: HashMap<u64, u64>,
     report: AuditReport,
 }
 
 impl Audit {
     /// An account without users.
     pub fn new(rules: Rules) -> Audit {
-        Audit { rules, users: Vec::new(), phones: Vec::new(), report: AuditReport::default() }
+        Audit {
+            rules,
+            users: Vec::new(),
+            phones: Vec::new(),
+            names: HashMap::new(),
+            report: AuditReport::default(),
+        }
     }
 
     /// A user with so many unread mails from before.
@@ -102,12 +135,49 @@ impl Audit {
 
     /// A mail arrived in the inbox.
     pub fn arrived(&mut self, user: UserIx, item: u64, at: Time) {
-        self.report.mails += 1;
-        self.users[user.0 as usize].mails.push(Mail { item, at, gone: Time::NEVER, unread: true });
+        self.arrived_in(user, item, at, Place::INBOX);
+    }
+
+    /// A mail arrived somewhere. What is not watched is nobody's business.
+    pub fn arrived_in(&mut self, user: UserIx, item: u64, at: Time, place: Place) {
+        if place.watched {
+            self.report.mails += 1;
+            let (gone, counts) = (Time::NEVER, place.counts);
+            let mail = Mail { item, at, gone, unread: true, counts, moved_in: false };
+            self.users[user.0 as usize].mails.push(mail);
+        }
+    }
+
+    /// A mail was moved, and got another id. `heard`: the engine can know of it, and that it is the same mail. Otherwise
+    /// what left is gone, and what came may be told.
+    pub fn moved(&mut self, user: UserIx, old: u64, new: u64, at: Time, to: Place, moved: Moved) {
+        let first = self.name(old);
+        let mails = &mut self.users[user.0 as usize].mails;
+        let known = mails.iter_mut().rev().find(|mail| mail.item == first);
+        let same = moved.heard && known.is_some();
+        if let Some(mail) = known {
+            mail.counts = same && to.counts;
+            if !same || !to.watched {
+                mail.gone = mail.gone.min(at);
+            }
+        }
+        if same {
+            self.names.insert(new, first);
+        } else if to.watched {
+            let gone = if moved.unread { Time::NEVER } else { at };
+            let (unread, counts) = (moved.unread, to.counts);
+            mails.push(Mail { item: new, at, gone, unread, counts, moved_in: true });
+        }
+    }
+
+    /// The id that a mail came with.
+    fn name(&self, item: u64) -> u64 {
+        self.names.get(&item).copied().unwrap_or(item)
     }
 
     /// A mail was read. One from before the account counts too.
     pub fn read(&mut self, user: UserIx, item: u64, at: Time) {
+        let item = self.name(item);
         let user = &mut self.users[user.0 as usize];
         match user.mails.iter_mut().rev().find(|mail| mail.item == item) {
             Some(mail) => {
@@ -118,9 +188,10 @@ impl Audit {
         }
     }
 
-    /// A mail was deleted or moved away. `was_unread` matters for mails from before the account only.
+    /// A mail was deleted. `was_unread` matters for mails from before the account only.
     pub fn deleted(&mut self, user: UserIx, item: u64, at: Time, was_unread: bool) {
-        let known = self.users[user.0 as usize].mails.iter().any(|mail| mail.item == item);
+        let first = self.name(item);
+        let known = self.users[user.0 as usize].mails.iter().any(|mail| mail.item == first);
         if known || was_unread {
             self.read(user, item, at);
         }
@@ -128,6 +199,7 @@ impl Audit {
 
     /// A mail was marked as unread again. It counts for the badge, but is no news.
     pub fn unread_again(&mut self, user: UserIx, item: u64) {
+        let item = self.name(item);
         let user = &mut self.users[user.0 as usize];
         match user.mails.iter_mut().rev().find(|mail| mail.item == item) {
             Some(mail) => mail.unread = true,
@@ -208,7 +280,8 @@ impl Audit {
         }
         let mut fresh = 0;
         for &item in &payload.items {
-            let Some(index) = user.mails.iter().rposition(|mail| mail.item == item) else {
+            let first = self.names.get(&item).copied().unwrap_or(item);
+            let Some(index) = user.mails.iter().rposition(|mail| mail.item == first) else {
                 let note = "a mail that this user never had";
                 report.foreign.note(Some(user_ix), phone, Some(item), at, note);
                 continue;

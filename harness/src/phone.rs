@@ -23,17 +23,21 @@ pub struct Rules {
     pub transit_max: Span,
 }
 
-/// A mail in the inbox.
+/// A mail in a folder that is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// Keyed hash of its id.
+    /// Keyed hash of the id that it came with.
     pub item: u64,
     /// When it arrived.
     pub at: Time,
-    /// When it was first read, deleted or moved away; [`Time::NEVER`] while it is new.
+    /// When it was first read, deleted or moved out of what is watched; [`Time::NEVER`] while it is new.
     pub gone: Time,
-    /// Whether it counts for the badge now.
+    /// Nobody has read it.
     pub unread: bool,
+    /// It lies where the badge counts.
+    pub counts: bool,
+    /// It was moved here, perhaps unheard: whether it is new or was told under an earlier id nobody can know.
+    pub moved_in: bool,
 }
 
 /// The time in which a user's notifications were stopped.
@@ -103,7 +107,7 @@ impl Default for Wants {
 impl User {
     /// What the badge is to be.
     pub fn unread(&self) -> u32 {
-        self.unread_before + self.mails.iter().filter(|mail| mail.unread).count() as u32
+        self.unread_before + self.mails.iter().filter(|mail| mail.unread && mail.counts).count() as u32
     }
 
     /// Whether notifications were stopped at `at`, for longer than a change takes to be heard of.
@@ -128,6 +132,7 @@ impl Phone {
         } else if mail.at < self.present_since + rules.crossing_max
             || self.until <= wait_end
             || mail.gone <= wait_end
+            || mail.moved_in
             || user.perhaps_stopped(mail.at, wait_end, rules)
         {
             Duty::May

@@ -512,6 +512,38 @@ fn a_told_mail_that_comes_back_by_a_move_is_not_told_again_by_a_look() {
     no_violations(&town);
 }
 
+#[test]
+fn a_told_mail_that_is_moved_right_before_a_crash_is_not_told_again() {
+    let mut town = live(TownConfig { users: 1, choosers: vec![0], ..TownConfig::default() });
+    town.deliver(0, "from here to there");
+    town.run_for(secs(10));
+    let projects = town.people[0].chosen.expect("he has chosen one");
+    town.move_mail(0, 0, projects);
+    town.run_for(secs(1));
+    town.world.crash(0);
+    town.run_for(secs(60));
+    assert_eq!((alerts(&town, 0).len(), badge(&town, 0)), (1, Some(0)));
+    clean(town);
+}
+
+#[test]
+fn a_mail_that_is_moved_to_a_watched_folder_while_its_details_are_fetched_is_told_there() {
+    let timing = Timing { settle_ms: 0, ..Timing::default() };
+    let mut town = live(TownConfig { users: 1, choosers: vec![0], timing, ..TownConfig::default() });
+    let projects = town.people[0].chosen.expect("he has chosen one");
+    // Now and then the answer that there is no such mail overtakes the event that tells where it went.
+    town.world.net.jitter = Span::from_millis(80);
+    for n in 0..60 {
+        town.run_for(secs(30));
+        town.deliver(0, "for Projects");
+        town.run_for(Span::from_millis(n));
+        let last = town.people[0].mails.len() - 1;
+        town.move_mail(0, last, projects);
+    }
+    town.run_for(secs(30));
+    clean(town);
+}
+
 fn synchronised() -> TownConfig {
     TownConfig { users: 1, ..server(|server| server.catch_up = CatchUp::Sync) }
 }

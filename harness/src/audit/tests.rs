@@ -485,6 +485,37 @@ fn play(seed: u64, reads: bool, fault: Option<u64>) -> AuditReport {
     audit.finish(now(500))
 }
 
+const ELSEWHERE: Place = Place { watched: false, counts: false };
+const PROJECTS: Place = Place { watched: true, counts: false };
+
+#[test]
+fn a_mail_that_is_heard_to_move_is_told_once_under_either_id_and_counts_where_it_lies() {
+    let moved = |to, told_again: bool, badge| {
+        let mut desk = Desk::new();
+        desk.arrived(1, 200).told(&push(202, 1, 3, 1, &[1]));
+        desk.audit.moved(desk.user, 1, 2, at(300), to, Moved { unread: true, heard: true });
+        desk.told(&push(310, 2, badge, u32::from(told_again), if told_again { &[2] } else { &[] }));
+        desk.faults()
+    };
+    assert_eq!(moved(PROJECTS, false, 2), []);
+    assert_eq!(moved(PROJECTS, true, 2), [("duplicates", 1)]);
+    assert_eq!(moved(Place::INBOX, false, 3), []);
+    assert_eq!(moved(ELSEWHERE, false, 3), [("wrong_badges", 1)]);
+    let mut desk = Desk::new();
+    desk.arrived(1, 200);
+    desk.audit.moved(desk.user, 1, 2, at(201), PROJECTS, Moved { unread: true, heard: true });
+    assert_eq!(desk.faults(), [("lost", 1)]);
+}
+
+#[test]
+fn a_mail_that_moves_unheard_may_be_told_again() {
+    let mut desk = Desk::new();
+    desk.arrived(1, 200).told(&push(202, 1, 3, 1, &[1]));
+    desk.audit.moved(desk.user, 1, 2, at(300), PROJECTS, Moved { unread: true, heard: false });
+    desk.told(&push(310, 2, 2, 1, &[2]));
+    assert_eq!(desk.faults(), []);
+}
+
 proptest! {
     #[test]
     fn an_engine_that_keeps_the_rules_is_never_blamed(seed: u64) {

@@ -223,6 +223,11 @@ impl Exchange {
         items.map(|item| (row.item_id(folder, item.counter).text(), item)).collect()
     }
 
+    /// The item of this id.
+    pub fn item(&self, mailbox: MailboxKey, item_id: &str) -> Option<&Item> {
+        self.box_of(mailbox).item(&StoreId::parse(item_id)?)
+    }
+
     /// The id of a folder.
     pub fn folder_id(&self, mailbox: MailboxKey, folder: FolderKey) -> String {
         self.box_of(mailbox).folder_id(folder).text()

@@ -14,7 +14,7 @@ fn at(s: u64) -> Time {
 }
 
 fn mail(arrived_s: u64) -> Mail {
-    Mail { item: 1, at: at(arrived_s), gone: Time::NEVER, unread: true }
+    Mail { item: 1, at: at(arrived_s), gone: Time::NEVER, unread: true, counts: true, moved_in: false }
 }
 
 fn phone() -> Phone {
@@ -81,4 +81,10 @@ fn the_badge_is_what_is_unread() {
     let read = Mail { unread: false, ..mail(5) };
     let user = User { mails: vec![mail(4), read], unread_before: 7, stops: vec![] };
     assert_eq!(user.unread(), 8);
+}
+
+#[test]
+fn a_mail_that_was_moved_here_may_be_told_or_was_told_before() {
+    let mail = Mail { moved_in: true, ..mail(200) };
+    assert_eq!(phone().duty(&mail, &User::default(), &RULES), Duty::May);
 }

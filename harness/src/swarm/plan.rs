@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use carillon_core::rng::Rng;
-use carillon_core::shard::{CatchUp, Timing};
+use carillon_core::shard::{BadgeCount, CatchUp, Timing};
 use carillon_core::time::{Span, Time};
 
 use super::profile::{self, Day, Habits, Profile, Range};
@@ -35,6 +35,10 @@ pub struct Plan {
     pub calls_max: u16,
     /// How mailboxes are caught up.
     pub catch_up: CatchUp,
+    /// Users who have chosen a folder beside the inbox.
+    pub choosers: Vec<usize>,
+    /// What the badge counts.
+    pub badge: BadgeCount,
     /// Times of the engine.
     pub timing: Timing,
     /// How the mail server writes.
@@ -90,6 +94,12 @@ pub struct Manners {
 pub enum Act {
     /// So many mails for one user at once.
     Mail { user: usize, mails: u64, vip: bool },
+    /// A rule puts a user's mail into another folder as it arrives.
+    RuledMail { user: usize, to: Place },
+    /// A user moves one of his mails elsewhere; one from the inbox as soon as it is there is what a program's rule does.
+    Move { user: usize, mail: usize, to: Place },
+    /// As `Move`, of the mail that came last.
+    MoveLast { user: usize, to: Place },
     /// A user reads one of his mails elsewhere.
     Read { user: usize, mail: usize },
     /// A user deletes one of his mails elsewhere.
@@ -143,6 +153,17 @@ pub enum Act {
     ForgetSyncStates { server: usize },
 }
 
+/// Where a mail can lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// In the inbox.
+    Inbox,
+    /// In the folder that its owner has chosen to be watched, too.
+    Chosen,
+    /// In a folder that nobody watches.
+    Elsewhere,
+}
+
 /// What a network can do besides resetting and refusing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NetTrouble {
@@ -154,6 +175,47 @@ pub enum NetTrouble {
     FailedHandshakes,
     /// New connections are slow, each in its own way: what is said on one overtakes what was said on another.
     SlowConnections,
+}
+
+impl Act {
+    /// Whether the engine may not hear, from then on, what happens in mailboxes.
+    pub(super) fn deafens(&self) -> bool {
+        match self {
+            Act::Crash { .. }
+            | Act::CutStream { .. }
+            | Act::SilenceStream { .. }
+            | Act::CloseStream { .. }
+            | Act::RestartBackEnd { .. }
+            | Act::Busy { .. }
+            | Act::Nonsense { .. }
+            | Act::LoseSubscription { .. }
+            | Act::Deafen { .. }
+            | Act::BadNetwork { .. }
+            | Act::Network { .. }
+            | Act::PowerFailure { .. } => true,
+            Act::Mail { .. }
+            | Act::RuledMail { .. }
+            | Act::Move { .. }
+            | Act::MoveLast { .. }
+            | Act::Read { .. }
+            | Act::Delete { .. }
+            | Act::UseApp { .. }
+            | Act::Register { .. }
+            | Act::Uninstall { .. }
+            | Act::Stop { .. }
+            | Act::Distrust { .. }
+            | Act::Goaway { .. }
+            | Act::ResetLane
+            | Act::SilenceLane
+            | Act::PushTrouble { .. }
+            | Act::MailClock { .. }
+            | Act::ForgetSyncStates { .. } => false,
+        }
+    }
+}
+
+impl Place {
+    const ALL: [Place; 3] = [Place::Inbox, Place::Chosen, Place::Elsewhere];
 }
 
 impl Plan {
@@ -184,6 +246,8 @@ impl Plan {
             stream_minutes: engine.stream_minutes.draw(rng) as u8,
             calls_max: engine.calls_max.draw(rng) as u16,
             catch_up: CatchUp::Find,
+            choosers: Vec::new(),
+            badge: BadgeCount::Inbox,
             timing,
             manners: Manners::draw(rng, exchange),
             knobs: draw_knobs(rng, apns),
@@ -208,6 +272,7 @@ impl Plan {
         plan.mail_servers = profile.exchange.servers.draw(&mut rng) as usize;
         plan.draw_power(&mut rng, &profile.faults.power_failures_per_hour);
         plan.draw_catch_up(&mut rng, &profile.engine);
+        plan.draw_folders(&mut rng, &profile.people, &profile.day);
         plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
@@ -350,6 +415,37 @@ impl Plan {
         }
     }
 
+    fn draw_folders(&mut self, rng: &mut Rng, people: &profile::People, day: &Day) {
+        let percent = people.choosers_percent.draw(rng);
+        self.choosers = (0..self.users).filter(|_| rng.chance(percent, 100)).collect();
+        if self.choosers.is_empty() {
+            return;
+        }
+        if rng.chance(1, 2) {
+            self.badge = BadgeCount::Watched;
+        }
+        let mut moves = Vec::new();
+        for (at, act) in &self.acts {
+            let Act::Mail { user, .. } = act else { continue };
+            let user = *user;
+            if !self.choosers.contains(&user) {
+                continue;
+            }
+            let to = pick(rng, &[Place::Chosen, Place::Chosen, Place::Elsewhere]);
+            match rng.below(6) {
+                0 => moves.push((*at, Act::RuledMail { user, to })),
+                1 => moves.push((*at + Span(rng.below(4_000_000)), Act::MoveLast { user, to })),
+                2 | 3 => {
+                    let (mail, to) = (rng.below(1 << 20) as usize, pick(rng, &Place::ALL));
+                    moves
+                        .push((*at + Span(rng.below(day.react_s * 1_000_000)), Act::Move { user, mail, to }));
+                }
+                _ => {}
+            }
+        }
+        self.acts.extend(moves);
+    }
+
     /// Some moment of the day, after a minute in which everybody settles.
     fn moment(&self, rng: &mut Rng) -> Time {
         self.moment_before(rng, self.length)
@@ -397,6 +493,11 @@ impl std::fmt::Display for Plan {
             f,
             "  clocks: mail server {} ms ahead, push service {} ms behind, both {} ppm fast",
             self.mail_clock_ahead_ms, self.push_clock_behind_ms, self.drift_ppm
+        )?;
+        writeln!(
+            f,
+            "  a folder beside the inbox: users {:?}; the badge counts {:?}",
+            self.choosers, self.badge
         )?;
         match self.tokens {
             Some(after) => {

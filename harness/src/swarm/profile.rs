@@ -40,6 +40,7 @@ pub(super) enum Range {
 pub(super) struct People {
     pub users: Range,
     pub phones: Range,
+    pub choosers_percent: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -179,6 +180,7 @@ impl Profile {
         vec![
             ("users", &people.users),
             ("phones", &people.phones),
+            ("choosers_percent", &people.choosers_percent),
             ("shards", &engine.shards),
             ("settle_ms", &engine.settle_ms),
             ("min_interval_ms", &engine.min_interval_ms),

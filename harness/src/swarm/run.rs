@@ -4,9 +4,12 @@ use carillon_core::shard::VipRules;
 use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::exam;
-use super::plan::{Act, NetTrouble, Plan, TOKENS_EXPIRED};
+use super::plan::{Act, NetTrouble, Place, Plan, TOKENS_EXPIRED};
 use crate::apns::{Goaway, Share, StrictFault};
-use crate::exchange::{BusyScope, Code, Cut, ExchangeConfig, Importance, Override, Silence, StrictRules};
+use crate::exchange::{
+    BusyScope, Code, Cut, DELETED_ITEMS, ExchangeConfig, FolderKey, INBOX, Importance, Override, Silence,
+    StrictRules,
+};
 use crate::peer::Close;
 use crate::world::town::{PUSH, Town, TownConfig};
 use crate::world::{Clock, Net, PeerAt};
@@ -44,6 +47,9 @@ const CALM_MAX: Span = Span::from_secs(4 * 3_600);
 
 /// When the silence of a stream has surely been noticed (120 s), and its cohort caught up.
 const SILENCE_NOTICED: Span = Span::from_secs(240);
+
+/// Until what happens in a mailbox has surely been heard, on a day on which nothing is broken.
+const NEWS_MAX: Span = Span::from_secs(10);
 
 /// How often a long calm looks whether everything has come to rest.
 const LOOK: Span = Span::from_secs(10);
@@ -108,6 +114,8 @@ struct Life {
     knobs: crate::apns::Knobs,
     net: Net,
     deaf: bool,
+    /// When that begins.
+    deaf_from: Time,
     drift_ppm: i64,
     push_clock_behind: bool,
     failures: Vec<String>,
@@ -136,7 +144,7 @@ impl Life {
             ..ExchangeConfig::default()
         };
         let (cohort, minutes, calls) = (plan.cohort_users_max, plan.stream_minutes, plan.calls_max);
-        let catch_up = plan.catch_up;
+        let (catch_up, badge) = (plan.catch_up, plan.badge);
         let config = TownConfig {
             seed: plan.seed,
             users: plan.users,
@@ -147,11 +155,13 @@ impl Life {
             timing: plan.timing,
             tokens: plan.tokens,
             mail_servers: plan.mail_servers,
+            choosers: plan.choosers.clone(),
             mail_server: Box::new(move |server| {
                 server.cohort_users_max = cohort;
                 server.stream_minutes = minutes;
                 server.calls_max = calls;
                 server.catch_up = catch_up;
+                server.badge = badge;
             }),
             // A mail that was read at any time need not have been told: outages may last for most of the day.
             wait_max: plan.length + CALM_MAX,
@@ -187,6 +197,7 @@ impl Life {
             knobs: plan.knobs.clone(),
             net,
             deaf: false,
+            deaf_from: plan.acts.iter().find(|(_, act)| act.deafens()).map_or(Time::NEVER, |(at, _)| *at),
             drift_ppm,
             push_clock_behind: plan.push_clock_behind_ms > 0,
             failures: Vec::new(),
@@ -239,6 +250,23 @@ impl Life {
                     }
                     self.town.deliver_mail(user % people, mail);
                     self.mails += 1;
+                }
+            }
+            Act::RuledMail { user, to } => {
+                let mut mail = self.town.mail();
+                mail.folder = self.folder(user % people, *to);
+                self.town.deliver_mail(user % people, mail);
+                self.mails += 1;
+            }
+            Act::Move { user, mail, to } => {
+                let mails = self.town.people[user % people].mails.len();
+                if mails > 0 {
+                    self.move_mail(user % people, mail % mails, *to);
+                }
+            }
+            Act::MoveLast { user, to } => {
+                if let Some(last) = self.town.people[user % people].mails.len().checked_sub(1) {
+                    self.move_mail(user % people, last, *to);
                 }
             }
             Act::Read { user, mail } => self.with_mail(*user, *mail, Town::read),
@@ -312,6 +340,21 @@ impl Life {
                 let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();
                 self.town.world.set_clock(PeerAt::Exchange(server), clock);
             }
+        }
+    }
+
+    fn move_mail(&mut self, user: usize, mail: usize, to: Place) {
+        self.town.moves_are_heard = self.town.world.now().time + NEWS_MAX < self.deaf_from;
+        let to = self.folder(user, to);
+        self.town.move_mail(user, mail, to);
+    }
+
+    fn folder(&self, user: usize, place: Place) -> FolderKey {
+        let chosen = self.town.people[user].chosen;
+        match place {
+            Place::Inbox => INBOX,
+            Place::Chosen => chosen.unwrap_or(INBOX),
+            Place::Elsewhere => DELETED_ITEMS,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
+use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
     AssignUser, BadgeCount, CatchUp, Command, DeviceSettings, DeviceSpec, Endpoint, EndpointId,
     MailCredential, MailServer, MailServerId, NoticeRecord, Protocol, PushAuth, PushService, PushServiceId,
@@ -16,8 +16,8 @@ use super::{PeerAt, World, WorldConfig};
 use crate::apns::{
     Apns, Certificate, Delivery, DeviceIx, Environment, KeyScope, Knobs, TeamKey, TokenSpec, WorldKey,
 };
-use crate::audit::{Audit, AuditReport, PhoneIx, UserIx};
-use crate::exchange::{Account, Exchange, ExchangeConfig, Mail, MailboxKey, MailboxSpec};
+use crate::audit::{Audit, AuditReport, Moved, PhoneIx, Place, UserIx};
+use crate::exchange::{Account, Exchange, ExchangeConfig, FolderKey, INBOX, Mail, MailboxKey, MailboxSpec};
 use crate::phone::{Rules, Wants};
 
 /// 2026-01-05T08:00:00Z, a Monday.
@@ -50,6 +50,8 @@ pub struct TownConfig {
     pub timing: Timing,
     /// Mail servers, over which users are spread.
     pub mail_servers: usize,
+    /// People who have chosen a folder beside the inbox.
+    pub choosers: Vec<usize>,
     /// The engine's side of each mail server.
     pub mail_server: Box<dyn Fn(&mut MailServer)>,
     /// The engine's side of the push service.
@@ -74,6 +76,7 @@ impl Default for TownConfig {
             knobs: Knobs::default(),
             timing: Timing::default(),
             mail_servers: 1,
+            choosers: Vec::new(),
             mail_server: Box::new(|_| {}),
             push_service: Box::new(|_| {}),
             wait_max: Span::from_secs(60),
@@ -93,8 +96,12 @@ pub struct Town {
     pub people: Vec<Person>,
     /// Everything that reached a phone, in order.
     pub deliveries: Vec<Delivery>,
+    /// Moves of mails are heard of: nothing is wrong between the mail server and the engine. Whoever breaks something
+    /// there says no.
+    pub moves_are_heard: bool,
     phones: HashMap<DeviceIx, PhoneIx>,
     tokens: Option<Tokens>,
+    badge: BadgeCount,
     /// Reports that have been looked at.
     reports_heard: usize,
     item_key: [u8; 16],
@@ -112,6 +119,8 @@ pub struct Person {
     pub mailbox: MailboxKey,
     /// In the audit.
     pub user: UserIx,
+    /// The folder that he has chosen beside the inbox.
+    pub chosen: Option<FolderKey>,
     /// His phones.
     pub phones: Vec<PhoneOf>,
     /// Item ids of his mails, oldest first.
@@ -179,6 +188,7 @@ impl Town {
             (config.mail_server)(&mut server);
             mail_servers.push(server);
         }
+        let badge = mail_servers[0].badge;
         let mut push_service = PushService {
             endpoint: EndpointId(1),
             auth: if tokens.is_some() { PushAuth::Team(TeamId(0)) } else { PushAuth::Certificate },
@@ -221,15 +231,18 @@ impl Town {
             audit: Audit::new(rules),
             people: Vec::new(),
             deliveries: Vec::new(),
+            moves_are_heard: true,
             phones: HashMap::new(),
             tokens,
+            badge,
             reports_heard: 0,
             item_key,
         };
         town.hand_tokens_in(config.shards);
         let back_ends = config.exchange.back_ends.len();
         for number in 0..config.users {
-            town.settle_person(number, config.phones, config.shards, number % back_ends);
+            let chooses = config.choosers.contains(&number);
+            town.settle_person(number, config.phones, config.shards, number % back_ends, chooses);
         }
         town
     }
@@ -237,17 +250,18 @@ impl Town {
     /// One of the people says which mails go first.
     pub fn set_vip(&mut self, person: usize, vip: VipRules) {
         let row = &self.people[person];
-        let address = self.world.exchanges[row.server].address(row.mailbox).to_owned();
-        let assign = assign(row.key, row.server, &address, vip, Vec::new());
+        let assign = self.assign(row, vip, Vec::new());
         let shard = row.shard;
         self.world.command(shard, Command::AssignUser(Box::new(assign)));
     }
 
-    fn settle_person(&mut self, number: usize, phones: usize, shards: usize, back_end: usize) {
+    fn settle_person(&mut self, number: usize, phones: usize, shards: usize, back_end: usize, chooses: bool) {
         let address = format!("user{number:05}@example.com");
-        let spec = MailboxSpec { address: address.clone(), back_end, ..MailboxSpec::default() };
+        let spec = MailboxSpec { address, back_end, ..MailboxSpec::default() };
         let server = number % self.world.exchanges.len();
-        let mailbox = self.world.exchanges[server].add_mailbox(spec);
+        let exchange = &mut self.world.exchanges[server];
+        let mailbox = exchange.add_mailbox(spec);
+        let chosen = chooses.then(|| exchange.add_folder(mailbox, "Projects"));
         let now = self.world.now();
         let user = self.audit.add_user(0);
         let mut person = Person {
@@ -256,6 +270,7 @@ impl Town {
             server,
             mailbox,
             user,
+            chosen,
             phones: Vec::new(),
             mails: Vec::new(),
             stopped: false,
@@ -272,9 +287,29 @@ impl Town {
             person.phones.push(PhoneOf { key, device, phone: in_audit, spec });
         }
         let devices = person.phones.iter().map(|phone| phone.spec.clone()).collect();
-        let assign = assign(person.key, server, &address, VipRules::default(), devices);
+        let assign = self.assign(&person, VipRules::default(), devices);
         self.world.command(person.shard, Command::AssignUser(Box::new(assign)));
         self.people.push(person);
+    }
+
+    /// What the engine's owner says of one of the people.
+    fn assign(&self, person: &Person, vip: VipRules, devices: Vec<DeviceSpec>) -> AssignUser {
+        let exchange = &self.world.exchanges[person.server];
+        let address = exchange.address(person.mailbox);
+        let chosen = person.chosen.map(|folder| exchange.folder_id(person.mailbox, folder));
+        AssignUser {
+            user: person.key,
+            address: SmtpAddress::parse(address).expect("addresses of a town are well-formed"),
+            server: Some(MailServerId(person.server as u16)),
+            grouping: "".into(),
+            folders: chosen.iter().map(|id| FolderId::parse(id).expect("an id")).collect(),
+            sync: Vec::new(),
+            watch: None,
+            notices: NoticeRecord::default(),
+            vip,
+            stopped: false,
+            devices,
+        }
     }
 
     /// Turns something at the push service.
@@ -379,10 +414,11 @@ impl Town {
     /// As [`Town::deliver`], with all of the mail's properties.
     pub fn deliver_mail(&mut self, person: usize, mail: Mail) -> u64 {
         let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
+        let place = self.place(person, mail.folder);
         let row = &mut self.people[person];
         let id = self.world.exchanges[row.server].deliver(now, row.mailbox, mail);
         let hash = item_hash(&self.item_key, &id);
-        self.audit.arrived(row.user, hash, now.time);
+        self.audit.arrived_in(row.user, hash, now.time, place);
         row.mails.push(id);
         self.world.collect();
         hash
@@ -414,6 +450,29 @@ impl Town {
         self.world.exchanges[row.server].delete(now, row.mailbox, id);
         self.audit.deleted(row.user, item_hash(&self.item_key, id), now.time, true);
         self.world.collect();
+    }
+
+    /// One of the people moves a mail to another folder in another program, or a rule does it for him. Nothing happens if
+    /// it lies there, or was deleted.
+    pub fn move_mail(&mut self, person: usize, mail: usize, to: FolderKey) {
+        let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
+        let place = self.place(person, to);
+        let row = &mut self.people[person];
+        let exchange = &mut self.world.exchanges[row.server];
+        let old = &mut row.mails[mail];
+        let Some(item) = exchange.item(row.mailbox, old).filter(|item| item.folder != to) else { return };
+        let moved = Moved { unread: !item.read, heard: self.moves_are_heard };
+        let Some(new) = exchange.move_item(now, row.mailbox, old, to) else { return };
+        let hash = |id: &str| item_hash(&self.item_key, id);
+        self.audit.moved(row.user, hash(old), hash(&new), now.time, place, moved);
+        *old = new;
+        self.world.collect();
+    }
+
+    fn place(&self, person: usize, folder: FolderKey) -> Place {
+        let row = &self.people[person];
+        let watched = folder == INBOX || Some(folder) == row.chosen;
+        Place { watched, counts: folder == INBOX || (watched && self.badge == BadgeCount::Watched) }
     }
 
     /// An app is opened.
@@ -504,28 +563,6 @@ impl Town {
         if self.tokens.is_some() {
             self.hear_refusals();
         }
-    }
-}
-
-fn assign(
-    user: UserKey,
-    server: usize,
-    address: &str,
-    vip: VipRules,
-    devices: Vec<DeviceSpec>,
-) -> AssignUser {
-    AssignUser {
-        user,
-        address: SmtpAddress::parse(address).expect("addresses of a town are well-formed"),
-        server: Some(MailServerId(server as u16)),
-        grouping: "".into(),
-        folders: Vec::new(),
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip,
-        stopped: false,
-        devices,
     }
 }
 

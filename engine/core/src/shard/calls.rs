@@ -400,7 +400,7 @@ impl ShardCore {
                     fetched += 1;
                     self.take_details(user_id, *hash, item.details);
                 }
-                Err(error) if error.action() == Action::ItemGone => self.mail_gone(now, user_id, *hash, fx),
+                Err(error) if error.action() == Action::ItemGone => self.missing(now, user_id, *hash, fx),
                 Err(error) => {
                     if let Action::BackOffAccount { ms } = error.action() {
                         self.budget_busy(now, server_id, Some(user_id), ms, fx);

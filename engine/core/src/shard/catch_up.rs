@@ -1,6 +1,7 @@
 //! Looks into folders: what no event told of, and how much is unread.
 
 use super::core::ShardCore;
+use super::fold::is_after;
 use super::server::{Ask, Job};
 use super::{BadgeCount, Effects, FolderSync, Report};
 use crate::ews::{Action, EwsError, FolderCounts, FoundItem, ResponseCode, SyncPage};
@@ -193,13 +194,27 @@ impl ShardCore {
     }
 
     /// A mail went to another folder, where it has another id. True if it waits to be told, and can be told there.
-    pub(super) fn moved(&mut self, user_id: UserId, old: &ItemId, new: ItemId, to: &FolderId) -> bool {
+    pub(super) fn moved(
+        &mut self,
+        user_id: UserId,
+        old: &ItemId,
+        new: ItemId,
+        to: &FolderId,
+        fx: &mut Effects,
+    ) -> bool {
         let key = self.config.item_key;
         let hash = |id: &str| item_hash(&key, id);
         let (old_hash, new_hash, to) = (hash(old.as_str()), hash(new.as_str()), hash(to.as_str()));
         let Some(user) = self.users.get_mut(user_id) else { return false };
+        if user.known.contains(new_hash) {
+            // A look into the folder where it is now was faster: it waits or was told by its new id.
+            return false;
+        }
         // A look into the folder where it is now finds it by the new id.
-        user.known.rename(old_hash, new_hash);
+        if user.known.rename(old_hash, new_hash) {
+            self.report_noticed(user_id, fx);
+        }
+        let Some(user) = self.users.get_mut(user_id) else { return false };
         let watched = user.inbox == Some(to)
             || user.folders.iter().any(|folder| !folder.gone && folder.hash == Some(to));
         let Some(item) = user.pending.find_mut(old_hash).filter(|_| watched) else { return false };
@@ -207,6 +222,22 @@ impl ShardCore {
         item.hash = new_hash;
         item.touched = true;
         true
+    }
+
+    /// A mail is not where it was. It may lie in another folder that is watched by now: a look finds it there, if the event
+    /// that would tell is not faster.
+    pub(super) fn missing(&mut self, now: Now, user_id: UserId, hash: u64, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let told = |seq: u32| {
+            user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|one| !is_after(seq, one.told_seq))
+        };
+        let folders = user.folders.iter().any(|folder| !folder.gone);
+        if folders && user.pending.find(hash).is_some_and(|item| !told(item.seq)) {
+            user.known.forget(hash);
+            user.miss();
+            self.request_call(now, user_id, fx);
+        }
+        self.mail_gone(now, user_id, hash, fx);
     }
 
     /// Has the states of the folders stored, once everything up to them has been dealt with.

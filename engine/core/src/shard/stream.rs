@@ -57,7 +57,7 @@ impl ShardCore {
                 MailEvent::NewMail { item, at, .. } => MailSignal::NewMail { item, received: at, vip: false },
                 MailEvent::Deleted { item, .. } => MailSignal::Gone { item },
                 MailEvent::Moved { item, old_item, parent, .. } => {
-                    if self.moved(user_id, &old_item, item, &parent) {
+                    if self.moved(user_id, &old_item, item, &parent, fx) {
                         continue;
                     }
                     MailSignal::Gone { item: old_item }

@@ -109,15 +109,22 @@ impl Known {
         self.prune();
     }
 
-    /// A mail got another id: what was known of it is known of the new one.
-    pub fn rename(&mut self, old: u64, new: u64) {
-        if let Some(seen) = self.recent.iter().find(|seen| seen.hash == old).copied()
-            && !self.contains(new)
-        {
-            self.recent.push(Seen { hash: new, ..seen });
-            // As during a gap: room for the new id must not cover mails that nobody has told.
-            self.limit(true);
+    /// A mail got another id: what was known of it is known of the new one. True if that is to be stored: it has been dealt
+    /// with, and nothing else will say so.
+    pub fn rename(&mut self, old: u64, new: u64) -> bool {
+        let Some(seen) = self.recent.iter().find(|seen| seen.hash == old).copied() else { return false };
+        if self.contains(new) {
+            return false;
         }
+        self.recent.push(Seen { hash: new, ..seen });
+        // As during a gap: room for the new id must not cover mails that nobody has told.
+        self.limit(true);
+        !seen.waiting
+    }
+
+    /// Nothing is known of this mail any more.
+    pub fn forget(&mut self, hash: u64) {
+        self.recent.retain(|seen| seen.hash != hash);
     }
 
     /// All mails that waited have been dealt with.
