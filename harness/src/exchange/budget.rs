@@ -11,28 +11,42 @@ use super::state::Exchange;
 use super::stats::Operation;
 use crate::peer::PeerConn;
 
-/// Whose budget: the account's own, or the copy of the impersonated mailbox's (reference §4.2).
+/// Whose budget pays for a call (reference §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct BudgetKey {
-    pub account: AccountKey,
-    pub impersonated: Option<MailboxKey>,
+pub(super) enum BudgetKey {
+    /// The account's own, for everything that it asks as itself, in whatever mailbox.
+    Account(AccountKey),
+    /// The copy of the impersonated mailbox's that is kept for service accounts. There is one for all of them; what the
+    /// mailbox's owner does with his own account is not charged to it.
+    Copy(MailboxKey),
 }
 
-/// What is in flight on a budget.
+/// What a budget pays for just now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Load {
     pub calls: u32,
     pub syncs: u32,
     pub streams: u32,
+    pub subscriptions: usize,
 }
 
-/// A budget that was told to wait.
+/// Somebody who was told to wait: a budget, or at the front end a credential.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
     pub first: Time,
     pub until: Time,
     /// On which connection it was said last.
     pub by: PeerConn,
+}
+
+impl BudgetKey {
+    /// Whom the call impersonates.
+    pub(super) fn impersonated(self) -> Option<MailboxKey> {
+        match self {
+            BudgetKey::Account(_) => None,
+            BudgetKey::Copy(mailbox) => Some(mailbox),
+        }
+    }
 }
 
 /// How a refusal is said.
@@ -51,14 +65,13 @@ impl Exchange {
         budget: BudgetKey,
         operation: Operation,
     ) -> Result<(), Refusal> {
-        let late = self.conns.get_mut(&conn).is_some_and(|row| std::mem::take(&mut row.late));
-        if !late {
+        if !self.is_late(conn) {
             self.check_back_off(now, budget, operation);
         }
         self.busy.retain(|busy| busy.until > now);
         let busy = self.busy.iter().copied().find(|busy| match busy.scope {
             BusyScope::All => true,
-            BusyScope::Mailbox(mailbox) => budget.impersonated == Some(mailbox),
+            BusyScope::Mailbox(mailbox) => budget == BudgetKey::Copy(mailbox),
         });
         if let Some(busy) = busy {
             return Err(self.say_busy(now, conn, budget, busy));
@@ -107,10 +120,35 @@ impl Exchange {
         }
     }
 
+    /// The front end names a time (`Retry-After`): until then whoever logs on with this credential is to stay away.
+    pub(super) fn note_sent_away(&mut self, now: Time, conn: PeerConn, credential: &str, wait: Span) {
+        let until = now + wait;
+        let told = self.sent_away.entry(credential.to_owned());
+        let told = told.or_insert(Told { first: now, until, by: conn });
+        told.until = told.until.max(until);
+        told.by = conn;
+    }
+
+    /// Records whoever comes back before the time that the front end has named.
+    pub(super) fn check_sent_away(&mut self, now: Time, conn: PeerConn, credential: &str) {
+        let Some(told) = self.sent_away.get(credential).copied() else { return };
+        if now >= told.until {
+            self.sent_away.remove(credential);
+        } else if now > told.first + self.config.strict.back_off_grace && !self.is_late(conn) {
+            let early_ms = told.until.since(now).as_millis();
+            self.violations.add(format!("a request came {early_ms} ms before the end of Retry-After"));
+        }
+    }
+
+    fn is_late(&self, conn: PeerConn) -> bool {
+        self.conns.get(&conn).is_some_and(|row| row.late)
+    }
+
     /// What was said on this connection never reached the client, or the client has forgotten it: whom it was told to let
     /// alone, and which ids are bad.
     pub fn unheard(&mut self, conn: PeerConn) {
         self.told.retain(|_, told| told.by != conn);
+        self.sent_away.retain(|_, told| told.by != conn);
         self.forget_return(conn);
         self.reported.retain(|_, by| {
             by.retain(|by| *by != conn);
@@ -202,7 +240,29 @@ impl Exchange {
             | Operation::FindItem
             | Operation::ConvertId => load.calls -= 1,
         }
-        if load.calls == 0 && load.streams == 0 {
+        self.forget_idle(budget);
+    }
+
+    /// A budget pays for one more subscription, for as long as that lives, unless it has no room for it.
+    pub(super) fn charge_subscription(&mut self, budget: BudgetKey) -> Result<(), Code> {
+        let load = self.loads.entry(budget).or_default();
+        if load.subscriptions >= self.config.limits.subscriptions_max {
+            return Err(Code::ErrorExceededSubscriptionCount);
+        }
+        load.subscriptions += 1;
+        Ok(())
+    }
+
+    /// Gives back what [`Exchange::charge_subscription`] took.
+    pub(super) fn release_subscription(&mut self, budget: BudgetKey) {
+        let Some(load) = self.loads.get_mut(&budget) else { return };
+        load.subscriptions -= 1;
+        self.forget_idle(budget);
+    }
+
+    fn forget_idle(&mut self, budget: BudgetKey) {
+        let idle = |load: &Load| load.calls == 0 && load.streams == 0 && load.subscriptions == 0;
+        if self.loads.get(&budget).is_some_and(idle) {
             self.loads.remove(&budget);
         }
     }

@@ -249,7 +249,7 @@ impl Exchange {
             key: *key,
             conn: stream.conn,
             account: stream.account,
-            impersonated: stream.budget.impersonated,
+            impersonated: stream.budget.impersonated(),
             anchor: stream.anchor.as_deref().map(str::to_owned),
             back_end: stream.back_end,
             mailboxes: stream
@@ -524,6 +524,7 @@ impl Exchange {
     pub fn clear_orders(&mut self) {
         self.overrides.clear();
         self.refuses.clear();
+        self.stops.clear();
         self.busy.clear();
     }
 

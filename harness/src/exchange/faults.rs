@@ -139,6 +139,16 @@ pub enum Override {
         /// `Retry-After` in seconds.
         retry_after_s: Option<u32>,
     },
+    /// 429 without XML, as of a proxy that limits requests.
+    TooManyRequests {
+        /// `Retry-After` in seconds.
+        retry_after_s: Option<u32>,
+    },
+    /// 403 without XML.
+    Forbidden {
+        /// `Retry-After` in seconds.
+        retry_after_s: Option<u32>,
+    },
     /// 500 without XML.
     InternalError {
         /// `Retry-After` in seconds.

@@ -15,11 +15,15 @@ impl Exchange {
     /// One response message for each id, in order.
     pub(super) fn get_items(&mut self, context: &Context, shape: &ItemShape, ids: &[ItemRef]) -> Done {
         let mut messages = String::new();
-        for item in ids {
+        let stop = self.take_stop(Operation::GetItem, ids.len());
+        for (place, item) in ids.iter().enumerate() {
             if item.change_key.as_deref() == Some("CQAAAA==") {
                 self.violations.add("GetItem with the ChangeKey of an event, which is a stub".to_owned());
             }
-            let result = self.get_item(context, shape, &item.id).map_err(Failure::new);
+            let result = match stop.and_then(|stop| stop.at(place)) {
+                Some(failure) => Err(failure),
+                None => self.get_item(context, shape, &item.id).map_err(Failure::new),
+            };
             self.push_result(&mut messages, Operation::GetItem, result, "<m:Items/>");
         }
         Done::Messages(messages)
@@ -54,7 +58,8 @@ impl Exchange {
     /// Old ids to present ones: of a mailbox that the caller may read, and of no other than the one that is named.
     pub(super) fn convert_ids(&mut self, context: &Context, ids: &[(String, String)]) -> Done {
         let mut messages = String::new();
-        for (text, owner) in ids {
+        let stop = self.take_stop(Operation::ConvertId, ids.len());
+        for (place, (text, owner)) in ids.iter().enumerate() {
             let legacy = |exchange: &Exchange| {
                 let found = exchange.addresses.get(&owner.to_ascii_lowercase());
                 let (mailbox, _) = *found.ok_or(Code::ErrorNonExistentMailbox)?;
@@ -75,7 +80,11 @@ impl Exchange {
                 payload.push_str("\"/>");
                 payload
             });
-            self.push_result(&mut messages, Operation::ConvertId, result.map_err(Failure::new), "");
+            let result = match stop.and_then(|stop| stop.at(place)) {
+                Some(failure) => Err(failure),
+                None => result.map_err(Failure::new),
+            };
+            self.push_result(&mut messages, Operation::ConvertId, result, "");
         }
         Done::Messages(messages)
     }
@@ -87,19 +96,19 @@ impl Exchange {
         folders: &[FolderRef],
     ) -> Done {
         let mut messages = String::new();
-        for folder in folders {
+        let stop = self.take_stop(Operation::GetFolder, folders.len());
+        for (place, folder) in folders.iter().enumerate() {
             let result = self.find_folder(context, folder).map(|(mailbox, key)| {
                 let mut payload = "<m:Folders>".to_owned();
                 push_folder(&mut payload, self.box_of(mailbox), key, properties);
                 payload.push_str("</m:Folders>");
                 payload
             });
-            self.push_result(
-                &mut messages,
-                Operation::GetFolder,
-                result.map_err(Failure::new),
-                "<m:Folders/>",
-            );
+            let result = match stop.and_then(|stop| stop.at(place)) {
+                Some(failure) => Err(failure),
+                None => result.map_err(Failure::new),
+            };
+            self.push_result(&mut messages, Operation::GetFolder, result, "<m:Folders/>");
         }
         Done::Messages(messages)
     }

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use carillon_core::time::Now;
+use carillon_core::time::{Now, Span};
 
 use super::account::{AccountKey, Caller, Refused, TokenKind};
 use super::budget::{BudgetKey, Refusal};
@@ -103,8 +103,10 @@ impl Exchange {
     pub(super) fn answer(&mut self, now: Now, conn: PeerConn, request: &HttpRequest) -> Answer {
         let plain = |reply: HttpReply| Answer::Reply { reply, charge: None };
         let mut headers = self.correlate(conn, request);
+        let credential = request.header("authorization").unwrap_or_default();
+        self.check_sent_away(now.time, conn, credential);
         if let Some(order) = self.take_override(None) {
-            return plain(self.overridden(&order));
+            return plain(self.overridden(now, conn, credential, &order));
         }
         let path = request.path.split('?').next().unwrap_or_default();
         if !path.eq_ignore_ascii_case("/EWS/Exchange.asmx") {
@@ -131,15 +133,15 @@ impl Exchange {
         };
         let operation = call.body.operation();
         if let Some(order) = self.take_override(Some(operation)) {
-            return plain(self.overridden(&order));
+            return plain(self.overridden(now, conn, credential, &order));
         }
         let (back_end, anchor) = self.route(request, caller, operation, &mut headers);
         let done = self.admit(now, conn, request, caller, &call, back_end, anchor);
         let (done, charge) = match done {
             Ok((done, budget)) => {
                 // A stream pays for itself, for as long as it is open.
-                let ordinary = operation != Operation::GetStreamingEvents;
-                (done, ordinary.then_some((budget, operation)))
+                let ordinary = budget.filter(|_| operation != Operation::GetStreamingEvents);
+                (done, ordinary.map(|budget| (budget, operation)))
             }
             Err(fault) => (Done::Fault(fault), None),
         };
@@ -191,7 +193,7 @@ impl Exchange {
         call: &Call,
         back_end: usize,
         anchor: Option<Box<str>>,
-    ) -> Result<(Done, BudgetKey), Fault> {
+    ) -> Result<(Done, Option<BudgetKey>), Fault> {
         let operation = call.body.operation();
         self.check_version(call)?;
         if let Some(action) = request.header("soapaction") {
@@ -203,7 +205,7 @@ impl Exchange {
         let (mailbox, impersonated, primary_smtp) = self.access(caller, call)?;
         let meant = if impersonated.is_none() { self.named_mailbox(&call.body).or(mailbox) } else { mailbox };
         self.check_headers(request, operation, meant, anchor.as_deref());
-        let budget = BudgetKey { account: caller.account, impersonated };
+        let budget = impersonated.map_or(BudgetKey::Account(caller.account), BudgetKey::Copy);
         let context = Context {
             now,
             conn,
@@ -217,6 +219,8 @@ impl Exchange {
         };
         self.note_asked(&context, &call.body);
         let admitted = self.throttle(now.time, conn, budget, operation);
+        // Refused at the door, a call takes nobody's place.
+        let charged = admitted.is_ok().then_some(budget);
         if operation == Operation::GetStreamingEvents {
             self.note_answer(conn);
         } else {
@@ -251,7 +255,7 @@ impl Exchange {
                 Done::Messages(messages)
             }
         };
-        Ok((done, budget))
+        Ok((done, charged))
     }
 
     fn check_version(&self, call: &Call) -> Result<(), Fault> {
@@ -583,14 +587,23 @@ impl Exchange {
         row.last = now.time;
     }
 
-    fn overridden(&mut self, order: &Override) -> HttpReply {
-        let later = |reply: HttpReply, retry_after_s: Option<u32>| match retry_after_s {
-            Some(s) => reply.with("Retry-After", s.to_string()),
+    fn overridden(&mut self, now: Now, conn: PeerConn, credential: &str, order: &Override) -> HttpReply {
+        let mut later = |reply: HttpReply, retry_after_s: Option<u32>| match retry_after_s {
+            Some(s) => {
+                self.note_sent_away(now.time, conn, credential, Span::from_secs(s.into()));
+                reply.with("Retry-After", s.to_string())
+            }
             None => reply,
         };
         match order {
             Override::Unavailable { retry_after_s } => {
                 later(HttpReply::page(503, "Service Unavailable"), *retry_after_s)
+            }
+            Override::TooManyRequests { retry_after_s } => {
+                later(HttpReply::page(429, "429 - Too Many Requests."), *retry_after_s)
+            }
+            Override::Forbidden { retry_after_s } => {
+                later(HttpReply::page(403, "403 - Forbidden: Access is denied."), *retry_after_s)
             }
             Override::InternalError { retry_after_s } => {
                 later(HttpReply::page(500, "500 - Internal server error."), *retry_after_s)

@@ -2,6 +2,10 @@
 
 use std::collections::VecDeque;
 
+use carillon_core::time::Now;
+
+use super::account::AccountKey;
+use super::budget::BudgetKey;
 use super::code::Code;
 use super::deadline::Due;
 use super::faults::BadIdMix;
@@ -114,7 +118,8 @@ impl Exchange {
     /// Whether the call may look into a mailbox: whoever impersonates has the rights of that user alone.
     pub(super) fn may_read(&self, context: &Context, mailbox: MailboxKey) -> bool {
         let account = &self.accounts[usize::from(context.caller.account.0)].spec;
-        Some(mailbox) == context.mailbox || context.budget.impersonated.is_none() && account.may_read(mailbox)
+        Some(mailbox) == context.mailbox
+            || context.budget.impersonated().is_none() && account.may_read(mailbox)
     }
 
     fn subscribe(&mut self, context: &Context, request: &Subscribe) -> Result<String, Failure> {
@@ -133,40 +138,50 @@ impl Exchange {
         }
         let mailbox = target.or(context.mailbox).ok_or(Code::ErrorMissingEmailAddress)?;
         let account = &self.accounts[usize::from(context.caller.account.0)].spec;
-        let as_itself = context.budget.impersonated.is_none() && account.may_subscribe(mailbox);
+        let as_itself = context.budget.impersonated().is_none() && account.may_subscribe(mailbox);
         if Some(mailbox) != context.mailbox && !as_itself {
             return Err(Code::ErrorSubscriptionDelegateAccessNotSupported.into());
         }
-        if self.box_of(mailbox).subscriptions.len() >= self.config.limits.subscriptions_max {
-            return Err(Code::ErrorExceededSubscriptionCount.into());
-        }
-        let key = self.next_subscription;
-        self.next_subscription += 1;
-        let guid = (u128::from(self.rng.next_u64()) << 64) | u128::from(key);
-        let back_end = &self.config.back_ends[context.back_end];
-        let id = ids::subscription_id(back_end, guid, context.now.unix.0, self.box_of(mailbox).guid);
+        self.charge_subscription(context.budget)?;
         let subscription = Subscription {
-            id: id.as_str().into(),
-            owner: context.caller.account,
-            mailbox,
             folders: (!request.all_folders).then_some(folders),
             events: request.events,
             back_end: context.back_end,
             anchor: context.anchor.clone(),
-            stream: None,
-            detached: context.now.time,
-            queue: VecDeque::new(),
-            missed: false,
             mute: context.primary_smtp && self.faults.primary_smtp_is_mute,
-            pending: false,
-            doomed: None,
-            poison: None,
+            ..Subscription::new(context.caller.account, context.budget, mailbox)
         };
+        Ok(self.enrol(context.now, subscription))
+    }
+
+    /// A subscription, which has been charged, gets its id and lives.
+    fn enrol(&mut self, now: Now, mut subscription: Subscription) -> String {
+        let key = self.next_subscription;
+        self.next_subscription += 1;
+        let guid = (u128::from(self.rng.next_u64()) << 64) | u128::from(key);
+        let mailbox = subscription.mailbox;
+        let back_end = &self.config.back_ends[subscription.back_end];
+        let id = ids::subscription_id(back_end, guid, now.unix.0, self.box_of(mailbox).guid);
+        subscription.id = id.as_str().into();
+        subscription.detached = now.time;
         self.subscription_ids.insert(subscription.id.clone(), key);
         self.subscriptions.insert(key, subscription);
         self.box_mut(mailbox).subscriptions.push(key);
-        self.deadlines.push(context.now.time + self.config.detached_ttl, Due::Detached(key));
-        Ok(id)
+        self.deadlines.push(now.time + self.config.detached_ttl, Due::Detached(key));
+        id
+    }
+
+    /// A subscription that an account once made and has forgotten, as after a crash: nobody reads it, and it holds its
+    /// place until it expires. False if its budget has no place for it.
+    pub fn leave_stray(&mut self, now: Now, account: AccountKey, mailbox: MailboxKey) -> bool {
+        let impersonates = self.accounts[usize::from(account.0)].spec.impersonation.covers(mailbox);
+        let budget = if impersonates { BudgetKey::Copy(mailbox) } else { BudgetKey::Account(account) };
+        if self.charge_subscription(budget).is_err() {
+            return false;
+        }
+        let back_end = self.box_of(mailbox).spec.back_end;
+        self.enrol(now, Subscription { back_end, ..Subscription::new(account, budget, mailbox) });
+        true
     }
 
     /// The subscription that `id` names, if this call may use it.

@@ -40,7 +40,46 @@ pub(super) struct Refuse {
     fault: bool,
 }
 
+/// A standing order to stop in the middle of batches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop {
+    operation: Operation,
+    left: u32,
+    after: usize,
+    why: Option<Code>,
+}
+
+impl Stop {
+    /// What the item at this place of the batch gets, if it was not looked at, or ended the batch.
+    pub(super) fn at(&self, place: usize) -> Option<Failure> {
+        let code = match self.why {
+            Some(why) if place == self.after => why,
+            _ if place >= self.after => Code::ErrorBatchProcessingStopped,
+            _ => return None,
+        };
+        Some(Failure::new(code))
+    }
+}
+
 impl Exchange {
+    /// The next `count` batches of one kind that have more than `after` items stop behind these: the next item fails with
+    /// `why`, if that is given, and the others were not looked at (`ErrorBatchProcessingStopped`).
+    pub fn stop_batches(&mut self, operation: Operation, count: u32, after: usize, why: Option<Code>) {
+        self.stops.push(Stop { operation, left: count, after, why });
+    }
+
+    /// Where a batch of so many items is to stop.
+    pub(super) fn take_stop(&mut self, operation: Operation, items: usize) -> Option<Stop> {
+        let meant = |stop: &Stop| stop.operation == operation && stop.after < items;
+        let at = self.stops.iter().position(meant)?;
+        self.stops[at].left -= 1;
+        let stop = self.stops[at];
+        if stop.left == 0 {
+            self.stops.remove(at);
+        }
+        Some(stop)
+    }
+
     /// The next `count` calls of one kind on a mailbox are refused with `code`, in a response message or, with `fault`,
     /// as a SOAP fault. For GetStreamingEvents: streams that are charged to this mailbox.
     pub fn refuse(&mut self, mailbox: MailboxKey, operation: Operation, count: u32, code: Code, fault: bool) {

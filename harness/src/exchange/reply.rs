@@ -133,7 +133,9 @@ impl From<Code> for Failure {
 /// Appends a failed response message. `payload` is what the schema still has there.
 pub(super) fn push_failure(out: &mut String, operation: Operation, failure: &Failure, payload: &str) {
     let name = operation.as_str();
-    out.push_str(&format!("<m:{name}ResponseMessage ResponseClass=\"Error\"><m:MessageText>"));
+    // What was not looked at has not failed (Microsoft: "ResponseClass").
+    let class = if failure.code == Code::ErrorBatchProcessingStopped { "Warning" } else { "Error" };
+    out.push_str(&format!("<m:{name}ResponseMessage ResponseClass=\"{class}\"><m:MessageText>"));
     push_escaped(out, &failure.message);
     out.push_str(&format!(
         "</m:MessageText><m:ResponseCode>{}</m:ResponseCode><m:DescriptiveLinkKey>0</m:DescriptiveLinkKey>",

@@ -224,7 +224,11 @@ impl Exchange {
     }
 
     fn serve(&mut self, now: Now, conn: PeerConn, request: &HttpRequest) {
-        match self.answer(now, conn, request) {
+        let answer = self.answer(now, conn, request);
+        if let Some(row) = self.conns.get_mut(&conn) {
+            row.late = false;
+        }
+        match answer {
             Answer::Reply { mut reply, charge } => {
                 reply.close |= request.close;
                 match charge.filter(|_| self.config.call_time > Span::ZERO) {

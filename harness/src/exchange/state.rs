@@ -11,7 +11,7 @@ use super::control::OnWire;
 use super::deadline::Deadlines;
 use super::faults::{Busy, Faults, StandingOverride};
 use super::mailbox::{Mailbox, MailboxKey, MailboxSpec};
-use super::order::{Asked, Refuse};
+use super::order::{Asked, Refuse, Stop};
 use super::reply;
 use super::rush::Return;
 use super::server::Conn;
@@ -45,6 +45,8 @@ pub struct Exchange {
     pub(super) deadlines: Deadlines,
     pub(super) loads: HashMap<BudgetKey, Load>,
     pub(super) told: HashMap<BudgetKey, Told>,
+    /// Whom the front end has told by when to come again, by credential.
+    pub(super) sent_away: HashMap<String, Told>,
     /// Clients that were told to wait. Kept only where [`super::StrictRules::calls_max`] is known.
     pub(super) returns: HashMap<String, Return>,
     pub(super) busy: Vec<Busy>,
@@ -55,6 +57,7 @@ pub struct Exchange {
     /// Cookies given out per anchor.
     pub(super) cookies: HashMap<Box<str>, usize>,
     pub(super) refuses: Vec<Refuse>,
+    pub(super) stops: Vec<Stop>,
     pub(super) asked: Vec<Asked>,
     pub(super) refused: HashMap<String, Refused>,
     /// On which connections an id was reported as bad.
@@ -95,6 +98,7 @@ impl Exchange {
             deadlines: Deadlines::default(),
             loads: HashMap::new(),
             told: HashMap::new(),
+            sent_away: HashMap::new(),
             returns: HashMap::new(),
             busy: Vec::new(),
             busy_turn: 0,
@@ -102,6 +106,7 @@ impl Exchange {
             generations,
             cookies: HashMap::new(),
             refuses: Vec::new(),
+            stops: Vec::new(),
             asked: Vec::new(),
             refused: HashMap::new(),
             reported: HashMap::new(),

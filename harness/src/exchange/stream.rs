@@ -144,6 +144,7 @@ impl Exchange {
         self.detach(now, key);
         let Some(subscription) = self.subscriptions.remove(&key) else { return };
         self.subscription_ids.remove(&subscription.id);
+        self.release_subscription(subscription.budget);
         self.box_mut(subscription.mailbox).subscriptions.retain(|one| *one != key);
         // A stream that read it skips the key when it comes to it.
     }

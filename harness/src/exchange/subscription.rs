@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use carillon_core::time::Time;
 
 use super::account::AccountKey;
+use super::budget::BudgetKey;
 use super::code::Code;
 use super::event::{Event, EventMask};
 use super::mailbox::{FolderKey, MailboxKey};
@@ -13,6 +14,8 @@ use super::mailbox::{FolderKey, MailboxKey};
 pub(super) struct Subscription {
     pub id: Box<str>,
     pub owner: AccountKey,
+    /// What its place is charged to.
+    pub budget: BudgetKey,
     pub mailbox: MailboxKey,
     /// `None`: all folders.
     pub folders: Option<Vec<FolderKey>>,
@@ -36,6 +39,28 @@ pub(super) struct Subscription {
 }
 
 impl Subscription {
+    /// One that has no id yet, watches all folders and is told nothing of them.
+    pub(super) fn new(owner: AccountKey, budget: BudgetKey, mailbox: MailboxKey) -> Subscription {
+        Subscription {
+            id: "".into(),
+            owner,
+            budget,
+            mailbox,
+            folders: None,
+            events: EventMask(0),
+            back_end: 0,
+            anchor: None,
+            stream: None,
+            detached: Time(0),
+            queue: VecDeque::new(),
+            missed: false,
+            mute: false,
+            pending: false,
+            doomed: None,
+            poison: None,
+        }
+    }
+
     /// Whether `event` is for it.
     pub(super) fn wants(&self, event: &Event) -> bool {
         let watched = |folder: FolderKey| self.folders.as_ref().is_none_or(|list| list.contains(&folder));

@@ -34,10 +34,13 @@ fn more_calls_in_flight_than_allowed_are_refused_per_budget() {
         conns.push(conn);
     }
     assert_eq!(lab.read(conns[0]).0, b"", "it takes its time");
+    let refused = Got::parse(&lab.read(conns[2]).0);
+    refused.is(500, "ErrorExceededConnectionCount");
+    conns.remove(2);
     lab.wait(Span::from_millis(100));
     let codes: Vec<String> = conns.iter().map(|conn| Got::parse(&lab.read(*conn).0).code()).collect();
-    assert_eq!(codes, ["NoError", "NoError", "ErrorExceededConnectionCount", "NoError"]);
-    assert_eq!(lab.exchange.stats().concurrency_peak, 3);
+    assert_eq!(codes, ["NoError"; 3]);
+    assert_eq!(lab.exchange.stats().concurrency_peak, 2, "what is refused takes no place");
     let conn = lab.connect();
     let head = lab.head("anna@example.com", false);
     lab.send(conn, &head, &soap("anna@example.com"));
@@ -132,4 +135,131 @@ fn a_batch_is_refused_item_by_item() {
     lab.exchange.set_busy(lab.now, BusyScope::All, Span::from_secs(5), BusyShape::Message, false);
     let got = lab.call("anna@example.com", &get_item_body(&["a", "b"]));
     assert_eq!(all_text(&got.body, "ResponseCode"), ["ErrorServerBusy"; 2]);
+}
+
+/// An account that has full access to everybody's mailbox and acts as itself.
+fn as_itself(lab: &mut Lab) {
+    let service = lab.service;
+    lab.exchange.change_account(service, |account| {
+        account.impersonation = ImpersonationRight::None;
+        account.full_access = (0..4).map(MailboxKey).collect();
+    });
+}
+
+fn inbox_of(address: &str) -> String {
+    format!(
+        "<t:DistinguishedFolderId Id=\"inbox\"><t:Mailbox><t:EmailAddress>{address}</t:EmailAddress></t:Mailbox>\
+         </t:DistinguishedFolderId>"
+    )
+}
+
+#[test]
+fn without_impersonation_the_account_pays_for_everything_in_whatever_mailbox() {
+    let mut lab =
+        Lab::with(ExchangeConfig { call_time: Span::from_millis(100), ..ExchangeConfig::default() });
+    as_itself(&mut lab);
+    lab.exchange.reconfigure(|config| {
+        config.limits.concurrency_max = 2;
+        config.limits.subscriptions_max = 2;
+        config.limits.hanging_connections_max = 1;
+    });
+    let people = ["anna@example.com", "ben@example.com", "cleo@example.com"];
+    let ask = |lab: &mut Lab, body: &dyn Fn(&str) -> String, affinity: bool| {
+        let mut conns = Vec::new();
+        for who in people {
+            let conn = lab.connect();
+            let head = lab.head(if affinity { people[0] } else { who }, affinity);
+            lab.send(conn, &head, &soap_as("Exchange2013_SP1", "", &body(who)));
+            conns.push(conn);
+        }
+        lab.wait(Span::from_millis(100));
+        conns.iter().map(|conn| Got::parse(&lab.read(*conn).0)).collect::<Vec<Got>>()
+    };
+    let codes = |got: &[Got]| got.iter().map(Got::code).collect::<Vec<String>>();
+    let folder = |who: &str| GET_FOLDER.replace(INBOX_ID, &inbox_of(who));
+    let got = ask(&mut lab, &folder, false);
+    assert_eq!(codes(&got), ["NoError", "NoError", "ErrorExceededConnectionCount"], "in flight");
+
+    lab.exchange.reconfigure(|config| config.limits.concurrency_max = 27);
+    let got = ask(&mut lab, &|who| subscribe_body(&inbox_of(who)), true);
+    assert_eq!(codes(&got), ["NoError", "NoError", "ErrorExceededSubscriptionCount"], "subscriptions");
+    let ids: Vec<String> = got.iter().filter_map(|got| got.text("SubscriptionId")).collect();
+
+    let conns: Vec<PeerConn> = ids
+        .iter()
+        .map(|id| {
+            let conn = lab.connect();
+            let head = lab.head(people[0], true);
+            let body = stream_body(std::slice::from_ref(id), "30");
+            lab.send(conn, &head, &soap_as("Exchange2013_SP1", "", &body));
+            conn
+        })
+        .collect();
+    lab.wait(Span::from_millis(100));
+    let got: Vec<Got> = conns.iter().map(|conn| Got::parse(&lab.read(*conn).0)).collect();
+    assert_eq!(codes(&got), ["NoError", "ErrorExceededConnectionCount"], "streams");
+}
+
+#[test]
+fn service_accounts_share_a_mailbox_s_copy_and_its_owner_has_his_own() {
+    let mut lab = Lab::new();
+    lab.exchange.reconfigure(|config| config.limits.subscriptions_max = 2);
+    let other = lab.exchange.add_account(Account::service("EXAMPLE\\other", "secret"));
+    let owner = lab.exchange.add_account(Account {
+        impersonation: ImpersonationRight::None,
+        mailbox: Some(ANNA),
+        ..Account::service("EXAMPLE\\anna", "secret")
+    });
+    assert!(lab.exchange.leave_stray(lab.now, owner, ANNA));
+    assert!(lab.exchange.leave_stray(lab.now, owner, ANNA));
+    assert!(!lab.exchange.leave_stray(lab.now, owner, ANNA));
+    lab.subscribe("anna@example.com");
+    assert!(lab.exchange.leave_stray(lab.now, other, ANNA));
+    lab.group_call("anna@example.com", &subscribe_body(INBOX_ID)).is(200, "ErrorExceededSubscriptionCount");
+    assert!(lab.exchange.leave_stray(lab.now, other, BEN));
+    // Nobody reads them: they expire.
+    lab.wait(Span::from_secs(30 * 60));
+    lab.subscribe("anna@example.com");
+}
+
+#[test]
+fn whoever_comes_back_before_retry_after_is_recorded() {
+    let mut lab = Lab::new();
+    lab.exchange.answer_next(1, None, Override::Unavailable { retry_after_s: Some(30) });
+    let got = lab.call("anna@example.com", GET_FOLDER);
+    assert_eq!(got.status, 503);
+    assert!(got.head.contains("Retry-After: 30"), "{}", got.head);
+    lab.wait(Span::from_millis(500));
+    lab.call("ben@example.com", GET_FOLDER).is(200, "NoError");
+    lab.is_clean();
+    lab.wait(Span::from_secs(29));
+    lab.call("ben@example.com", GET_FOLDER).is(200, "NoError");
+    lab.violated("before the end of Retry-After");
+
+    let mut lab = Lab::new();
+    let answer = Override::TooManyRequests { retry_after_s: Some(30) };
+    lab.exchange.answer_next(1, Some(Operation::GetFolder), answer);
+    assert_eq!(lab.call("anna@example.com", GET_FOLDER).status, 429);
+    lab.wait(Span::from_secs(30));
+    lab.call("anna@example.com", GET_FOLDER).is(200, "NoError");
+    lab.is_clean();
+}
+
+#[test]
+fn a_batch_can_stop_in_the_middle_with_and_without_a_reason() {
+    let mut lab = Lab::new();
+    let ids: Vec<String> = (0..3).map(|_| lab.deliver(ANNA)).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    lab.exchange.stop_batches(Operation::GetItem, 1, 1, None);
+    lab.call("anna@example.com", &get_item_body(&ids[..1])).is(200, "NoError");
+    let got = lab.call("anna@example.com", &get_item_body(&ids));
+    let stopped = "ErrorBatchProcessingStopped";
+    assert_eq!(all_text(&got.body, "ResponseCode"), ["NoError", stopped, stopped]);
+    assert_eq!(got.body.matches("ResponseClass=\"Warning\"").count(), 2);
+    let why = Code::ErrorMailboxStoreUnavailable;
+    lab.exchange.stop_batches(Operation::GetItem, 1, 1, Some(why));
+    let got = lab.call("anna@example.com", &get_item_body(&ids));
+    assert_eq!(all_text(&got.body, "ResponseCode"), ["NoError", why.as_str(), stopped]);
+    let got = lab.call("anna@example.com", &get_item_body(&ids));
+    assert_eq!(all_text(&got.body, "ResponseCode"), ["NoError"; 3]);
 }
