@@ -9,7 +9,7 @@ use crate::ews::{Action, Caller, EwsError, FetchedItem, Route, SchemaVersion, re
 use crate::http1::{Cookies, HttpError, Response};
 use crate::limits::{CATCH_UP_PAGE, FETCH_TRIES_MAX, SYNC_PAGE, TERMINAL_RETRY};
 use crate::names::ItemId;
-use crate::time::{Now, Span};
+use crate::time::{Now, Span, Time};
 use crate::user::{IdForm, Item, Needs, Setback, UserId, item_hash};
 
 impl ShardCore {
@@ -148,7 +148,9 @@ impl ShardCore {
             Err(error) if asked == Asked::WithEarlier && error.action() == Action::AuthFailed => {
                 return self.retry_later(now, job, Span::ZERO, fx);
             }
-            Err(error) => return self.call_failed(now, server_id, job, &error, version, fx),
+            Err(error) => {
+                return self.call_failed(now, server_id, job, &error, (version, now.time - reply.took), fx);
+            }
         };
         let done = match job {
             Job::OfUser { user, ask, .. } => self.user_answered(now, server_id, *user, ask, body, reply, fx),
@@ -165,7 +167,9 @@ impl ShardCore {
                     self.request_call(now, user_id, fx);
                 }
             }
-            Err(error) => self.call_failed(now, server_id, job, &error, version, fx),
+            Err(error) => {
+                self.call_failed(now, server_id, job, &error, (version, now.time - reply.took), fx);
+            }
         }
     }
 
@@ -184,8 +188,7 @@ impl ShardCore {
             Ask::Subscribe => response::subscribe(body)
                 .map(|subscription| self.subscribed(now, user, subscription, &reply.head, fx)),
             Ask::Fetch(mails) => response::get_item(body)
-                .and_then(not_refused)
-                .map(|items| self.fetched(now, server_id, user, mails, items, fx)),
+                .and_then(|items| self.fetched(now, server_id, user, mails, items, fx)),
             Ask::Convert(mails) => {
                 response::convert_id(body).map(|ids| self.converted(now, server_id, user, mails, ids, fx))
             }
@@ -218,7 +221,8 @@ impl ShardCore {
         let address = user.address.clone();
         let answer = response::http(reply).and_then(|body| match ask {
             Ask::Subscribe => response::subscribe(body).map(Some),
-            Ask::Fetch(_) => response::get_item(body).and_then(not_refused).map(|_| None),
+            Ask::Fetch(mails) => response::get_item(body)
+                .and_then(|items| batch_stop(&items, mails.len()).map_or(Ok(None), |(_, error)| Err(error))),
             Ask::Convert(_) => response::convert_id(body).map(|_| None),
             Ask::CatchUp => match self.mail_server(server_id).catch_up {
                 CatchUp::Find => response::find_item(body).map(|_| None),
@@ -236,6 +240,7 @@ impl ShardCore {
             }
             Ok(_) => {}
             Err(error) => {
+                self.front_busy(now, server_id, &error, fx);
                 if let Action::BackOffAccount { ms } = error.action() {
                     self.budget_busy(now, server_id, at_home.then_some(user_id), ms, fx);
                 }
@@ -244,16 +249,18 @@ impl ShardCore {
         self.request_call(now, user_id, fx);
     }
 
-    /// A call was refused: whom it concerns and what can be done, [`EwsError::action`] says.
+    /// A call was refused: whom it concerns and what can be done, [`EwsError::action`] says. `sent`: in which version, and
+    /// when.
     fn call_failed(
         &mut self,
         now: Now,
         server_id: MailServerId,
         job: &Job,
         error: &EwsError,
-        version: SchemaVersion,
+        sent: (SchemaVersion, Time),
         fx: &mut Effects,
     ) {
+        self.front_busy(now, server_id, error, fx);
         let failures = job.user().and_then(|id| self.users.get(id)).map_or(0, |user| user.call_failures);
         let mut wait = self.remedy(error, failures).wait;
         match error.action() {
@@ -261,7 +268,7 @@ impl ShardCore {
             Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
             Action::BackOffAccount { ms } => self.budget_busy(now, server_id, job.user(), ms, fx),
             Action::LowerVersion => {
-                if !self.lower_version(server_id, version) {
+                if !self.lower_version(server_id, sent.0) {
                     wait = TERMINAL_RETRY;
                     self.mailbox_refused(now, job, error, fx);
                 }
@@ -280,11 +287,8 @@ impl ShardCore {
                     wait = Span::ZERO;
                 }
             }
-            Action::RetryConnection => {
-                self.front_busy(now, server_id, error, fx);
-                self.server_failed(now, server_id, error, fx);
-            }
-            Action::FewerConnections { .. } => self.fewer_calls(now, server_id, fx),
+            Action::RetryConnection => self.server_failed(now, server_id, error, fx),
+            Action::FewerConnections { .. } => self.fewer_calls(now, server_id, sent.1, fx),
             Action::RetryOrBisect
             | Action::CatchUp
             | Action::StepAside
@@ -368,6 +372,9 @@ impl ShardCore {
     }
 
     /// Details came.
+    ///
+    /// # Errors
+    /// What refused the whole of it, or made the server stop in the middle.
     fn fetched(
         &mut self,
         now: Now,
@@ -376,22 +383,21 @@ impl ShardCore {
         asked: &[u64],
         items: Vec<Result<FetchedItem, EwsError>>,
         fx: &mut Effects,
-    ) {
-        if let Some(user) = self.users.get_mut(user_id) {
+    ) -> Result<(), EwsError> {
+        let stop = batch_stop(&items, asked.len());
+        if stop.is_none()
+            && let Some(user) = self.users.get_mut(user_id)
+        {
             user.needs.remove(Needs::FETCH);
         }
-        // One answer for each id, in the order of the request (exchange-ews §5.1). A batch that is too long for the server
-        // ends early: the rest was not looked at.
+        // One answer for each id, in the order of the request (exchange-ews §5.1). What has none was not looked at.
+        let answered = stop.as_ref().map_or(items.len(), |(at, _)| *at);
         let mut fetched = 0;
-        let answers = items.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
+        let mut rest = Vec::new();
+        let answers = items.into_iter().take(answered).map(Some).chain(std::iter::repeat_with(|| None));
         for (hash, answer) in asked.iter().zip(answers) {
-            let retried = match &answer {
-                None => true,
-                Some(Err(error)) => error.action() == Action::RetryItem,
-                Some(Ok(_)) => false,
-            };
-            let Some(answer) = answer.filter(|_| !retried) else {
-                self.fetch_again(user_id, *hash);
+            let Some(answer) = answer.filter(was_looked_at) else {
+                rest.push(*hash);
                 continue;
             };
             match answer {
@@ -418,16 +424,26 @@ impl ShardCore {
             }
         }
         self.stats.ledger.enter(crate::ledger::Station::Fetched, fetched);
-        self.look_due(now, user_id, fx);
+        match stop {
+            Some((_, error)) => Err(error),
+            None => {
+                self.fetch_rest(user_id, &rest, rest.len() < asked.len());
+                self.look_due(now, user_id, fx);
+                Ok(())
+            }
+        }
     }
 
-    /// A mail of a batch was not looked at: it is asked for once more.
-    fn fetch_again(&mut self, user_id: UserId, hash: u64) {
+    /// These mails of a batch were not looked at: they are asked for again. As long as each batch gets on, that ends by
+    /// itself; one that does not counts as a failure of all of them.
+    fn fetch_rest(&mut self, user_id: UserId, rest: &[u64], got_on: bool) {
         let Some(user) = self.users.get_mut(user_id) else { return };
-        let Some(item) = user.pending.find_mut(hash) else { return };
-        item.fetch_tries = item.fetch_tries.saturating_add(1);
-        if wants_fetch(item) {
-            user.needs.add(Needs::FETCH);
+        for hash in rest {
+            let Some(item) = user.pending.find_mut(*hash) else { continue };
+            item.fetch_tries = item.fetch_tries.saturating_add(u8::from(!got_on));
+            if wants_fetch(item) {
+                user.needs.add(Needs::FETCH);
+            }
         }
     }
 
@@ -441,10 +457,11 @@ impl ShardCore {
         ids: Vec<Result<ItemId, EwsError>>,
         fx: &mut Effects,
     ) {
+        let mut rest = Vec::new();
         let answers = ids.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
         for (old_hash, answer) in asked.iter().zip(answers) {
-            let Some(answer) = answer else {
-                self.fetch_again(user_id, *old_hash);
+            let Some(answer) = answer.filter(was_looked_at) else {
+                rest.push(*old_hash);
                 continue;
             };
             let Some(user) = self.users.get_mut(user_id) else { return };
@@ -469,6 +486,7 @@ impl ShardCore {
             // Looks into folders give the new form, events the old one: both are this mail.
             user.known.add(hash, received, gap);
         }
+        self.fetch_rest(user_id, &rest, rest.len() < asked.len());
         self.look_due(now, user_id, fx);
     }
 
@@ -552,13 +570,29 @@ impl ShardCore {
     }
 }
 
-/// A batch of which every answer is the same refusal of the call was refused as a whole.
-fn not_refused(
-    items: Vec<Result<FetchedItem, EwsError>>,
-) -> Result<Vec<Result<FetchedItem, EwsError>>, EwsError> {
-    let Some(Err(first)) = items.first() else { return Ok(items) };
-    let of_one_mail = match first.action() {
-        // A single mail may be closed to us.
+/// Where and why the server gave a batch up, if it was for more than one mail's sake: every answer is the same refusal of
+/// the call, or there is one behind which nothing was looked at.
+fn batch_stop(items: &[Result<FetchedItem, EwsError>], asked: usize) -> Option<(usize, EwsError)> {
+    let refusal = |item: &Result<FetchedItem, EwsError>| match item {
+        Err(error) if !is_of_one_mail(error.action()) => Some(error.clone()),
+        Ok(_) | Err(_) => None,
+    };
+    let (at, error) = items.iter().enumerate().find_map(|(at, item)| Some((at, refusal(item)?)))?;
+    let behind = &items[at + 1..];
+    let alike = |item: &Result<FetchedItem, EwsError>| item.as_ref().is_err_and(|one| one.code == error.code);
+    let passed_over = behind.iter().all(|item| !was_looked_at(item)) && at + 1 < asked;
+    let whole = at == 0 && behind.iter().all(|item| alike(item) || !was_looked_at(item));
+    (whole || passed_over).then_some((at, error))
+}
+
+/// Whether this answer of a batch says anything of what was asked for, or that the server stopped before.
+fn was_looked_at<T>(answer: &Result<T, EwsError>) -> bool {
+    answer.as_ref().map_or_else(|error| error.action() != Action::RetryItem, |_| true)
+}
+
+/// Whether a refusal among the answers of a batch is about the one mail: a single one may be closed to us.
+fn is_of_one_mail(action: Action) -> bool {
+    match action {
         Action::Alarm | Action::ItemGone | Action::ItemUnreadable | Action::RetryItem | Action::ConvertId => {
             true
         }
@@ -581,10 +615,7 @@ fn not_refused(
         | Action::OurBug
         | Action::StepAside
         | Action::LowerVersion => false,
-    };
-    let alike =
-        |item: &Result<FetchedItem, EwsError>| item.as_ref().is_err_and(|error| error.code == first.code);
-    if !of_one_mail && items.iter().all(alike) { Err(first.clone()) } else { Ok(items) }
+    }
 }
 
 /// Whether a fetch is to ask for this mail.

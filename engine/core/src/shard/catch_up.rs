@@ -105,7 +105,7 @@ impl ShardCore {
     /// changed after the server counted comes by the stream.
     ///
     /// # Errors
-    /// The inbox cannot be counted.
+    /// The inbox cannot be counted; or the server did not come to all the other folders, which are asked for again.
     pub(super) fn counted(
         &mut self,
         now: Now,
@@ -120,14 +120,16 @@ impl ShardCore {
         let Some(inbox) = counts.next().transpose()? else {
             return Err(EwsError::new(ResponseCode::Malformed, "no answer for the inbox", None));
         };
-        user.needs.remove(Needs::BADGE);
         user.inbox = Some(item_hash(&key, inbox.folder.as_str()));
         let overtaken = |heard: Option<Time>| heard.is_some_and(|heard| heard >= asked);
         if !overtaken(user.unread_heard) && !planted!(BadgeFromEvents) {
             user.inbox_unread = Some(inbox.unread);
         }
         let mut missing = false;
-        for (folder, answer) in user.folders.iter_mut().filter(|folder| !folder.gone).zip(counts) {
+        let mut unanswered = None;
+        let not_reached = || Err(EwsError::new(ResponseCode::ErrorBatchProcessingStopped, "", None));
+        let answers = counts.chain(std::iter::repeat_with(not_reached));
+        for (folder, answer) in user.folders.iter_mut().filter(|folder| !folder.gone).zip(answers) {
             match answer {
                 Ok(counts) => {
                     folder.hash = Some(item_hash(&key, counts.folder.as_str()));
@@ -135,7 +137,7 @@ impl ShardCore {
                         folder.unread = Some(counts.unread);
                     }
                 }
-                // Out of reach is as good as gone; anything else may pass.
+                // Out of reach is as good as gone.
                 Err(error)
                     if matches!(
                         error.action(),
@@ -145,9 +147,15 @@ impl ShardCore {
                     folder.gone = true;
                     missing = true;
                 }
+                Err(error) if passes(error.action()) => _ = unanswered.get_or_insert(error),
                 Err(_) => {}
             }
         }
+        if let Some(error) = unanswered {
+            self.sum_unread(now, user_id, fx);
+            return Err(error);
+        }
+        user.needs.remove(Needs::BADGE);
         if std::mem::take(&mut user.folders_doubtful) && !missing {
             // One is not there, and none says that it is it.
             user.folders.iter_mut().for_each(|folder| folder.gone = true);
@@ -259,6 +267,18 @@ impl ShardCore {
         });
         fx.report(Report::Synced { user: user.key, folders: inbox.chain(others).collect() });
     }
+}
+
+/// Whether a folder that was refused so can be counted in a while.
+fn passes(action: Action) -> bool {
+    matches!(
+        action,
+        Action::RetryItem
+            | Action::RetryConnection
+            | Action::RetryOrBisect
+            | Action::BackOffAccount { .. }
+            | Action::FewerConnections { .. }
+    )
 }
 
 /// What waits may have been deleted meanwhile, which nothing on a page shows: it is looked at again before it is told.

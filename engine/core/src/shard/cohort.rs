@@ -470,6 +470,28 @@ impl ShardCore {
         }
     }
 
+    /// Whether a stream that is to take over can only be opened when the older one has ended: no other budget could pay for
+    /// it.
+    pub(super) fn must_make_way(&self, cohort_id: CohortId) -> bool {
+        self.cohorts.get(cohort_id).is_some_and(|cohort| {
+            let one_budget = !self.mail_server(cohort.server).impersonate || cohort.members.len() == 1;
+            one_budget && cohort.retiring.is_some() && !cohort.opened
+        })
+    }
+
+    /// There is no room for a second stream beside the first: that one ends, and one for all members is opened in its
+    /// place. What the first has just been told may be lost with it.
+    pub(super) fn make_way(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
+        self.detach_stream(now, conn_id, cohort_id, fx);
+        let Some(older) = self.cohorts.get(cohort_id).and_then(|cohort| cohort.stream) else { return };
+        for user_id in self.users_on(older) {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.miss();
+            }
+        }
+        self.stream_spoilt(now, older, cohort_id, fx);
+    }
+
     /// The first reopening is immediate: most ends are a load balancer's, a patch's, or the agreed one. Streams that do
     /// not last are opened more and more slowly.
     fn reopen_later(&mut self, now: Now, cohort_id: CohortId, failed: bool, fx: &mut Effects) {

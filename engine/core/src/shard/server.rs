@@ -63,6 +63,10 @@ pub(super) struct Server {
     stream_not_before: Time,
     /// When the pause after which the window was last halved ends.
     slowed_until: Time,
+    /// When the window was last halved because the account has too many calls in flight.
+    narrowed_at: Time,
+    /// The window does not grow before.
+    widen_not_before: Time,
     /// Mailboxes in a row whose budgets were exhausted.
     busy_in_a_row: u8,
     farewells: VecDeque<Farewell>,
@@ -164,6 +168,8 @@ impl Server {
             subscribe_not_before: Time(0),
             stream_not_before: Time(0),
             slowed_until: Time(0),
+            narrowed_at: Time(0),
+            widen_not_before: Time(0),
             busy_in_a_row: 0,
             farewells: VecDeque::new(),
             timer,
@@ -188,6 +194,17 @@ impl Server {
             self.successes = 0;
         }
         self.slowed_until = self.slowed_until.max(until);
+    }
+
+    /// Half as many calls from now on, once for all that were sent before it was known, and no more for a while: how many
+    /// are too many is known now, and each refused one makes a mailbox wait.
+    fn narrow(&mut self, now: Time, sent: Time) {
+        if sent >= self.narrowed_at {
+            self.window = (self.window / 2).max(1);
+            self.narrowed_at = now;
+        }
+        self.successes = 0;
+        self.widen_not_before = now + Span::from_millis(CONNECTIONS_WAIT_MS);
     }
 
     pub(super) fn forget_conn(&mut self, conn: ConnId) {
@@ -423,8 +440,8 @@ impl ShardCore {
         server.alarms_in_a_row = 0;
         server.failures_in_a_row = 0;
         server.busy_in_a_row = 0;
-        server.successes += 1;
-        if server.successes >= server.window {
+        server.successes = server.successes.saturating_add(1);
+        if server.successes >= server.window && now.time >= server.widen_not_before {
             server.successes = 0;
             server.window = (server.window + 1).min(calls_max);
         }
@@ -538,7 +555,8 @@ impl ShardCore {
         self.wheel.arm(&server.timer, server.not_before);
     }
 
-    /// A front end that names a time (`Retry-After`) and no code speaks for the whole server.
+    /// A front end that names a time (`Retry-After`) and no code speaks for the whole server. What it says of a credential
+    /// is another matter.
     pub(super) fn front_busy(
         &mut self,
         now: Now,
@@ -546,15 +564,24 @@ impl ShardCore {
         error: &EwsError,
         fx: &mut Effects,
     ) {
-        if let (ResponseCode::Http(_), Some(ms)) = (&error.code, error.back_off_ms) {
+        if let (
+            ResponseCode::Http(_) | ResponseCode::Forbidden | ResponseCode::Redirect | ResponseCode::NotSoap,
+            Some(ms),
+        ) = (&error.code, error.back_off_ms)
+        {
             self.server_busy(now, server_id, ms, fx);
         }
     }
 
-    /// Too many connections: half as many calls at once, and none kept for later.
-    pub(super) fn fewer_calls(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+    /// Too many calls at once, says the answer to one that was sent at `sent`. Under impersonation that is between this
+    /// mailbox and whoever else acts for it: we never have two calls for a mailbox in flight. Otherwise all calls share the
+    /// account's budget: half as many at once, and no connection kept for later.
+    pub(super) fn fewer_calls(&mut self, now: Now, server_id: MailServerId, sent: Time, fx: &mut Effects) {
+        if self.mail_server(server_id).impersonate {
+            return;
+        }
         let server = &mut self.servers[usize::from(server_id.0)];
-        server.slow_down(now.time, now.time + Span::from_millis(CONNECTIONS_WAIT_MS));
+        server.narrow(now.time, sent);
         for conn_id in server.conns.clone() {
             if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(conn_id) {
                 self.close_conn(conn_id, fx);

@@ -107,6 +107,7 @@ impl ShardCore {
         if bad_ids.is_empty() {
             bad.clone_from(&named);
         }
+        self.front_busy(now, server, error, fx);
         match error.action() {
             // The next stream of this cohort took over from this one.
             Action::StepAside if retiring => self.stream_closed(now, conn_id, cohort_id, fx),
@@ -144,7 +145,6 @@ impl ShardCore {
             Action::RetryConnection => {
                 let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
                 let wait = self.remedy(error, failures).wait;
-                self.front_busy(now, server, error, fx);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 self.delay_cohort(now, cohort_id, wait, fx);
             }
@@ -161,10 +161,12 @@ impl ShardCore {
                     self.delay_cohort(now, cohort_id, wait, fx);
                 }
             }
+            Action::FewerConnections { .. } if !retiring && self.must_make_way(cohort_id) => {
+                self.make_way(now, conn_id, cohort_id, fx);
+            }
             Action::FewerConnections { .. } => {
                 // Another mailbox may have a connection to spare.
                 let wait = self.remedy(error, 0).wait;
-                self.fewer_calls(now, server, fx);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 self.change_budget(now, cohort_id);
                 self.delay_cohort(now, cohort_id, wait, fx);
