@@ -9,7 +9,8 @@ use super::answer::Refusal;
 use super::auth::Binding;
 use super::knobs::{Knobs, WindowPolicy};
 use super::peer::Goaway;
-use super::registry::{DeviceIx, Registry};
+use super::registry::Registry;
+use super::service::GoneSince;
 
 /// A connection.
 #[derive(Debug)]
@@ -47,9 +48,9 @@ pub(super) struct Conn {
     /// The limit last sent.
     streams_max: u32,
     /// Tokens whose 410 waits to be written.
-    gone: Vec<DeviceIx>,
+    gone: Vec<GoneSince>,
     /// Tokens whose 410 was written a moment ago.
-    told: VecDeque<(Time, DeviceIx)>,
+    told: VecDeque<(Time, GoneSince)>,
 }
 
 /// How far a connection is on its way out.
@@ -73,7 +74,7 @@ pub(super) struct Waiting {
     pub(super) apns_id: u128,
     pub(super) result: Result<(), Refusal>,
     pub(super) authenticated: bool,
-    pub(super) gone: Option<DeviceIx>,
+    pub(super) gone: Option<GoneSince>,
 }
 
 /// What an empty window is refilled to (RFC 9113 §6.9.2).
@@ -153,8 +154,8 @@ impl Conn {
     }
 
     /// A 410 for this token is among what waits to be written.
-    pub(super) fn tells_gone(&mut self, device: DeviceIx) {
-        self.gone.push(device);
+    pub(super) fn tells_gone(&mut self, gone: GoneSince) {
+        self.gone.push(gone);
     }
 
     /// All that waited has been written: the client can know of it.
@@ -162,17 +163,17 @@ impl Conn {
         while self.told.front().is_some_and(|(at, _)| now.since(*at) >= KNOWN_AFTER) {
             self.told.pop_front();
         }
-        for device in self.gone.drain(..) {
-            registry.row_mut(device).set_told(true);
-            self.told.push_back((now, device));
+        for gone in self.gone.drain(..) {
+            registry.row_mut(gone.device).set_told(gone.since, true);
+            self.told.push_back((now, gone));
         }
     }
 
     /// What was written only just now may have been lost: with the connection, with the client, or on its way.
     pub(super) fn takes_back(&mut self, now: Time, registry: &mut Registry) {
         let recent = self.told.drain(..).filter(|(at, _)| now.since(*at) < KNOWN_AFTER);
-        for (_, device) in recent {
-            registry.row_mut(device).set_told(false);
+        for (_, gone) in recent {
+            registry.row_mut(gone.device).set_told(gone.since, false);
         }
     }
 

@@ -29,5 +29,5 @@ pub use payload::{AlertKind, Payload, PayloadFault};
 pub use peer::{Apns, Goaway};
 pub use registry::{DeviceIx, TokenSpec};
 pub use request::PushType;
-pub use service::{Delivery, HEADER_LIST_BYTES_MAX, Origin, Service, Verdict};
+pub use service::{Delivery, GoneSince, HEADER_LIST_BYTES_MAX, Origin, Service, Verdict};
 pub use stats::{ApnsStats, StrictFault, StrictReport};

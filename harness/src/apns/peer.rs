@@ -446,9 +446,9 @@ fn answer(service: &Service, conn: &mut Conn, waiting: &Waiting) {
     };
     // The client may have reset the stream meanwhile; then nobody waits for the answer.
     if conn.pump.respond(waiting.stream, &answer).is_ok()
-        && let Some(device) = waiting.gone
+        && let Some(gone) = waiting.gone
     {
-        conn.tells_gone(device);
+        conn.tells_gone(gone);
     }
     conn.answered(waiting.result.is_ok(), waiting.authenticated, &service.knobs);
 }

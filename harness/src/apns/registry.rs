@@ -174,10 +174,10 @@ impl Row {
         }
     }
 
-    /// Whether a client can know that the token is gone: an answer that says so has left, and was not lost with its
-    /// connection.
-    pub fn set_told(&mut self, told: bool) {
-        if let Some(gone) = &mut self.gone {
+    /// Whether a client can know that the token is gone since then: an answer that says so has left, and was not lost with
+    /// its connection.
+    pub fn set_told(&mut self, since: UnixMillis, told: bool) {
+        if let Some(gone) = self.gone.as_mut().filter(|gone| gone.since == since) {
             // Who is distrusted is not gone, and may go on.
             gone.told = told && gone.answers.is_none();
         }

@@ -87,6 +87,15 @@ pub struct Origin<'a> {
     pub client: &'a str,
 }
 
+/// A token that is gone, and since when: it may come back, and be gone again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GoneSince {
+    /// The token's row.
+    pub device: DeviceIx,
+    /// The time stamp of the answer.
+    pub since: UnixMillis,
+}
+
 /// The answer to a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Verdict {
@@ -97,7 +106,7 @@ pub struct Verdict {
     /// The push showed a valid provider token.
     pub authenticated: bool,
     /// The answer says that this token is gone. Who hands it to a client says so ([`super::registry::Row::set_told`]).
-    pub gone: Option<DeviceIx>,
+    pub gone: Option<GoneSince>,
 }
 
 /// The largest header list of the live service, in bytes (RFC 9113 §6.5.2: 32 for each field beside its text).
@@ -187,7 +196,7 @@ impl Service {
             if told {
                 self.stats.strict.note(StrictFault::PushedAfterGone);
             }
-            progress.gone = Some(device);
+            progress.gone = gone.since.map(|since| GoneSince { device, since });
             return Err(gone);
         }
         if body.is_empty() {
@@ -300,7 +309,7 @@ impl Service {
 struct Progress {
     apns_id: Option<u128>,
     authenticated: bool,
-    gone: Option<DeviceIx>,
+    gone: Option<GoneSince>,
 }
 
 fn find_device(

@@ -220,8 +220,12 @@ fn unregistered_with_its_time_until_the_phone_registers_again() {
     // Whose answer was lost may ask again.
     assert_eq!(bench.refusal(&push), Some(Reason::Unregistered));
     assert_eq!(bench.service.stats.strict.count(StrictFault::PushedAfterGone), 0);
+    // Who was told of another time does not know of this one.
+    bench.service.registry.row_mut(bench.device).set_told(UnixMillis(since.0 - 1), true);
+    assert_eq!(bench.refusal(&push), Some(Reason::Unregistered));
+    assert_eq!(bench.service.stats.strict.count(StrictFault::PushedAfterGone), 0);
     // To push again to a token that is known to be gone is no fault that APNs would tell.
-    bench.service.registry.row_mut(bench.device).set_told(true);
+    bench.service.registry.row_mut(bench.device).set_told(since, true);
     assert_eq!(bench.refusal(&push), Some(Reason::Unregistered));
     assert_eq!(bench.service.stats.strict.count(StrictFault::PushedAfterGone), 1);
     let again = TokenSpec { token: TOKEN, bundle: BUNDLE, environment: Environment::Production, tag: 43 };
