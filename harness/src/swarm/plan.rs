@@ -35,6 +35,8 @@ pub struct Plan {
     pub calls_max: u16,
     /// How mailboxes are caught up.
     pub catch_up: CatchUp,
+    /// The account has full access to all mailboxes and impersonates nobody.
+    pub full_access: bool,
     /// Users who have chosen a folder beside the inbox.
     pub choosers: Vec<usize>,
     /// What the badge counts.
@@ -246,6 +248,7 @@ impl Plan {
             stream_minutes: engine.stream_minutes.draw(rng) as u8,
             calls_max: engine.calls_max.draw(rng) as u16,
             catch_up: CatchUp::Find,
+            full_access: false,
             choosers: Vec::new(),
             badge: BadgeCount::Inbox,
             timing,
@@ -273,6 +276,7 @@ impl Plan {
         plan.draw_power(&mut rng, &profile.faults.power_failures_per_hour);
         plan.draw_catch_up(&mut rng, &profile.engine);
         plan.draw_folders(&mut rng, &profile.people, &profile.day);
+        plan.draw_access(&mut rng, &profile.exchange);
         plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
@@ -446,6 +450,19 @@ impl Plan {
         self.acts.extend(moves);
     }
 
+    /// One budget for all: there must be room in it for all streams, each twice as one takes over from another, and for all
+    /// calls.
+    fn draw_access(&mut self, rng: &mut Rng, exchange: &profile::Exchange) {
+        if !chance(rng, &exchange.full_access_percent) {
+            return;
+        }
+        self.full_access = true;
+        let limits = &mut self.manners.limits;
+        let streams = self.shards * self.users.div_ceil(usize::from(self.cohort_users_max)).max(1);
+        limits.hanging_connections_max = limits.hanging_connections_max.max(2 * streams as u32);
+        limits.concurrency_max = limits.concurrency_max.max(self.shards as u32 * u32::from(self.calls_max));
+    }
+
     /// Some moment of the day, after a minute in which everybody settles.
     fn moment(&self, rng: &mut Rng) -> Time {
         self.moment_before(rng, self.length)
@@ -499,6 +516,9 @@ impl std::fmt::Display for Plan {
             "  a folder beside the inbox: users {:?}; the badge counts {:?}",
             self.choosers, self.badge
         )?;
+        if self.full_access {
+            writeln!(f, "  full access to all mailboxes, no impersonation")?;
+        }
         match self.tokens {
             Some(after) => {
                 writeln!(f, "  provider tokens, renewed after {} min", after.as_millis() / 60_000)?

@@ -68,6 +68,7 @@ pub(super) struct Exchange {
     pub hanging_connections_max: Range,
     pub concurrency_max: Range,
     pub clock_ahead_ms: Range,
+    pub full_access_percent: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -198,6 +199,7 @@ impl Profile {
             ("hanging_connections_max", &exchange.hanging_connections_max),
             ("concurrency_max", &exchange.concurrency_max),
             ("clock_ahead_ms", &exchange.clock_ahead_ms),
+            ("full_access_percent", &exchange.full_access_percent),
             ("clock_behind_ms", &apns.clock_behind_ms),
             ("tokens_percent", &apns.tokens_percent),
             ("renew_minutes", &apns.renew_minutes),

@@ -155,6 +155,7 @@ impl Life {
             timing: plan.timing,
             tokens: plan.tokens,
             mail_servers: plan.mail_servers,
+            full_access: plan.full_access,
             choosers: plan.choosers.clone(),
             mail_server: Box::new(move |server| {
                 server.cohort_users_max = cohort;

@@ -17,7 +17,9 @@ use crate::apns::{
     Apns, Certificate, Delivery, DeviceIx, Environment, KeyScope, Knobs, TeamKey, TokenSpec, WorldKey,
 };
 use crate::audit::{Audit, AuditReport, Moved, PhoneIx, Place, UserIx};
-use crate::exchange::{Account, Exchange, ExchangeConfig, FolderKey, INBOX, Mail, MailboxKey, MailboxSpec};
+use crate::exchange::{
+    Account, Exchange, ExchangeConfig, FolderKey, INBOX, ImpersonationRight, Mail, MailboxKey, MailboxSpec,
+};
 use crate::phone::{Rules, Wants};
 
 /// 2026-01-05T08:00:00Z, a Monday.
@@ -50,6 +52,9 @@ pub struct TownConfig {
     pub timing: Timing,
     /// Mail servers, over which users are spread.
     pub mail_servers: usize,
+    /// The service account has full access to all mailboxes, and may impersonate nobody: everything counts against its own
+    /// budget.
+    pub full_access: bool,
     /// People who have chosen a folder beside the inbox.
     pub choosers: Vec<usize>,
     /// The engine's side of each mail server.
@@ -76,6 +81,7 @@ impl Default for TownConfig {
             knobs: Knobs::default(),
             timing: Timing::default(),
             mail_servers: 1,
+            full_access: false,
             choosers: Vec::new(),
             mail_server: Box::new(|_| {}),
             push_service: Box::new(|_| {}),
@@ -148,7 +154,12 @@ impl Town {
         let exchange = |number: usize| {
             let seed = config.seed.wrapping_add(number as u64);
             let mut exchange = Exchange::new(ExchangeConfig { seed, ..config.exchange.clone() });
-            exchange.add_account(Account::service("EX\\carillon", "correct horse"));
+            let mut account = Account::service("EX\\carillon", "correct horse");
+            if config.full_access {
+                account.impersonation = ImpersonationRight::None;
+                account.full_access = (0..config.users as u32).map(MailboxKey).collect();
+            }
+            exchange.add_account(account);
             exchange
         };
         let exchanges: Vec<Exchange> = (0..config.mail_servers).map(exchange).collect();
@@ -185,6 +196,7 @@ impl Town {
                 routes.push(PeerAt::Exchange(number));
             }
             let mut server = mail_server(endpoint);
+            server.impersonate = !config.full_access;
             (config.mail_server)(&mut server);
             mail_servers.push(server);
         }
