@@ -4,11 +4,11 @@
 //! everybody's: the wrong environment, the wrong app. So the first such answers are held in doubt. An accepted push of the
 //! same app shows that they were mistakes of their own; many in a row open the app's breaker, and the devices stay.
 
-use std::collections::VecDeque;
-
 use super::config::PushServiceId;
 use super::core::ShardCore;
 use super::flight::FlightId;
+use super::queue::{Place, Queue};
+use super::tell::{shows_details, with_details};
 use super::{Effects, Report, Trouble};
 use crate::ledger::{Station, Suppressed};
 use crate::limits::{APPS_MAX, BREAKER_BACK_OFF, DOUBT_TIME, DOUBTED_TOKENS_MAX, PUSH_BACK_OFF};
@@ -24,7 +24,7 @@ pub(super) struct App {
     /// A push to it was accepted in this life.
     worked: bool,
     /// Devices whose tokens were refused since the last accepted push: parked until it is clear whose fault it is.
-    doubted: VecDeque<DeviceId>,
+    doubted: Queue,
     /// When that is decided at the latest.
     decide_at: Time,
     breaker: Option<Breaker>,
@@ -36,8 +36,8 @@ pub(super) struct App {
 #[derive(Debug)]
 struct Breaker {
     opened: UnixMillis,
-    /// Devices with something to be told; each at most once.
-    waiting: VecDeque<DeviceId>,
+    /// Devices with something to be told.
+    waiting: Queue,
     /// The device whose push may go.
     probe: Option<DeviceId>,
     /// When the next one may.
@@ -47,16 +47,21 @@ struct Breaker {
 
 impl App {
     /// Devices that stand here.
-    pub(super) fn parked(&self) -> impl Iterator<Item = DeviceId> {
+    pub(super) fn parked(&self) -> impl Iterator<Item = (Place, DeviceId)> {
         let waiting = self.breaker.iter().flat_map(|breaker| &breaker.waiting);
-        self.doubted.iter().chain(waiting).copied()
+        self.doubted.iter().chain(waiting).map(|(place, device)| (*place, *device))
     }
 
-    pub(super) fn forget(&mut self, device_id: DeviceId) {
-        self.doubted.retain(|id| *id != device_id);
+    pub(super) fn forget(&mut self, place: Place) {
+        self.doubted.remove(&place);
         if let Some(breaker) = &mut self.breaker {
-            breaker.waiting.retain(|id| *id != device_id);
+            breaker.waiting.remove(&place);
         }
+    }
+
+    /// Whether it is not yet clear whose fault it is that this device was refused.
+    pub(super) fn doubts(&self, place: Place) -> bool {
+        self.doubted.contains_key(&place)
     }
 
     pub(super) fn is_broken(&self) -> bool {
@@ -89,22 +94,40 @@ impl ShardCore {
                 }
                 self.wake_service(service_id, at);
             }
-            return self.come_back(now, flight_id, Span::ZERO, fx);
+            return self.never_taken(now, flight_id, fx);
         }
         if device.pardoned {
             return self.refuse_push(now, device_id, flight_id, fx);
         }
-        device.parked = true;
+        let place = self.places.last();
+        device.parked = Some(place);
         if app.doubted.is_empty() {
             app.decide_at = now.time + DOUBT_TIME;
         }
-        app.doubted.push_back(device_id);
+        app.doubted.insert(place, device_id);
         let (decide_at, many) = (app.decide_at, app.doubted.len() >= DOUBTED_TOKENS_MAX);
         let topic = app.topic.clone();
         self.wake_service(service_id, decide_at);
-        self.come_back(now, flight_id, Span::ZERO, fx);
+        self.never_taken(now, flight_id, fx);
         if many {
             self.open_breaker(now, service_id, &topic, reason.as_str(), fx);
+        }
+    }
+
+    /// The provider knows no such token, so it has taken none of this push's attempts, whatever became of the other answers.
+    /// Its mails are told anew, with what came since: by another notice, which needs an id of its own.
+    fn never_taken(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+        let Some(flight) = self.flights.get(flight_id) else { return };
+        let (user_id, device_id, in_doubt) = (flight.user, flight.device, flight.ambiguous > 0);
+        self.come_back(now, flight_id, Span::ZERO, fx);
+        let (Some(user), Some(device)) = (self.users.get(user_id), self.devices.get_mut(device_id)) else {
+            return;
+        };
+        if let Some(unsettled) = device.unsettled.as_mut().filter(|unsettled| in_doubt && !unsettled.frozen) {
+            let details = shows_details(unsettled.notice.apns_id);
+            unsettled.notice.apns_id = with_details(self.rng.uuid_v4(), details);
+            let (key, badge, notice) = (device.key, device.badge, unsettled.notice);
+            fx.report(Report::Device { user: user.key, device: key, badge, unsettled: Some(notice) });
         }
     }
 
@@ -125,12 +148,12 @@ impl ShardCore {
         let app = &mut service.apps[at];
         app.worked = true;
         let doubted = std::mem::take(&mut app.doubted);
-        if let Some(breaker) = app.breaker.take() {
+        if let Some(mut breaker) = app.breaker.take() {
             app.was_broken = true;
-            service.waiting.extend(breaker.waiting);
+            service.waiting.append(&mut breaker.waiting);
         }
         (device.pardoned, device.trusted) = (false, app.was_broken);
-        for device_id in doubted {
+        for device_id in doubted.into_values() {
             self.refuse_device(now, device_id, fx);
         }
     }
@@ -146,14 +169,12 @@ impl ShardCore {
 
     /// The device waits for its app's breaker. Who registered since it opened goes first: he may have the right token.
     pub(super) fn hold_back(&mut self, now: Now, device_id: DeviceId) {
+        let (first, last) = (self.places.first(), self.places.last());
         let Some((device, breaker)) = self.breaker_of(device_id) else { return };
         let service_id = device.service;
-        device.parked = true;
-        if device.registered > breaker.opened {
-            breaker.waiting.push_front(device_id);
-        } else {
-            breaker.waiting.push_back(device_id);
-        }
+        let place = if device.registered > breaker.opened { first } else { last };
+        device.parked = Some(place);
+        breaker.waiting.insert(place, device_id);
         let at = breaker.probe_at.max(now.time);
         self.wake_service(service_id, at);
     }
@@ -177,7 +198,7 @@ impl ShardCore {
                     let at = app.decide_at;
                     self.wake_service(service_id, at);
                 } else if app.worked {
-                    for device_id in std::mem::take(&mut app.doubted) {
+                    for device_id in std::mem::take(&mut app.doubted).into_values() {
                         self.refuse_device(now, device_id, fx);
                     }
                 } else {
@@ -195,7 +216,7 @@ impl ShardCore {
             } else if !room {
                 self.wake_service(service_id, now.time + PUSH_BACK_OFF.0);
             } else {
-                // If nothing comes of it, another tries.
+                // If nothing comes of it, another tries. Who has nothing to be told just now is no try.
                 breaker.probe_at = now.time + BREAKER_BACK_OFF.0;
                 let next = breaker.probe_at;
                 while let Some(device_id) = self.next_probe(service_id, at) {
@@ -210,7 +231,7 @@ impl ShardCore {
 
     fn next_probe(&mut self, service_id: PushServiceId, at: usize) -> Option<DeviceId> {
         let breaker = self.services[usize::from(service_id.0)].apps[at].breaker.as_mut()?;
-        breaker.probe = breaker.waiting.pop_front();
+        breaker.probe = breaker.waiting.pop_first().map(|(_, device_id)| device_id);
         breaker.probe
     }
 
@@ -234,7 +255,7 @@ impl ShardCore {
         let service = &mut self.services[usize::from(service_id.0)];
         let Some(app) = service.apps.iter_mut().find(|app| app.topic == *topic) else { return };
         let doubted = std::mem::take(&mut app.doubted);
-        for device_id in &doubted {
+        for device_id in doubted.values() {
             if let Some(device) = self.devices.get_mut(*device_id) {
                 device.pardoned = true;
             }
@@ -269,7 +290,7 @@ impl ShardCore {
             apps.push(App {
                 topic: device.topic.clone(),
                 worked: false,
-                doubted: VecDeque::new(),
+                doubted: Queue::new(),
                 decide_at: Time(0),
                 breaker: None,
                 was_broken: false,
@@ -287,7 +308,7 @@ impl ShardCore {
     /// The provider does not know this device: nothing more is sent to it until it registers again.
     fn refuse_device(&mut self, now: Now, device_id: DeviceId, fx: &mut Effects) {
         let Some(device) = self.devices.get_mut(device_id) else { return };
-        device.parked = false;
+        device.parked = None;
         device.suspect = true;
         device.unsettled = None;
         let owed = std::mem::take(&mut device.owed);

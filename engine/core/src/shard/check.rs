@@ -1,10 +1,14 @@
 //! What must hold in every shard at every moment: for the deterministic world, and for whoever looks for a mistake.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use super::config::PushServiceId;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
+use super::queue::Place;
 use super::server::Turn;
+use crate::time::{Now, Time, UnixMillis};
 use crate::user::{DeviceId, UserId};
 
 impl ShardCore {
@@ -17,6 +21,7 @@ impl ShardCore {
         self.check_sums()?;
         self.check_flights()?;
         self.check_queues()?;
+        self.check_room()?;
         self.check_connections()
     }
 
@@ -91,7 +96,7 @@ impl ShardCore {
                     && !device.suspect
                     && device.flight.is_none()
                     && !device.is_held()
-                    && !device.parked
+                    && device.parked.is_none()
             });
             let awake = user.queued
                 || user.flights > 0
@@ -107,16 +112,45 @@ impl ShardCore {
 
     /// A device stands in at most one queue, once, and knows it.
     fn check_queues(&self) -> Result<(), String> {
-        let mut places: BTreeMap<DeviceId, u32> = BTreeMap::new();
-        for device in self.services.iter().flat_map(|service| service.parked()) {
-            *places.entry(device).or_default() += 1;
+        let mut places: BTreeMap<DeviceId, Vec<Place>> = BTreeMap::new();
+        for (place, device) in self.services.iter().flat_map(|service| service.parked()) {
+            places.entry(device).or_default().push(place);
         }
         for (id, device) in self.devices.iter() {
-            let standing = places.get(&id).copied().unwrap_or(0);
-            if standing != u32::from(device.parked) {
+            let standing = places.remove(&id).unwrap_or_default();
+            if standing != Vec::from_iter(device.parked) {
                 return Err(format!(
-                    "{:?} stands in {standing} queues, parked is {}",
+                    "{:?} stands in queues at {standing:?}, and knows of {:?}",
                     device.key, device.parked
+                ));
+            }
+        }
+        match places.keys().next() {
+            Some(gone) => Err(format!("{gone:?} stands in a queue and is gone")),
+            None => Ok(()),
+        }
+    }
+
+    /// Nobody waits for room that is there: by the end of a turn he is in the ready ring. Or what keeps him ends by itself: a
+    /// pause, or the time before which a push may not go again, by the timer; and else by the answer of a push that is out.
+    fn check_room(&self) -> Result<(), String> {
+        let after_pauses = Now { time: Time::NEVER, unix: UnixMillis(0) };
+        for (at, service) in self.services.iter().enumerate() {
+            let service_id = PushServiceId(at as u16);
+            let again = service.resend.peek().map(|Reverse((at, _))| *at);
+            let from = match (service.waiting.is_empty(), again) {
+                (true, None) => continue,
+                (true, Some(again)) => again.max(service.paused_until),
+                (false, _) => service.paused_until,
+            };
+            let timer = self.wheel.deadline(&service.timer).is_some_and(|at| at <= from);
+            let flying = self.lanes(service_id).any(|(_, lane)| lane.in_flight() > 0);
+            let room = self.choose_lane(after_pauses, service_id).is_some();
+            if room && self.ready.is_empty() && !timer && !flying {
+                return Err(format!(
+                    "{service_id:?} has room, and nothing gives it to {} devices and {} pushes that wait",
+                    service.waiting.len(),
+                    service.resend.len()
                 ));
             }
         }

@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use super::cohort::{Cohort, CohortId, CohortKey};
 use super::conn::Conn;
 use super::flight::Flight;
+use super::queue::Places;
 use super::server::Server;
 use super::service::Service;
 use super::{
@@ -36,6 +37,7 @@ pub struct ShardCore {
     pub(super) servers: Vec<Server>,
     pub(super) services: Vec<Service>,
     pub(super) flights: Arena<Flight>,
+    pub(super) places: Places,
     /// Users to be told now; each stands here at most once.
     pub(super) ready: VecDeque<UserId>,
     pub(super) stats: ShardStats,
@@ -108,6 +110,7 @@ impl ShardCore {
             servers,
             services,
             flights: Arena::new(),
+            places: Places::default(),
             ready: VecDeque::new(),
             stats: ShardStats::default(),
             draining: false,
@@ -142,7 +145,14 @@ impl ShardCore {
             }
         }
         let mut users = budget.users;
-        while users > 0 {
+        loop {
+            if self.ready.is_empty() {
+                // Whom room was given may have left it: his mail was read, or he waits for its details.
+                self.use_room_left(now, fx);
+            }
+            if users == 0 {
+                break;
+            }
             let Some(user) = self.ready.pop_front() else { break };
             users -= 1;
             self.tell(now, user, fx);

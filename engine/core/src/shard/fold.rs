@@ -199,6 +199,7 @@ impl ShardCore {
     /// Works out when the user is to be told next, and sets his timer.
     pub(super) fn look_due(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         self.save_sync(user_id, fx);
+        self.unpark_told(user_id);
         let frozen_first = self.frozen_first(user_id);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let timing = &self.config.timing;
@@ -210,7 +211,7 @@ impl ShardCore {
                 if device.suspect || device.is_held() || (frozen_first && !device.is_frozen()) {
                     continue;
                 }
-                if device.parked {
+                if device.parked.is_some() {
                     // Somebody will wake it; what it waits with grows no younger.
                     badge_waits |= device.owed == 0 && device.badge_due(user.unread).is_some();
                     continue;

@@ -16,6 +16,7 @@ mod effect;
 mod flight;
 mod fold;
 mod input;
+mod queue;
 mod remedy;
 mod report;
 mod room;
@@ -41,5 +42,6 @@ pub use config::{
 pub use effect::{Effect, Effects};
 pub use flight::FlightId;
 pub use input::{CloseReason, ConnId, ConnMark, Input};
+pub use queue::Place;
 pub use report::{FolderSync, NoticeRecord, Report, ToldMail, Trouble, WatchRecord};
 pub use stats::{ANSWERS, BLOCKED, PushTimes, ShardStats};

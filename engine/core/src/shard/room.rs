@@ -10,7 +10,7 @@ use super::{ConnId, Effects};
 use crate::limits::LANE_BACKLOG;
 use crate::push::{Blocked, Lane};
 use crate::time::{Now, Time};
-use crate::user::DeviceId;
+use crate::user::{DeviceId, UserId};
 
 /// What notices wait for, in the order of [`super::BLOCKED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl ShardCore {
     }
 
     /// The lanes that stand, those that are on their way out included.
-    fn lanes(&self, service_id: PushServiceId) -> impl Iterator<Item = (ConnId, &Lane)> {
+    pub(super) fn lanes(&self, service_id: PushServiceId) -> impl Iterator<Item = (ConnId, &Lane)> {
         let lanes = self.services[usize::from(service_id.0)].lanes.iter();
         lanes.filter_map(|conn| match self.conns.get(*conn).map(|conn| &conn.kind) {
             Some(Kind::Lane { machine: Some(lane), .. }) => Some((*conn, &**lane)),
@@ -100,8 +100,10 @@ impl ShardCore {
         }
         let Some(device) = self.devices.get_mut(device_id) else { return };
         let service_id = device.service;
-        if !std::mem::replace(&mut device.parked, true) {
-            self.services[usize::from(service_id.0)].waiting.push_back(device_id);
+        if device.parked.is_none() {
+            let place = self.places.last();
+            device.parked = Some(place);
+            self.services[usize::from(service_id.0)].waiting.insert(place, device_id);
         }
         self.note_blocked(now, service_id, fx);
     }
@@ -109,25 +111,39 @@ impl ShardCore {
     /// Takes a device out of the queue that it stands in.
     pub(super) fn unpark(&mut self, device_id: DeviceId) {
         let Some(device) = self.devices.get_mut(device_id) else { return };
-        if !std::mem::take(&mut device.parked) {
-            return;
-        }
+        let Some(place) = device.parked.take() else { return };
         let service = &mut self.services[usize::from(device.service.0)];
-        service.waiting.retain(|id| *id != device_id);
-        service.apps.iter_mut().for_each(|app| app.forget(device_id));
+        if service.waiting.remove(&place).is_none() {
+            service.apps.iter_mut().for_each(|app| app.forget(place));
+        }
     }
 
-    /// A device has come out of its queue: its user is looked at. False if it is gone.
+    /// Takes those of a user's devices out of their queues that have nothing more to be told: they would keep room from
+    /// others, or a try from their app. A token in doubt stays so.
+    pub(super) fn unpark_told(&mut self, user_id: UserId) {
+        let Some(user) = self.users.get(user_id) else { return };
+        let told = |id: &DeviceId| {
+            let Some(device) = self.devices.get(*id) else { return false };
+            let Some(place) = device.parked else { return false };
+            let apps = &self.services[usize::from(device.service.0)].apps;
+            (user.stopped || !device.is_owed(user.unread)) && !apps.iter().any(|app| app.doubts(place))
+        };
+        let told: Vec<DeviceId> = user.devices.iter().copied().filter(told).collect();
+        told.into_iter().for_each(|device_id| self.unpark(device_id));
+    }
+
+    /// A device has come out of its queue: its user is looked at. Whether he is to be told now.
     pub(super) fn wake(&mut self, now: Now, device_id: DeviceId, fx: &mut Effects) -> bool {
         let Some(device) = self.devices.get_mut(device_id) else { return false };
-        device.parked = false;
+        device.parked = None;
         let user_id = device.user;
         self.look_due(now, user_id, fx);
         let due = self.users.get(user_id).and_then(|user| user.due);
-        if due.is_some_and(|due| due <= now.time) && !planted!(LostWake) {
+        let now_due = due.is_some_and(|due| due <= now.time);
+        if now_due && !planted!(LostWake) {
             self.enqueue(user_id);
         }
-        true
+        now_due
     }
 
     /// Gives room to those who wait for it: first what must go out again, then devices in the order of their coming.
@@ -150,8 +166,19 @@ impl ShardCore {
         self.count_blocked(now, service_id, None);
         while room > 0 {
             let waiting = &mut self.services[usize::from(service_id.0)].waiting;
-            let Some(device_id) = waiting.pop_front() else { break };
+            let Some((_, device_id)) = waiting.pop_first() else { break };
+            // Who is not to be told just now takes no room.
             room -= usize::from(self.wake(now, device_id, fx));
+        }
+    }
+
+    /// Nobody is in the ready ring: room that is left is for those who wait.
+    pub(super) fn use_room_left(&mut self, now: Now, fx: &mut Effects) {
+        for at in 0..self.services.len() {
+            let service_id = PushServiceId(at as u16);
+            if !self.services[at].waiting.is_empty() && self.choose_lane(now, service_id).is_some() {
+                self.use_room(now, service_id, fx);
+            }
         }
     }
 

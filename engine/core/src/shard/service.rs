@@ -1,7 +1,7 @@
 //! Push providers: their lanes, their tokens, and how they are doing.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 
 use super::app::App;
@@ -10,6 +10,7 @@ use super::conn::Kind;
 use super::core::ShardCore;
 use super::flight::FlightId;
 use super::input::CloseReason;
+use super::queue::{Place, Queue};
 use super::room::WaitsFor;
 use super::{ConnId, Effects, Report, Trouble};
 use crate::limits::{
@@ -44,8 +45,8 @@ pub(super) struct Service {
     pub(super) troubled: bool,
     /// Its apps, as far as anything became of their pushes; at most [`crate::limits::APPS_MAX`].
     pub(super) apps: Vec<App>,
-    /// Devices with something to be told and no room; each at most once.
-    pub(super) waiting: VecDeque<DeviceId>,
+    /// Devices with something to be told and no room.
+    pub(super) waiting: Queue,
     /// Pushes whose fate is unknown, by the time from which they may go again: they go first, as they were.
     pub(super) resend: BinaryHeap<Reverse<(Time, FlightId)>>,
     /// What those who wait lack, and since when that was last counted.
@@ -70,7 +71,7 @@ impl Service {
             pauses: 0,
             troubled: false,
             apps: Vec::new(),
-            waiting: VecDeque::new(),
+            waiting: Queue::new(),
             resend: BinaryHeap::new(),
             blocked: None,
             timer,
@@ -78,8 +79,9 @@ impl Service {
     }
 
     /// Devices that stand in its queues.
-    pub(super) fn parked(&self) -> impl Iterator<Item = DeviceId> {
-        self.waiting.iter().copied().chain(self.apps.iter().flat_map(App::parked))
+    pub(super) fn parked(&self) -> impl Iterator<Item = (Place, DeviceId)> {
+        let waiting = self.waiting.iter().map(|(place, device)| (*place, *device));
+        waiting.chain(self.apps.iter().flat_map(App::parked))
     }
 
     pub(super) fn forget_lane(&mut self, conn: ConnId) {

@@ -1,7 +1,5 @@
 //! A user's turn: what each of his phones is told, and the lane that takes it.
 
-use std::cmp::Reverse;
-
 use super::calls::wants_fetch;
 use super::core::ShardCore;
 use super::flight::{Flight, FlightId};
@@ -96,28 +94,21 @@ impl ShardCore {
         true
     }
 
-    /// Who was told longest ago comes first: with fewer places than phones, and mail that keeps coming in, the others would
-    /// take its place in each round.
+    /// Who was told longest ago comes first ([`ShardCore::offer`]).
     fn devices_to_tell(&self, now: Now, user_id: UserId) -> Vec<DeviceId> {
         let Some(user) = self.users.get(user_id) else { return Vec::new() };
         let frozen_first = self.frozen_first(user_id);
         let ready = |id: &DeviceId| {
             let Some(device) = self.devices.get(*id) else { return false };
-            let wanted = device.owed > 0 || device.badge_due(user.unread).is_some();
-            wanted
+            device.is_owed(user.unread)
                 && (!frozen_first || device.is_frozen())
                 && !device.is_held()
                 && !device.suspect
-                && !device.parked
+                && device.parked.is_none()
                 && device.flight.is_none()
                 && device.not_before <= now.time
         };
-        let mut devices: Vec<DeviceId> = user.devices.iter().copied().filter(ready).collect();
-        let untold = |id: &DeviceId| {
-            self.devices.get(*id).map_or(0, |device| user.pending.seq().wrapping_sub(device.told_seq))
-        };
-        devices.sort_by_key(|id| Reverse(untold(id)));
-        devices
+        user.devices.iter().copied().filter(ready).collect()
     }
 
     /// Whether only notices of an earlier life may go out. One notice at a time is put down for a device: as long as it is
@@ -206,6 +197,11 @@ impl ShardCore {
         device.owed -= mails;
         let badge = if device.settings.badge { user.unread } else { None };
         user.flights += 1;
+        // The others come first next time: with fewer places than phones, and mail that keeps coming in, one would take
+        // another's place in each round.
+        if let Some(at) = user.devices.iter().position(|id| *id == device_id) {
+            user.devices[at..].rotate_left(1);
+        }
         let expiration_s = now.unix.as_secs() + u64::from(self.config.timing.alert_expiry_s);
         let composed = crate::notice::Composed {
             push_type: crate::push::PushType::Alert,
@@ -341,10 +337,10 @@ impl ShardCore {
 
 /// A notice's id with a note whether it is worded with details, in its last bit. Sent again, perhaps in another life, it
 /// has to take its own place on the screen, and which one that is hangs on the first wording.
-fn with_details(apns_id: u128, details: bool) -> u128 {
+pub(super) fn with_details(apns_id: u128, details: bool) -> u128 {
     apns_id & !1 | u128::from(details)
 }
 
-fn shows_details(apns_id: u128) -> bool {
+pub(super) fn shows_details(apns_id: u128) -> bool {
     apns_id & 1 == 1
 }

@@ -270,6 +270,7 @@ impl ShardCore {
 
     /// Takes a device out. A push on its way is answered to nobody: its tellings count as accepted or not by what comes.
     pub(super) fn remove_device(&mut self, user_id: UserId, device_id: DeviceId, why: Suppressed) {
+        self.unpark(device_id);
         let Some(device) = self.devices.remove(device_id) else { return };
         self.stats.devices -= 1;
         self.stats.ledger.enter(Station::Suppressed(why), u64::from(device.owed));
@@ -302,6 +303,7 @@ impl ShardCore {
                 self.end_unsent(flight, Suppressed::Stopped);
             }
         }
+        self.unpark_told(user_id);
         self.tidy(user_id);
     }
 

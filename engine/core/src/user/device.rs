@@ -2,7 +2,7 @@
 
 use super::UserId;
 use crate::names::{DeviceKey, DeviceToken, Topic};
-use crate::shard::{DeviceSettings, DeviceSpec, FlightId, PushServiceId, UnsettledNotice};
+use crate::shard::{DeviceSettings, DeviceSpec, FlightId, Place, PushServiceId, UnsettledNotice};
 use crate::time::{Time, UnixMillis};
 
 /// A device's row.
@@ -46,8 +46,8 @@ pub struct Device {
     pub pardoned: bool,
     /// A push to it was accepted since its app's breaker had been open: it does not wait for the breaker again.
     pub trusted: bool,
-    /// It stands in one queue, for room in a lane or for its app's breaker, and somebody will wake it.
-    pub parked: bool,
+    /// Its place in the one queue that it stands in, for room in a lane or for its app's breaker: somebody will wake it.
+    pub parked: Option<Place>,
 }
 
 /// A notice put down, not yet accepted.
@@ -90,7 +90,7 @@ impl Device {
             suspect: false,
             pardoned: false,
             trusted: false,
-            parked: false,
+            parked: None,
         }
     }
 
@@ -114,6 +114,11 @@ impl Device {
     pub fn owes_beyond_frozen(&self) -> bool {
         let frozen = self.unsettled.filter(|unsettled| unsettled.frozen && !self.suspect);
         frozen.is_some_and(|unsettled| self.owed > u32::from(unsettled.notice.mails))
+    }
+
+    /// Whether it has to be told anything: of mails, or a badge.
+    pub fn is_owed(&self, unread: Option<u32>) -> bool {
+        self.owed > 0 || self.badge_due(unread).is_some()
     }
 
     /// The badge that it must still be told, if any.
