@@ -111,7 +111,8 @@ impl Rig {
         let more = self.lane.drain(&mut bytes, bytes_max);
         assert!(bytes.len() <= bytes_max && bytes.len() <= 2 * OUTPUT_BYTES_MAX, "output is bounded");
         assert!(bytes_max > 0 || bytes.is_empty());
-        assert!(!more || bytes.len() == bytes_max, "more bytes were ready than were taken");
+        // Behind a clogged pipe more may have waited than it holds.
+        assert!(!more || bytes.len() >= bytes_max.min(OUTPUT_BYTES_MAX), "more bytes were ready than were taken");
         self.apns.feed(&bytes);
         while let Some(event) = self.apns.poll() {
             if let ServerEvent::Request(request) = event {
