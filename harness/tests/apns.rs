@@ -813,5 +813,24 @@ fn a_lost_push_to_a_token_that_is_not_known_is_told_anew_under_another_id() {
     // But for its last bit, which says how it is worded.
     assert_ne!(lost.apns_id | 1, both.apns_id | 1);
     assert!(town.is_quiet());
+}
+
+#[test]
+fn what_is_wrong_with_one_push_service_holds_up_nobody_at_the_other() {
+    let sandbox = TownConfig { users: 40, sandbox: true, wait_max: secs(900), ..TownConfig::default() };
+    let mut town = live(sandbox);
+    let until = town.world.now().time + secs(300);
+    town.turn_push_service(1, |knobs| knobs.unavailable_until = until);
+    for n in 0..10 {
+        deliver_to_all(&mut town, &format!("mail {n}"));
+        town.run_for(secs(20));
+        for person in 0..40 {
+            let alerts = town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).count();
+            assert_eq!(alerts, if person % 2 == 0 { n + 1 } else { 0 }, "{person} after mail {n}");
+        }
+    }
+    town.run_for(secs(600));
+    assert!((0..40).all(|person| town.told(person, 0).iter().any(|push| push.payload.is_alert())));
+    assert!(town.world.apns[1].stats().strict.is_clean());
     clean(town);
 }

@@ -35,6 +35,8 @@ pub struct Plan {
     pub calls_max: u16,
     /// How mailboxes are caught up.
     pub catch_up: CatchUp,
+    /// Some phones are registered with a second push service.
+    pub sandbox: bool,
     /// The account has full access to all mailboxes and impersonates nobody.
     pub full_access: bool,
     /// Users who have chosen a folder beside the inbox.
@@ -248,6 +250,7 @@ impl Plan {
             stream_minutes: engine.stream_minutes.draw(rng) as u8,
             calls_max: engine.calls_max.draw(rng) as u16,
             catch_up: CatchUp::Find,
+            sandbox: false,
             full_access: false,
             choosers: Vec::new(),
             badge: BadgeCount::Inbox,
@@ -277,6 +280,7 @@ impl Plan {
         plan.draw_catch_up(&mut rng, &profile.engine);
         plan.draw_folders(&mut rng, &profile.people, &profile.day);
         plan.draw_access(&mut rng, &profile.exchange);
+        plan.sandbox = chance(&mut rng, &profile.apns.sandbox_percent);
         plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
@@ -516,6 +520,9 @@ impl std::fmt::Display for Plan {
             "  a folder beside the inbox: users {:?}; the badge counts {:?}",
             self.choosers, self.badge
         )?;
+        if self.sandbox {
+            writeln!(f, "  two push services")?;
+        }
         if self.full_access {
             writeln!(f, "  full access to all mailboxes, no impersonation")?;
         }

@@ -79,6 +79,7 @@ pub(super) struct Apns {
     pub answer_more_ms: Range,
     pub clock_behind_ms: Range,
     pub tokens_percent: Range,
+    pub sandbox_percent: Range,
     pub renew_minutes: Range,
 }
 
@@ -202,6 +203,7 @@ impl Profile {
             ("full_access_percent", &exchange.full_access_percent),
             ("clock_behind_ms", &apns.clock_behind_ms),
             ("tokens_percent", &apns.tokens_percent),
+            ("sandbox_percent", &apns.sandbox_percent),
             ("renew_minutes", &apns.renew_minutes),
             ("power_failures_per_hour", &faults.power_failures_per_hour),
             ("clock_jumps_per_hour", &faults.clock_jumps_per_hour),

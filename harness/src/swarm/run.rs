@@ -11,7 +11,7 @@ use crate::exchange::{
     StrictRules,
 };
 use crate::peer::Close;
-use crate::world::town::{PUSH, Town, TownConfig};
+use crate::world::town::{Town, TownConfig};
 use crate::world::{Clock, Net, PeerAt};
 
 /// What came of a run.
@@ -73,8 +73,8 @@ pub fn tell(plan: &Plan, user: usize) -> (Vec<(Time, String)>, Verdict) {
             story.push((*at, format!("    engine: {text}")));
         }
     }
-    let phones: Vec<_> = life.town.people[user].phones.iter().map(|phone| phone.device).collect();
-    for push in life.town.deliveries.iter().filter(|push| phones.contains(&push.device)) {
+    let phones: Vec<_> = life.town.people[user].phones.iter().map(|phone| phone.key.0).collect();
+    for push in life.town.deliveries.iter().filter(|push| phones.contains(&push.tag)) {
         let (payload, id) = (&push.payload, push.apns_id);
         let text = format!(
             "    phone {}: {:?} n={} badge={:?} items={:x?} id={id:x} again={}",
@@ -155,6 +155,7 @@ impl Life {
             timing: plan.timing,
             tokens: plan.tokens,
             mail_servers: plan.mail_servers,
+            sandbox: plan.sandbox,
             full_access: plan.full_access,
             choosers: plan.choosers.clone(),
             mail_server: Box::new(move |server| {
@@ -177,7 +178,10 @@ impl Life {
         };
         town.world.net = net.clone();
         let drift_ppm = plan.drift_ppm;
-        town.world.set_clock(PUSH, Clock { ahead_ms: -plan.push_clock_behind_ms, drift_ppm });
+        for number in 0..town.world.apns.len() {
+            let clock = Clock { ahead_ms: -plan.push_clock_behind_ms, drift_ppm };
+            town.world.set_clock(PeerAt::Apns(number), clock);
+        }
         for number in 0..plan.mail_servers {
             let clock = Clock { ahead_ms: plan.mail_clock_ahead_ms, drift_ppm };
             town.world.set_clock(PeerAt::Exchange(number), clock);
@@ -230,8 +234,10 @@ impl Life {
         }
         match trouble {
             Trouble::Push => {
-                let knobs = self.knobs.clone();
-                self.town.turn_apns(|present| *present = knobs);
+                for service in 0..self.town.world.apns.len() {
+                    let knobs = self.knobs.clone();
+                    self.town.turn_push_service(service, |present| *present = knobs);
+                }
             }
             Trouble::Network => self.town.world.net = self.net.clone(),
         }
@@ -307,9 +313,10 @@ impl Life {
             }
             Act::Distrust { user, phone, answers } => {
                 let phones = &self.town.people[user % people].phones;
-                let device = phones[phone % phones.len()].device;
+                let (service, device) =
+                    (phones[phone % phones.len()].service, phones[phone % phones.len()].device);
                 let yesterday = UnixMillis(now.unix.0 - 86_400_000);
-                self.town.world.apns[0].distrust(device, yesterday, *answers);
+                self.town.world.apns[service].distrust(device, yesterday, *answers);
             }
             Act::BadNetwork { resets, refused, length } => {
                 self.deaf = true;
@@ -439,8 +446,9 @@ impl Life {
     }
 
     fn push_fault(&mut self, act: &Act) {
-        let now = self.town.world.now_of(PUSH);
-        let apns = &mut self.town.world.apns[0];
+        let service = self.town.world.now().time.0 as usize % self.town.world.apns.len();
+        let now = self.town.world.now_of(PeerAt::Apns(service));
+        let apns = &mut self.town.world.apns[service];
         let lanes = apns.connections();
         match act {
             Act::Goaway { unprocessed } => {
@@ -522,7 +530,7 @@ impl Life {
         self.failures.extend(violations.map(|violation| format!("mail server: {violation}")));
         // Where the push service's clock is behind, a token that is gone seems to have been so before it was registered.
         let excused = (self.push_clock_behind).then_some(StrictFault::PushedAfterGone);
-        let strict = self.town.world.apns[0].stats().strict.counts.iter();
+        let strict = self.town.world.apns.iter().flat_map(|apns| apns.stats().strict.counts.iter());
         let strict = strict.filter(|(fault, _)| excused != Some(**fault));
         self.failures.extend(strict.map(|(fault, times)| format!("push service: {fault:?}, {times} times")));
         let (trace, steps) = (self.town.world.trace(), self.town.world.steps());

@@ -34,6 +34,9 @@ pub const MAIL: PeerAt = PeerAt::Exchange(0);
 /// The town's push service.
 pub const PUSH: PeerAt = PeerAt::Apns(0);
 
+/// The town's push services.
+const ENVIRONMENTS: [Environment; 2] = [Environment::Production, Environment::Sandbox];
+
 /// How a town is made.
 pub struct TownConfig {
     /// Everything that can differ follows from it.
@@ -52,6 +55,8 @@ pub struct TownConfig {
     pub timing: Timing,
     /// Mail servers, over which users are spread.
     pub mail_servers: usize,
+    /// Some phones have an app that is registered with the second push service, the sandbox: of each two in a row, one.
+    pub sandbox: bool,
     /// The service account has full access to all mailboxes, and may impersonate nobody: everything counts against its own
     /// budget.
     pub full_access: bool,
@@ -81,6 +86,7 @@ impl Default for TownConfig {
             knobs: Knobs::default(),
             timing: Timing::default(),
             mail_servers: 1,
+            sandbox: false,
             full_access: false,
             choosers: Vec::new(),
             mail_server: Box::new(|_| {}),
@@ -105,7 +111,8 @@ pub struct Town {
     /// Moves of mails are heard of: nothing is wrong between the mail server and the engine. Whoever breaks something
     /// there says no.
     pub moves_are_heard: bool,
-    phones: HashMap<DeviceIx, PhoneIx>,
+    /// By push service and device.
+    phones: HashMap<(usize, DeviceIx), PhoneIx>,
     tokens: Option<Tokens>,
     badge: BadgeCount,
     /// Reports that have been looked at.
@@ -137,6 +144,8 @@ pub struct Person {
 
 /// One phone.
 pub struct PhoneOf {
+    /// Which push service is its app's.
+    pub service: usize,
     /// In the engine.
     pub key: DeviceKey,
     /// At the push service.
@@ -163,24 +172,30 @@ impl Town {
             exchange
         };
         let exchanges: Vec<Exchange> = (0..config.mail_servers).map(exchange).collect();
-        let mut apns = Apns::new(Environment::Production, config.knobs.clone(), config.seed);
         let start = Now { time: Time(0), unix: START };
-        apns.add_app(start, APP, TEAM);
         let key = WorldKey::new(config.seed);
-        apns.add_key(TeamKey {
-            team: TEAM.to_owned(),
-            kid: KEY_ID.to_owned(),
-            public_key: key.shared(),
-            scope: KeyScope::Team,
-            environment: None,
-        });
-        let tokens = config.tokens.map(|renew_after| Tokens::new(key, renew_after, start));
         let certificate = b"a client certificate".to_vec();
-        apns.add_certificate(Certificate {
-            der: certificate.clone(),
-            topics: vec![APP.to_owned()],
-            environment: None,
-        });
+        let push_services = 1 + usize::from(config.sandbox);
+        let push_service = |number: usize| {
+            let seed = config.seed.wrapping_add(number as u64);
+            let mut apns = Apns::new(ENVIRONMENTS[number], config.knobs.clone(), seed);
+            apns.add_app(start, APP, TEAM);
+            apns.add_key(TeamKey {
+                team: TEAM.to_owned(),
+                kid: KEY_ID.to_owned(),
+                public_key: key.shared(),
+                scope: KeyScope::Team,
+                environment: None,
+            });
+            apns.add_certificate(Certificate {
+                der: certificate.clone(),
+                topics: vec![APP.to_owned()],
+                environment: None,
+            });
+            apns
+        };
+        let apns: Vec<Apns> = (0..push_services).map(push_service).collect();
+        let tokens = config.tokens.map(|renew_after| Tokens::new(key, renew_after, start));
         let mut endpoints = vec![
             Endpoint { host: "mail.example.com".into(), port: 443, protocol: Protocol::Http1 },
             Endpoint { host: "api.push.apple.com".into(), port: 443, protocol: Protocol::Http2 },
@@ -201,20 +216,31 @@ impl Town {
             mail_servers.push(server);
         }
         let badge = mail_servers[0].badge;
-        let mut push_service = PushService {
-            endpoint: EndpointId(1),
-            auth: if tokens.is_some() { PushAuth::Team(TeamId(0)) } else { PushAuth::Certificate },
-            lanes: 2,
-            lane_window_max: 1_000,
-        };
-        (config.push_service)(&mut push_service);
-        let with_certificate = push_service.auth == PushAuth::Certificate;
+        let mut sides = Vec::new();
+        for number in 0..push_services {
+            let mut endpoint = EndpointId(1);
+            if number > 0 {
+                endpoint = EndpointId(endpoints.len() as u16);
+                let host = "api.sandbox.push.apple.com".into();
+                endpoints.push(Endpoint { host, port: 443, protocol: Protocol::Http2 });
+                routes.push(PeerAt::Apns(number));
+            }
+            let mut side = PushService {
+                endpoint,
+                auth: if tokens.is_some() { PushAuth::Team(TeamId(0)) } else { PushAuth::Certificate },
+                lanes: 2,
+                lane_window_max: 1_000,
+            };
+            (config.push_service)(&mut side);
+            sides.push(side);
+        }
+        let with_certificate = sides[0].auth == PushAuth::Certificate;
         let shard = ShardConfig {
             shard: 0,
             seed: 0,
             endpoints,
             mail_servers,
-            push_services: vec![push_service],
+            push_services: sides,
             timing: config.timing,
             item_key,
         };
@@ -236,7 +262,7 @@ impl Town {
                 vigilant: config.vigilant,
             },
             exchanges,
-            vec![apns],
+            apns,
         );
         let mut town = Town {
             world,
@@ -290,13 +316,14 @@ impl Town {
         for phone in 0..phones {
             let token = format!("{:064x}", (number as u128) << 16 | phone as u128 | 0xabcd << 64);
             let key = DeviceKey((number * 16 + phone) as u64);
+            let service = (number + phone) % self.world.apns.len();
             let spec =
-                TokenSpec { token: &token, bundle: APP, environment: Environment::Production, tag: key.0 };
-            let device = self.world.apns[0].register(&spec);
+                TokenSpec { token: &token, bundle: APP, environment: ENVIRONMENTS[service], tag: key.0 };
+            let device = self.world.apns[service].register(&spec);
             let in_audit = self.audit.add_phone(user, now.time, now.unix, Wants::default());
-            self.phones.insert(device, in_audit);
-            let spec = device_spec(key, &token, now.unix);
-            person.phones.push(PhoneOf { key, device, phone: in_audit, spec });
+            self.phones.insert((service, device), in_audit);
+            let spec = device_spec(key, service, &token, now.unix);
+            person.phones.push(PhoneOf { service, key, device, phone: in_audit, spec });
         }
         let devices = person.phones.iter().map(|phone| phone.spec.clone()).collect();
         let assign = self.assign(&person, VipRules::default(), devices);
@@ -326,8 +353,13 @@ impl Town {
 
     /// Turns something at the push service.
     pub fn turn_apns(&mut self, change: impl FnOnce(&mut Knobs)) {
-        let now = self.world.now_of(PUSH);
-        self.world.apns[0].turn(now, change);
+        self.turn_push_service(0, change);
+    }
+
+    /// Turns something at one of the push services.
+    pub fn turn_push_service(&mut self, service: usize, change: impl FnOnce(&mut Knobs)) {
+        let now = self.world.now_of(PeerAt::Apns(service));
+        self.world.apns[service].turn(now, change);
         self.world.collect();
     }
 
@@ -502,6 +534,7 @@ impl Town {
         let now = self.world.now();
         let row = &mut self.people[person];
         row.stopped = false;
+        let service = row.phones[phone].service;
         let spec = &mut row.phones[phone].spec;
         spec.registered = now.unix;
         spec.active = now.unix;
@@ -509,10 +542,10 @@ impl Town {
         let token = TokenSpec {
             token: spec.token.as_str(),
             bundle: APP,
-            environment: Environment::Production,
+            environment: ENVIRONMENTS[service],
             tag: spec.device.0,
         };
-        self.world.apns[0].register(&token);
+        self.world.apns[service].register(&token);
         self.audit.register_again(row.phones[phone].phone, now.time, now.unix);
         let shard = row.shard;
         self.world.command(shard, command);
@@ -529,16 +562,16 @@ impl Town {
 
     /// An app is gone from a phone.
     pub fn uninstall(&mut self, person: usize, phone: usize) {
-        let now = self.world.now_of(PUSH);
         let row = &self.people[person].phones[phone];
-        self.world.apns[0].set_gone(row.device, now.unix);
+        let now = self.world.now_of(PeerAt::Apns(row.service));
+        self.world.apns[row.service].set_gone(row.device, now.unix);
         self.audit.phone_gone(row.phone, now.time);
     }
 
     /// What the phone of this person was told, oldest first.
     pub fn told(&self, person: usize, phone: usize) -> Vec<&Delivery> {
-        let device = self.people[person].phones[phone].device;
-        self.deliveries.iter().filter(|delivery| delivery.device == device).collect()
+        let key = self.people[person].phones[phone].key;
+        self.deliveries.iter().filter(|delivery| delivery.tag == key.0).collect()
     }
 
     /// The verdict.
@@ -562,15 +595,17 @@ impl Town {
     }
 
     fn hear(&mut self) {
-        while let Some((_, push)) = self.world.poll_push() {
-            self.audit.left(self.phones[&push.device], push.at, &push.payload);
+        while let Some((service, push)) = self.world.poll_push() {
+            self.audit.left(self.phones[&(service, push.device)], push.at, &push.payload);
         }
-        while let Some(mut delivery) = self.world.apns[0].poll_delivery() {
-            // Stamped by the push service's clock; what may be told is judged by the engine's.
-            delivery.at = self.world.now();
-            let phone = self.phones[&delivery.device];
-            self.audit.delivered(phone, &delivery, |_| {});
-            self.deliveries.push(delivery);
+        for service in 0..self.world.apns.len() {
+            while let Some(mut delivery) = self.world.apns[service].poll_delivery() {
+                // Stamped by the push service's clock; what may be told is judged by the engine's.
+                delivery.at = self.world.now();
+                let phone = self.phones[&(service, delivery.device)];
+                self.audit.delivered(phone, &delivery, |_| {});
+                self.deliveries.push(delivery);
+            }
         }
         if self.tokens.is_some() {
             self.hear_refusals();
@@ -597,10 +632,10 @@ fn mail_server(endpoint: EndpointId) -> MailServer {
     }
 }
 
-fn device_spec(device: DeviceKey, token: &str, now: UnixMillis) -> DeviceSpec {
+fn device_spec(device: DeviceKey, service: usize, token: &str, now: UnixMillis) -> DeviceSpec {
     DeviceSpec {
         device,
-        service: PushServiceId(0),
+        service: PushServiceId(service as u16),
         token: DeviceToken::parse(token).expect("hex"),
         topic: Topic::parse(APP).expect("a bundle id"),
         registered: now,
