@@ -3,13 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use carillon_core::names::ItemId;
 use carillon_core::shard::{BLOCKED, Command, PushAuth, PushService, Report, TeamId, Timing};
-use carillon_core::time::{Span, UnixMillis};
+use carillon_core::signal::MailSignal;
+use carillon_core::time::{Span, Time, UnixMillis};
 use carillon_harness::apns::{
     Environment, Goaway, KeyScope, Knobs, Latency, ProviderKey, Reason, Share, TeamKey, TokenSpec,
     WindowPolicy,
 };
 use carillon_harness::audit::AuditReport;
+use carillon_harness::exchange::ExchangeConfig;
 use carillon_harness::peer::PeerConn;
 use carillon_harness::world::story::{self, secs};
 use carillon_harness::world::town::{APP, Town, TownConfig};
@@ -759,6 +762,30 @@ fn after_an_outage_the_first_push_does_not_wait_for_those_who_have_nothing_more_
     town.run_for(secs(65));
     assert_eq!(told(&town), 5);
     assert_eq!(recoveries(&town), 1);
+    assert!(town.is_quiet());
+    clean(town);
+}
+
+/// Those who got room first look at mails that changed meanwhile. The last, whose mail did not, need not wait for that.
+#[test]
+fn room_that_somebody_was_given_and_cannot_use_yet_is_the_next_ones() {
+    let exchange = ExchangeConfig { call_time: ms(300), ..ExchangeConfig::default() };
+    let knobs = Knobs { streams_max: 10, ..Knobs::default() };
+    let mut town = live(TownConfig { users: 30, exchange, knobs, ..TownConfig::default() });
+    let now = town.world.now();
+    town.world.apns[0].fail_for(now, secs(60));
+    deliver_to_all(&mut town, "to everybody");
+    run_until(&mut town, secs(30), |town| !troubles(town).is_empty());
+    town.run_for(ms(400));
+    for person in 0..29 {
+        let row = &town.people[person];
+        let item = ItemId::parse(&row.mails[0]).unwrap();
+        let touched = Command::Signal { user: row.key, signal: MailSignal::Touched { item } };
+        town.world.command(0, touched);
+    }
+    town.turn_apns(|knobs| knobs.unavailable_until = Time(0));
+    town.run_for(secs(60));
+    assert_eq!(alerts_by_phone(&town), BTreeMap::from([(1, 30)]));
     assert!(town.is_quiet());
     clean(town);
 }
