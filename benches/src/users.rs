@@ -174,7 +174,8 @@ pub fn mailbox_user(number: u64) -> AssignUser {
     }
 }
 
-fn config() -> ShardConfig {
+/// One shard with one mail server and one provider.
+pub(crate) fn config() -> ShardConfig {
     ShardConfig {
         shard: 0,
         seed: 1,

@@ -57,6 +57,15 @@ impl ShardCore {
             ));
         }
         let live = self.users.iter().filter(|(_, user)| user.live).count() as u64;
+        let mut mailboxes = vec![0; self.servers.len()];
+        for server in self.users.iter().filter_map(|(_, user)| user.server) {
+            mailboxes[usize::from(server.0)] += 1;
+        }
+        for (at, (server, mailboxes)) in self.servers.iter().zip(mailboxes).enumerate() {
+            if server.mailboxes != mailboxes {
+                return Err(format!("server {at} has {mailboxes} mailboxes and counts {}", server.mailboxes));
+            }
+        }
         let counts = [
             ("users", self.users.len() as u64, self.stats.users),
             ("devices", self.devices.len() as u64, self.stats.devices),

@@ -172,6 +172,7 @@ impl ShardCore {
         });
         let cohort = self.cohorts.get_mut(cohort_id).expect("found or founded above");
         cohort.members.push(user_id);
+        self.servers[usize::from(server.0)].mailboxes += 1;
         let user = self.users.get_mut(user_id).expect("the caller holds the row");
         user.cohort = Some(cohort_id);
         if cohort.anchor.as_ref() == Some(&user.address) {
@@ -206,6 +207,7 @@ impl ShardCore {
             cohort.charged = None;
         }
         let server = cohort.server;
+        self.servers[usize::from(server.0)].mailboxes -= 1;
         let route = cohort.anchor.clone().map(|anchor| (anchor, cohort.cookies.as_str().into()));
         if let Some(subscription) = &subscription {
             cohort.by_subscription.remove(&subscription_hash(subscription));

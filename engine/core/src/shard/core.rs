@@ -52,6 +52,7 @@ pub(super) enum TimerKey {
     Cohort(CohortId),
     Conn(ConnId),
     Server(MailServerId),
+    Pace(MailServerId),
     Service(PushServiceId),
 }
 
@@ -86,8 +87,9 @@ impl ShardCore {
         let mut server_id = 0;
         let servers = config.mail_servers.iter().map(|server| {
             let timer = wheel.slot(TimerKey::Server(MailServerId(server_id)));
+            let pace_timer = wheel.slot(TimerKey::Pace(MailServerId(server_id)));
             server_id += 1;
-            Server::new(server.calls_max, timer)
+            Server::new(server.calls_max, timer, pace_timer)
         });
         let servers = servers.collect();
         let mut service_id = 0;
@@ -141,6 +143,7 @@ impl ShardCore {
                 TimerKey::Cohort(cohort) => self.step_cohort(now, cohort, fx),
                 TimerKey::Conn(conn) => self.conn_timer(now, conn, fx),
                 TimerKey::Server(server) => self.server_timer(now, server, fx),
+                TimerKey::Pace(server) => self.pump_calls(now, server, fx),
                 TimerKey::Service(service) => self.service_timer(now, service, fx),
             }
         }

@@ -70,7 +70,12 @@ pub(super) struct Server {
     /// Mailboxes in a row whose budgets were exhausted.
     busy_in_a_row: u8,
     farewells: VecDeque<Farewell>,
+    /// Mailboxes of this server on this shard.
+    pub(super) mailboxes: usize,
+    /// For the end of a pause: whoever waits for the server looks at what he may do.
     pub(super) timer: TimerSlot,
+    /// For the next subscription that the pace allows. Nobody but the queue waits for it.
+    pace_timer: TimerSlot,
 }
 
 /// The turn to try a credential that nobody has shown to work yet ([`super::Accounts`]).
@@ -141,7 +146,7 @@ impl Job {
 }
 
 impl Server {
-    pub(super) fn new(calls_max: u16, timer: TimerSlot) -> Server {
+    pub(super) fn new(calls_max: u16, timer: TimerSlot, pace_timer: TimerSlot) -> Server {
         Server {
             version: SchemaVersion::default(),
             clock_ahead_ms: 0,
@@ -172,7 +177,9 @@ impl Server {
             widen_not_before: Time(0),
             busy_in_a_row: 0,
             farewells: VecDeque::new(),
+            mailboxes: 0,
             timer,
+            pace_timer,
         }
     }
 
@@ -326,7 +333,7 @@ impl ShardCore {
                 } else if server.subscribes.is_empty() {
                     return None;
                 } else if server.subscribe_not_before > now.time {
-                    self.wheel.arm(&server.timer, server.subscribe_not_before);
+                    self.wheel.arm(&server.pace_timer, server.subscribe_not_before);
                     return None;
                 } else {
                     // The pace is kept without saving up: an idle hour does not allow a burst.
@@ -523,9 +530,8 @@ impl ShardCore {
             user.call_not_before = user.call_not_before.max(until);
             self.arm_user(user_id);
         }
-        let of_server = self.users.iter().filter(|(_, user)| user.server == Some(server_id));
-        let mailboxes = of_server.take(BUSY_IN_A_ROW_MAX.into()).count();
         let server = &mut self.servers[usize::from(server_id.0)];
+        let mailboxes = server.mailboxes.min(BUSY_IN_A_ROW_MAX.into());
         server.slow_down(now.time, until);
         server.busy_in_a_row = server.busy_in_a_row.saturating_add(1);
         let several = usize::from(server.busy_in_a_row) >= mailboxes;
@@ -642,9 +648,8 @@ impl ShardCore {
         error: &EwsError,
         fx: &mut Effects,
     ) {
-        let of_server = self.users.iter().filter(|(_, user)| user.server == Some(server_id));
-        let mailboxes = of_server.take(ALARMS_IN_A_ROW_MAX.into()).count();
         let server = &mut self.servers[usize::from(server_id.0)];
+        let mailboxes = server.mailboxes.min(ALARMS_IN_A_ROW_MAX.into());
         server.alarms_in_a_row = server.alarms_in_a_row.saturating_add(1);
         if usize::from(server.alarms_in_a_row) < mailboxes {
             return;
@@ -724,7 +729,7 @@ impl ShardCore {
         }
     }
 
-    /// The server's timer fired: a back-off ended, or the pace allows another subscription.
+    /// A pause ended.
     pub(super) fn server_timer(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
         self.step_cohorts_of(now, server_id, fx);
         self.pump_calls(now, server_id, fx);
