@@ -201,6 +201,14 @@ pub const STREAM_OPENS_PER_S: u64 = 20;
 /// `ErrorInternalServerError` for a stream in a row after which the one subscription is looked for that causes it.
 pub const BISECT_AFTER: u8 = 3;
 
+/// Subscriptions of one server that wait to be given back: a whole office that leaves at once, in some megabytes. Those
+/// beyond end by themselves.
+pub const FAREWELLS_MAX: usize = 4_096;
+
+/// How long after a mailbox was given up its subscription may still be there: the stream that names it lives for 30 minutes
+/// at most, and Exchange is said to keep a subscription for 30 more that no stream names.
+pub const FAREWELL_AGE_MAX: Span = Span::from_secs(60 * 60);
+
 /// Mailboxes in a row whose own budget is exhausted after which it is the server that is busy.
 pub const BUSY_IN_A_ROW_MAX: u8 = 3;
 

@@ -3,7 +3,7 @@
 
 use super::cohort::{Cohort, CohortId};
 use super::core::ShardCore;
-use super::server::Farewell;
+use super::farewell::Farewell;
 use super::{Effects, Trouble};
 use crate::ews::EwsError;
 use crate::limits::{BISECT_AFTER, MAIL_BACK_OFF};
@@ -71,7 +71,11 @@ impl ShardCore {
         let user = self.users.get(user_id);
         let lost = user.and_then(|user| Some((user.subscription.clone()?, user.address.clone())));
         if let (Some((subscription, address)), Some(anchor)) = (lost, anchor) {
-            self.say_farewell(now, Farewell { server, address, anchor, cookie, subscription }, fx);
+            self.say_farewell(
+                now,
+                Farewell { server, address, anchor, cookie, subscription, since: now.time },
+                fx,
+            );
         }
         self.lose_subscriptions(now, cohort_id, &[user_id], trouble, fx);
     }

@@ -2,8 +2,9 @@
 
 use super::conn::Kind;
 use super::core::ShardCore;
+use super::farewell::Farewell;
 use super::input::CloseReason;
-use super::server::{Ask, Asked, Farewell, Job, Turn};
+use super::server::{Ask, Asked, Job, Turn};
 use super::{CatchUp, ConnId, Effects, MailServerId};
 use crate::ews::{Action, Caller, EwsError, FetchedItem, Route, SchemaVersion, request, response};
 use crate::http1::{Cookies, HttpError, Response};
@@ -235,7 +236,8 @@ impl ShardCore {
                 let mut cookies = Cookies::default();
                 cookies.absorb(&reply.head);
                 let (anchor, cookie) = (address.clone(), cookies.as_str().into());
-                let farewell = Farewell { server: server_id, address, anchor, cookie, subscription };
+                let farewell =
+                    Farewell { server: server_id, address, anchor, cookie, subscription, since: now.time };
                 self.say_farewell(now, farewell, fx);
             }
             Ok(_) => {}

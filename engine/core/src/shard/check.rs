@@ -22,6 +22,7 @@ impl ShardCore {
         self.check_flights()?;
         self.check_queues()?;
         self.check_room()?;
+        self.check_openings()?;
         self.check_connections()
     }
 
@@ -162,6 +163,25 @@ impl ShardCore {
                     service.resend.len()
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Newcomers find each cohort that has room, and no other.
+    fn check_openings(&self) -> Result<(), String> {
+        let with_room = self.cohorts.iter().filter(|(_, cohort)| self.has_room(cohort));
+        let mut places = 0;
+        for (id, cohort) in with_room {
+            if !self.openings.knows(id, cohort) {
+                return Err(format!("newcomers do not find cohort {id:?}, which has room"));
+            }
+            places += 1;
+        }
+        let (with_room, stored) = self.openings.counts();
+        if with_room != places || stored > self.cohorts.len() {
+            return Err(format!(
+                "newcomers find {with_room} cohorts with room of {places}, {stored} by an anchor"
+            ));
         }
         Ok(())
     }

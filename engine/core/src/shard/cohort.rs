@@ -11,14 +11,16 @@ use hashbrown::HashMap;
 use super::config::MailServerId;
 use super::conn::Kind;
 use super::core::{ShardCore, TimerKey};
-use super::server::{Asked, Farewell};
+use super::farewell::Farewell;
+use super::openings::Group;
+use super::server::Asked;
 use super::{ConnId, Effects, Report, Trouble};
 use crate::arena::Id;
 use crate::ews::{SchemaVersion, StreamConn};
 use crate::http1::{Cookies, Head};
 use crate::limits::{
-    COHORT_GATHER, COHORT_USERS_MAX, DETACHED_TRUST, MAIL_BACK_OFF, REOPEN_SPREAD, STREAM_JOIN_INTERVAL,
-    STREAM_JOIN_WAIT, STREAM_STEADY,
+    COHORT_GATHER, DETACHED_TRUST, MAIL_BACK_OFF, REOPEN_SPREAD, STREAM_JOIN_INTERVAL, STREAM_JOIN_WAIT,
+    STREAM_STEADY,
 };
 use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::{Now, Span, Time};
@@ -33,6 +35,10 @@ pub type CohortId = Id<Cohort>;
 pub struct Cohort {
     pub(super) server: MailServerId,
     pub(super) grouping: Box<str>,
+    /// Counts the shard's cohorts as they are founded.
+    pub(super) number: u64,
+    /// The anchor of the stored subscriptions that it was founded for.
+    pub(super) stored_anchor: Option<SmtpAddress>,
     /// The mailbox by which all requests of the cohort are routed.
     pub(super) anchor: Option<SmtpAddress>,
     pub(super) anchor_user: Option<UserId>,
@@ -63,14 +69,6 @@ pub struct Cohort {
     /// When members whose stream another owner took are taken back.
     pub(super) aside_until: Option<Time>,
     pub(super) timer: TimerSlot,
-}
-
-/// Where a newcomer finds a cohort with room.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct CohortKey {
-    server: MailServerId,
-    grouping: Box<str>,
-    anchor: Option<SmtpAddress>,
 }
 
 impl Cohort {
@@ -112,7 +110,7 @@ impl Cohort {
 }
 
 impl ShardCore {
-    /// Finds or founds the cohort for a user whose row stands: any but `not`, in which he cannot stay.
+    /// Finds or founds the cohort for a user whose row stands: not `not`, in which he cannot stay, nor an older one.
     pub(super) fn join_cohort(
         &mut self,
         now: Now,
@@ -123,30 +121,19 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(server) = self.users.get(user_id).and_then(|user| user.server) else { return };
-        let users_max = usize::from(self.mail_server(server).cohort_users_max).clamp(1, COHORT_USERS_MAX);
-        let fits = |cohort: &Cohort| {
-            cohort.server == server
-                && *cohort.grouping == *grouping
-                && cohort.members.len() < users_max
-                && match stored {
-                    // A stored subscription can only be reached by its own cohort's route. The records of one cohort
-                    // may hold different cookies, as each was written when its own member was subscribed; members
-                    // that the one taken does not lead to are subscribed anew.
-                    Some((anchor, _)) => cohort.anchor.as_ref() == Some(anchor),
-                    None => true,
-                }
-        };
-        let key =
-            CohortKey { server, grouping: grouping.into(), anchor: stored.map(|(anchor, _)| anchor.clone()) };
-        let found = self.open_cohorts.get(&key).copied();
-        let found = found.filter(|id| Some(*id) != not && self.cohorts.get(*id).is_some_and(&fits));
+        let group = Group::new(server, grouping);
+        let anchor = stored.map(|(anchor, _)| anchor.clone());
+        let found = self.find_place(&group, anchor.as_ref(), not);
         let cohort_id = found.unwrap_or_else(|| {
             self.stats.cohorts += 1;
             let wheel = &mut self.wheel;
+            let number = self.openings.next_number();
             let id = self.cohorts.insert_with(|id| Cohort {
                 server,
                 grouping: grouping.into(),
-                anchor: stored.map(|(anchor, _)| anchor.clone()),
+                number,
+                stored_anchor: anchor.clone(),
+                anchor: anchor.clone(),
                 anchor_user: None,
                 charged: None,
                 cookies: Cookies::from_text(stored.map_or("", |(_, cookie)| cookie)),
@@ -167,7 +154,9 @@ impl ShardCore {
                 aside_until: None,
                 timer: wheel.slot(TimerKey::Cohort(id)),
             });
-            self.open_cohorts.insert(key, id);
+            if let Some(anchor) = anchor {
+                self.openings.keep_stored(group, anchor, id);
+            }
             id
         });
         let cohort = self.cohorts.get_mut(cohort_id).expect("found or founded above");
@@ -181,6 +170,7 @@ impl ShardCore {
         if let Some(subscription) = &user.subscription {
             cohort.by_subscription.insert(subscription_hash(subscription), user_id);
         }
+        self.note_room(cohort_id);
         self.step_cohort(now, cohort_id, fx);
     }
 
@@ -212,8 +202,13 @@ impl ShardCore {
         if let Some(subscription) = &subscription {
             cohort.by_subscription.remove(&subscription_hash(subscription));
         }
+        self.note_room(cohort_id);
         if let (Some(subscription), Some((anchor, cookie)), false) = (subscription, route, aside) {
-            self.say_farewell(now, Farewell { server, address, anchor, cookie, subscription }, fx);
+            self.say_farewell(
+                now,
+                Farewell { server, address, anchor, cookie, subscription, since: now.time },
+                fx,
+            );
         }
         self.step_cohort(now, cohort_id, fx);
     }
@@ -740,6 +735,7 @@ impl ShardCore {
     fn dissolve_cohort(&mut self, cohort_id: CohortId, fx: &mut Effects) {
         let Some(cohort) = self.cohorts.remove(cohort_id) else { return };
         self.stats.cohorts -= 1;
+        self.openings.forget(cohort_id, &cohort);
         for conn in [cohort.stream, cohort.retiring].into_iter().flatten() {
             self.close_conn(conn, fx);
         }

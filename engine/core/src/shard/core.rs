@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
-use super::cohort::{Cohort, CohortId, CohortKey};
+use super::cohort::{Cohort, CohortId};
 use super::conn::Conn;
 use super::flight::Flight;
+use super::openings::Openings;
 use super::queue::Places;
 use super::server::Server;
 use super::service::Service;
@@ -31,8 +32,7 @@ pub struct ShardCore {
     pub(super) by_key: HashMap<UserKey, UserId>,
     pub(super) devices: Arena<Device>,
     pub(super) cohorts: Arena<Cohort>,
-    /// Cohorts with room, for newcomers.
-    pub(super) open_cohorts: HashMap<CohortKey, CohortId>,
+    pub(super) openings: Openings,
     pub(super) conns: Arena<Conn, ConnMark>,
     pub(super) servers: Vec<Server>,
     pub(super) services: Vec<Service>,
@@ -107,7 +107,7 @@ impl ShardCore {
             by_key: HashMap::new(),
             devices: Arena::new(),
             cohorts: Arena::new(),
-            open_cohorts: HashMap::new(),
+            openings: Openings::default(),
             conns: Arena::new(),
             servers,
             services,

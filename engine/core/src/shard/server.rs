@@ -7,13 +7,13 @@ use super::command::MailCredential;
 use super::config::MailServerId;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
+use super::farewell::{Farewell, Farewells};
 use super::{ConnId, Effect, Effects, Report, Trouble};
 use crate::ews::{Action, CONNECTIONS_WAIT_MS, EwsError, ResponseCode, SchemaVersion};
 use crate::http1::CallConn;
 use crate::limits::{
     ALARM_RETRY, ALARMS_IN_A_ROW_MAX, BUSY_IN_A_ROW_MAX, CONNECT_BACK_OFF, REFUSED_RETRY, STREAM_OPENS_PER_S,
 };
-use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::{Now, Span, Time};
 use crate::user::{Calling, Needs, Setback, User, UserId};
 use crate::wheel::TimerSlot;
@@ -69,7 +69,7 @@ pub(super) struct Server {
     widen_not_before: Time,
     /// Mailboxes in a row whose budgets were exhausted.
     busy_in_a_row: u8,
-    farewells: VecDeque<Farewell>,
+    farewells: Farewells,
     /// Mailboxes of this server on this shard.
     pub(super) mailboxes: usize,
     /// For the end of a pause: whoever waits for the server looks at what he may do.
@@ -100,16 +100,6 @@ pub(super) enum Asked {
     WithPresent,
     /// With an earlier one: of the present one nothing is known by it.
     WithEarlier,
-}
-
-/// A subscription that nobody needs any more.
-#[derive(Clone, Debug)]
-pub(super) struct Farewell {
-    pub(super) server: MailServerId,
-    pub(super) address: SmtpAddress,
-    pub(super) anchor: SmtpAddress,
-    pub(super) cookie: Box<str>,
-    pub(super) subscription: SubscriptionId,
 }
 
 /// A call in flight.
@@ -176,7 +166,7 @@ impl Server {
             narrowed_at: Time(0),
             widen_not_before: Time(0),
             busy_in_a_row: 0,
-            farewells: VecDeque::new(),
+            farewells: Farewells::default(),
             mailboxes: 0,
             timer,
             pace_timer,
@@ -316,7 +306,7 @@ impl ShardCore {
         server.proven || server.turn == Turn::Ours
     }
 
-    /// The next call, urgent ones first. Users who no longer need one leave their queue.
+    /// The next call: urgent ones first, farewells last. Users who no longer need one leave their queue.
     fn take_job(&mut self, now: Now, server_id: MailServerId) -> Option<Job> {
         let mail_server = self.mail_server(server_id);
         let pace = Span(1_000_000 / u64::from(mail_server.subscribes_per_s.max(1)));
@@ -328,17 +318,19 @@ impl ShardCore {
             let user_id =
                 if let Some(user_id) = server.urgent.pop_front().or_else(|| server.routine.pop_front()) {
                     user_id
-                } else if let Some(farewell) = server.farewells.pop_front() {
-                    return Some(Job::Unsubscribe(Box::new(farewell)));
-                } else if server.subscribes.is_empty() {
-                    return None;
-                } else if server.subscribe_not_before > now.time {
-                    self.wheel.arm(&server.pace_timer, server.subscribe_not_before);
-                    return None;
-                } else {
+                } else if server.subscribe_not_before <= now.time
+                    && let Some(user_id) = server.subscribes.pop_front()
+                {
                     // The pace is kept without saving up: an idle hour does not allow a burst.
                     server.subscribe_not_before = server.subscribe_not_before.max(now.time - pace) + pace;
-                    server.subscribes.pop_front()?
+                    user_id
+                } else if let Some(farewell) = server.farewells.pop(now.time) {
+                    return Some(Job::Unsubscribe(Box::new(farewell)));
+                } else {
+                    if !server.subscribes.is_empty() {
+                        self.wheel.arm(&server.pace_timer, server.subscribe_not_before);
+                    }
+                    return None;
                 };
             let Some(user) = self.users.get_mut(user_id) else { continue };
             if user.calling != Calling::Waits || user.server != Some(server_id) {
@@ -424,7 +416,7 @@ impl ShardCore {
     /// Somebody's subscription is to be given back.
     pub(super) fn say_farewell(&mut self, now: Now, farewell: Farewell, fx: &mut Effects) {
         let server_id = farewell.server;
-        self.servers[usize::from(server_id.0)].farewells.push_back(farewell);
+        self.servers[usize::from(server_id.0)].farewells.push(farewell);
         self.pump_calls(now, server_id, fx);
     }
 

@@ -102,6 +102,9 @@ impl ShardCore {
             _ => return,
         };
         let mut bad: Vec<UserId> = bad_ids.iter().filter_map(|id| cohort.user_of(id)).collect();
+        // However often an envelope names an id, it is one mailbox in trouble, once.
+        bad.sort_unstable();
+        bad.dedup();
         // Of a stream with one mailbox, everything that is said is said of that one.
         let whole = bad_ids.is_empty() && named.len() > 1;
         if bad_ids.is_empty() {

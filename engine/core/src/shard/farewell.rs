@@ -1,0 +1,95 @@
+//! Subscriptions that nobody needs any more, to be given back when there is time for it.
+//!
+//! Giving back is good manners: what is not given back ends by itself, and until then counts against its mailbox's budget.
+//! So it is bounded, comes after everything that somebody waits for, and is left undone when it has become pointless.
+
+use std::collections::VecDeque;
+
+use super::config::MailServerId;
+use crate::limits::{FAREWELL_AGE_MAX, FAREWELLS_MAX};
+use crate::names::{SmtpAddress, SubscriptionId};
+use crate::time::Time;
+
+/// A subscription that nobody needs any more.
+#[derive(Clone, Debug)]
+pub(super) struct Farewell {
+    pub(super) server: MailServerId,
+    pub(super) address: SmtpAddress,
+    pub(super) anchor: SmtpAddress,
+    pub(super) cookie: Box<str>,
+    pub(super) subscription: SubscriptionId,
+    /// Since when.
+    pub(super) since: Time,
+}
+
+/// Those of one server, the oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Farewells {
+    waiting: VecDeque<Farewell>,
+}
+
+impl Farewells {
+    /// Beyond the bound, the oldest makes room: it is the next to end by itself.
+    pub(super) fn push(&mut self, farewell: Farewell) {
+        if self.waiting.len() >= FAREWELLS_MAX {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(farewell);
+    }
+
+    /// The next whose subscription may still be there.
+    pub(super) fn pop(&mut self, now: Time) -> Option<Farewell> {
+        let alive = |farewell: &Farewell| now.since(farewell.since) < FAREWELL_AGE_MAX;
+        while let Some(farewell) = self.waiting.pop_front() {
+            if alive(&farewell) {
+                return Some(farewell);
+            }
+        }
+        None
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Span;
+
+    fn farewell(number: usize, since: Time) -> Farewell {
+        let address = SmtpAddress::parse(&format!("user{number}@example.com")).unwrap();
+        Farewell {
+            server: MailServerId(0),
+            anchor: address.clone(),
+            address,
+            cookie: "".into(),
+            subscription: SubscriptionId::parse("JwBk").unwrap(),
+            since,
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_leave_no_more_than_the_bound_behind() {
+        let mut farewells = Farewells::default();
+        for number in 0..100_000 {
+            farewells.push(farewell(number, Time(0)));
+        }
+        let kept: Vec<Farewell> = std::iter::from_fn(|| farewells.pop(Time(1))).collect();
+        assert_eq!(kept.len(), FAREWELLS_MAX);
+        assert_eq!(kept.last().unwrap().address.as_str(), "user99999@example.com");
+        assert!(farewells.is_empty());
+    }
+
+    #[test]
+    fn what_has_ended_by_itself_is_not_given_back() {
+        let mut farewells = Farewells::default();
+        let later = Time(0) + Span::from_secs(60);
+        farewells.push(farewell(1, Time(0)));
+        farewells.push(farewell(2, later));
+        let at = Time(0) + FAREWELL_AGE_MAX;
+        assert_eq!(farewells.pop(at).unwrap().since, later);
+        assert!(farewells.pop(at).is_none());
+    }
+}

@@ -1,0 +1,139 @@
+//! Who shares a stream with whom, as mailboxes come and go.
+
+use carillon_core::shard::{Command, MailServer, VipRules};
+use carillon_core::time::Span;
+use carillon_harness::exchange::{BusyScope, BusyShape, Code, ExchangeConfig, Operation};
+use carillon_harness::world::story::{self, clean, minutes, secs};
+use carillon_harness::world::town::{Town, TownConfig};
+
+fn come(town: &mut Town, person: usize) {
+    town.set_vip(person, VipRules::default());
+}
+
+fn go(town: &mut Town, person: usize) {
+    let (shard, user) = (town.people[person].shard, town.people[person].key);
+    town.world.command(shard, Command::DropUser { user });
+}
+
+fn cohorts_and_streams(town: &Town) -> (u64, u64) {
+    (town.world.stats(0).cohorts, town.world.stats(0).streams)
+}
+
+#[test]
+fn whoever_comes_takes_the_place_of_one_who_went() {
+    let config = TownConfig { users: 400, phones: 0, vigilant: false, ..TownConfig::default() };
+    let mut town = story::live(config);
+    assert_eq!(cohorts_and_streams(&town), (2, 2));
+    for _ in 0..3 {
+        // Half of each cohort, from both in turn.
+        for pair in 0..100 {
+            go(&mut town, 2 * pair);
+            go(&mut town, 200 + 2 * pair);
+        }
+        town.run_for(secs(30));
+        for person in (0..400).step_by(2) {
+            come(&mut town, person);
+        }
+        assert!(town.run_until_live(minutes(2)), "{:?}", town.world.stats(0));
+        town.run_for(secs(60));
+        assert_eq!(cohorts_and_streams(&town), (2, 2));
+        town.world.check(0).unwrap();
+    }
+    // With the last of its members a cohort ends, and is found by nobody any more.
+    for person in 0..400 {
+        go(&mut town, person);
+    }
+    town.run_for(secs(10));
+    assert_eq!(cohorts_and_streams(&town), (0, 0));
+    come(&mut town, 7);
+    town.run_for(secs(60));
+    assert_eq!((cohorts_and_streams(&town), town.world.stats(0).users_live), ((1, 1), 1));
+    town.world.check(0).unwrap();
+    clean(town);
+}
+
+#[test]
+fn who_can_be_reached_in_neither_of_two_cohorts_founds_a_third_and_is_not_sent_back() {
+    let mail_server = Box::new(|server: &mut MailServer| server.cohort_users_max = 4);
+    let config =
+        TownConfig { users: 7, phones: 0, mail_server, wait_max: minutes(60), ..TownConfig::default() };
+    let mut town = story::live(config);
+    assert_eq!(cohorts_and_streams(&town), (2, 2));
+    let (now, mailbox) = (town.world.now(), town.people[1].mailbox);
+    let exchange = &mut town.world.exchanges[0];
+    exchange.refuse(mailbox, Operation::Subscribe, 2, Code::ErrorMailboxMoveInProgress, false);
+    exchange.fail_subscriptions(now, &[mailbox], Code::ErrorSubscriptionNotFound, None);
+    town.world.collect();
+    town.run_for(secs(1));
+    assert!(town.run_until_live(minutes(30)), "{:?}", town.world.stats(0));
+    town.run_for(minutes(10));
+    assert_eq!((cohorts_and_streams(&town), town.world.stats(0).users_live), ((3, 3), 7));
+    clean(town);
+}
+
+/// A town whose server is busy for so long, and from which sixty people go meanwhile.
+fn left_in_busy_times(busy: Span) -> Town {
+    let exchange = ExchangeConfig { record_asked: true, ..ExchangeConfig::default() };
+    let config =
+        TownConfig { users: 100, phones: 0, exchange, wait_max: minutes(120), ..TownConfig::default() };
+    let mut town = story::live(config);
+    let now = town.world.now();
+    town.world.exchanges[0].set_busy(now, BusyScope::All, busy, BusyShape::Fault, false);
+    for person in 0..60 {
+        go(&mut town, person);
+    }
+    town
+}
+
+fn asked_now(town: &mut Town) -> Vec<Operation> {
+    town.world.exchanges[0].take_asked().iter().map(|asked| asked.operation).collect()
+}
+
+#[test]
+fn newcomers_do_not_wait_behind_what_is_only_given_back() {
+    let mut town = left_in_busy_times(minutes(10));
+    town.run_for(minutes(1));
+    for person in 0..20 {
+        come(&mut town, person);
+    }
+    town.run_for(minutes(8));
+    asked_now(&mut town);
+    // Calls take longer than the pace of subscriptions.
+    town.world.net.delay = Span::from_millis(50);
+    town.run_for(minutes(5));
+    let asked = asked_now(&mut town);
+    let last_in = asked.iter().rposition(|one| *one == Operation::Subscribe).expect("they are subscribed");
+    let later = asked[last_in..].iter().filter(|one| **one == Operation::Unsubscribe).count();
+    assert!(later >= 20, "{later} are given back later: {asked:?}");
+    assert_eq!(town.world.stats(0).users_live, 60);
+    clean(town);
+}
+
+#[test]
+fn what_has_ended_by_itself_meanwhile_is_not_given_back() {
+    let mut town = left_in_busy_times(minutes(65));
+    town.run_for(minutes(61));
+    asked_now(&mut town);
+    town.run_for(minutes(20));
+    let asked = asked_now(&mut town);
+    assert!(!asked.contains(&Operation::Unsubscribe), "{asked:?}");
+    assert_eq!(town.world.stats(0).users_live, 40);
+    clean(town);
+}
+
+#[test]
+fn missed_events_of_an_id_that_is_named_twice_are_missed_once() {
+    let exchange = ExchangeConfig { record_asked: true, ..ExchangeConfig::default() };
+    let mut town = story::live(TownConfig { users: 4, phones: 0, exchange, ..TownConfig::default() });
+    town.run_for(secs(60));
+    asked_now(&mut town);
+    let (now, mailbox) = (town.world.now(), town.people[2].mailbox);
+    let code = Code::ErrorMissedNotificationEvents;
+    town.world.exchanges[0].fail_subscriptions(now, &[mailbox, mailbox], code, None);
+    town.world.collect();
+    town.run_for(secs(60));
+    let asked = asked_now(&mut town);
+    assert!(asked.contains(&Operation::FindItem) && !asked.contains(&Operation::Subscribe), "{asked:?}");
+    assert_eq!(town.world.stats(0).users_live, 4);
+    clean(town);
+}
