@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use carillon_core::ews::{Action, EwsError, ResponseCode};
-use carillon_core::shard::Report;
+use carillon_core::shard::{CatchUp, Report};
 use carillon_core::time::{Span, Time};
 use carillon_harness::exchange::{Asked, Code, ExchangeConfig, MailboxKey, Operation, Version};
 use carillon_harness::world::town::{Town, TownConfig};
@@ -64,9 +64,18 @@ struct Stage {
 
 impl Stage {
     fn set(what: String) -> Stage {
+        Stage::set_with(what, CatchUp::Find)
+    }
+
+    fn set_with(what: String, catch_up: CatchUp) -> Stage {
         let exchange = ExchangeConfig { record_asked: true, ..ExchangeConfig::default() };
-        let config =
-            TownConfig { users: USERS, exchange, wait_max: Span::from_secs(8_000), ..TownConfig::default() };
+        let config = TownConfig {
+            users: USERS,
+            exchange,
+            mail_server: Box::new(move |server| server.catch_up = catch_up),
+            wait_max: Span::from_secs(8_000),
+            ..TownConfig::default()
+        };
         let mut town = Town::new(config);
         assert!(town.run_until_live(Span::from_secs(60)), "{what}");
         town.run_for(Span::from_secs(60));
@@ -346,23 +355,53 @@ fn each_code_for_a_whole_stream() {
 
 #[test]
 fn each_code_at_an_ordinary_call() {
-    for fault in [false, true] {
+    for (operation, catch_up) in [
+        (Operation::FindItem, CatchUp::Find),
+        (Operation::GetFolder, CatchUp::Find),
+        (Operation::SyncFolderItems, CatchUp::Sync),
+    ] {
         for (_, code, action) in table() {
-            let mut stage = Stage::set(format!("{code:?} at FindItem, fault {fault}"));
+            for fault in [false, true] {
+                let what = format!("{code:?} at {operation:?}, fault {fault}");
+                let mut stage = Stage::set_with(what, catch_up);
+                let victim = stage.mailbox(VICTIM);
+                let exchange = &mut stage.town.world.exchanges[0];
+                exchange.refuse(victim, operation, 1, code, fault);
+                exchange.miss_events(victim);
+                stage.town.world.collect();
+                stage.town.deliver(1, "for the neighbour");
+                let asked = stage.run(pause(action));
+                let tries = of(&asked, operation, victim);
+                let [refused, next, ..] = tries[..] else { panic!("{}: {tries:?}", stage.what) };
+                stage.within(refused.at, next.at, pause(action));
+                let subscribed = asked.iter().any(|one| one.operation == Operation::Subscribe);
+                assert!(!subscribed, "{}: the subscriptions are alive", stage.what);
+                stage.others_go_on(stage.from, 10.0);
+                stage.end(Span::from_secs(60));
+            }
+        }
+    }
+}
+
+#[test]
+fn each_code_at_the_call_for_a_mail_s_details() {
+    // A mail that is said to be gone is not told: that it then really is gone, the stories see to.
+    for (_, code, _) in table().filter(|(_, _, action)| *action != Action::ItemGone) {
+        for fault in [false, true] {
+            let mut stage = Stage::set(format!("{code:?} at GetItem, fault {fault}"));
             let victim = stage.mailbox(VICTIM);
-            let exchange = &mut stage.town.world.exchanges[0];
-            exchange.refuse(victim, Operation::FindItem, 1, code, fault);
-            exchange.miss_events(victim);
-            stage.town.world.collect();
+            stage.town.world.exchanges[0].refuse(victim, Operation::GetItem, 2, code, fault);
+            let from = stage.town.world.now().time;
+            stage.town.deliver(VICTIM, "for the victim");
             stage.town.deliver(1, "for the neighbour");
-            let asked = stage.run(pause(action));
-            let tries = of(&asked, Operation::FindItem, victim);
-            let [refused, next, ..] = tries[..] else { panic!("{}: {tries:?}", stage.what) };
-            stage.within(refused.at, next.at, pause(action));
-            let subscribed = asked.iter().any(|one| one.operation == Operation::Subscribe);
-            assert!(!subscribed, "{}: the subscriptions are alive", stage.what);
+            let asked = stage.run((0.0, 30.0));
+            let tries = of(&asked, Operation::GetItem, victim);
+            assert!((1..=3).contains(&tries.len()), "{}: {tries:?}", stage.what);
+            let told = stage.town.told(VICTIM, 0);
+            let alerts = told.iter().filter(|push| push.payload.is_alert() && push.at.time >= from).count();
+            assert_eq!(alerts, 1, "{}: at worst without its details", stage.what);
             stage.others_go_on(stage.from, 10.0);
-            stage.end(Span::from_secs(60));
+            stage.end(Span::from_secs(4_000));
         }
     }
 }

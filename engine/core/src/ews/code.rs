@@ -171,7 +171,7 @@ codes! {
         ErrorServerBusy;
     FewerConnections, "Exchange allows no more connections at once on this budget; fewer are used":
         ErrorExceededConnectionCount;
-    FewerSubscriptions, "the mailbox has too many subscriptions, left from earlier runs or made by other programs; old ones are removed and it is tried again slowly":
+    FewerSubscriptions, "the mailbox has too many subscriptions, left from earlier runs or made by other programs; those of earlier runs end by themselves within half an hour, and it is tried again slowly":
         ErrorExceededSubscriptionCount;
     RetryConnection, "Exchange cannot serve at the moment; it is tried again, look at the Exchange server if it lasts":
         ErrorInternalServerTransientError ErrorADUnavailable ErrorTimeoutExpired ErrorInsufficientResources
