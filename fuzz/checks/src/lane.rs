@@ -112,7 +112,10 @@ impl Rig {
         assert!(bytes.len() <= bytes_max && bytes.len() <= 2 * OUTPUT_BYTES_MAX, "output is bounded");
         assert!(bytes_max > 0 || bytes.is_empty());
         // Behind a clogged pipe more may have waited than it holds.
-        assert!(!more || bytes.len() >= bytes_max.min(OUTPUT_BYTES_MAX), "more bytes were ready than were taken");
+        assert!(
+            !more || bytes.len() >= bytes_max.min(OUTPUT_BYTES_MAX),
+            "more bytes were ready than were taken"
+        );
         self.apns.feed(&bytes);
         while let Some(event) = self.apns.poll() {
             if let ServerEvent::Request(request) = event {

@@ -83,22 +83,13 @@ async fn flush(state: &ApiState, import: &mut Import<'_>) -> Result<(), ApiError
 struct Import<'a> {
     config: &'a Config,
     now: UnixMillis,
-    scratch: Vec<u8>,
-    buffers: simd_json::Buffers,
     batch: Vec<RegisterWrite>,
     answer: ImportAnswer,
 }
 
 impl<'a> Import<'a> {
     fn new(config: &'a Config, now: UnixMillis) -> Import<'a> {
-        Import {
-            config,
-            now,
-            scratch: Vec::new(),
-            buffers: simd_json::Buffers::default(),
-            batch: Vec::with_capacity(BATCH),
-            answer: ImportAnswer::default(),
-        }
+        Import { config, now, batch: Vec::with_capacity(BATCH), answer: ImportAnswer::default() }
     }
 
     fn take(&mut self, number: u64, line: Line<'_>) {
@@ -115,7 +106,7 @@ impl<'a> Import<'a> {
     }
 
     fn check(&mut self, line: &[u8]) -> Result<RegisterWrite, Complaint> {
-        let request: RegisterRequest = strict::parse_bulk(line, &mut self.scratch, &mut self.buffers)?;
+        let request: RegisterRequest = strict::parse(line)?;
         registration::check(self.config, self.now, None, request)
     }
 
