@@ -153,7 +153,8 @@ mod tests {
         let garbage = format!(r#"{{"address":"a@b","token":"aa","active_at_ms":{digits}}}"#);
         let zero = "{\"address\":\"a@b\",\"token\":\"aa\",\"active_at_ms\":17\0\09}";
         let deep = format!("{}1{}", "[".repeat(5_000), "]".repeat(5_000));
-        for json in [&garbage, zero, "{\0}", "{}\0", "", "   ", "null", &deep] {
+        let behind = "{\"address\":\"a@b\",\"token\":\"aa\"}\0";
+        for json in [&garbage, zero, "{\0}", behind, "", "   ", "null", &deep] {
             let (field, message) = complaint(json);
             assert_eq!((field.as_str(), message.contains("JSON")), ("", true), "{json:?}: {message}");
         }
