@@ -8,6 +8,9 @@ use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::queue::Place;
 use super::server::Turn;
+use crate::limits::{
+    COHORT_USERS_MAX, PENDING_ITEMS_MAX, TOLD_ITEMS_GAP_MAX, USER_DEVICES_MAX, USER_FOLDERS_MAX,
+};
 use crate::time::{Now, Time, UnixMillis};
 use crate::user::{DeviceId, UserId};
 
@@ -23,7 +26,8 @@ impl ShardCore {
         self.check_queues()?;
         self.check_room()?;
         self.check_openings()?;
-        self.check_connections()
+        self.check_connections()?;
+        self.check_bounds()
     }
 
     /// A user stands in the ready ring at most once, and knows it.
@@ -207,4 +211,28 @@ impl ShardCore {
         }
         Ok(())
     }
+
+    /// Nothing outgrows its bound. That a user has at most one deadline needs no look: his row has one slot in the wheel,
+    /// and arming it anew moves it.
+    fn check_bounds(&self) -> Result<(), String> {
+        for (_, cohort) in self.cohorts.iter() {
+            let most =
+                usize::from(self.mail_server(cohort.server).cohort_users_max).clamp(1, COHORT_USERS_MAX);
+            within("mailboxes of a cohort", cohort.members.len(), most)?;
+        }
+        for (server, settings) in self.servers.iter().zip(&self.config.mail_servers) {
+            server.check_window(settings.calls_max)?;
+        }
+        for (_, user) in self.users.iter() {
+            within("devices of a user", user.devices.len(), USER_DEVICES_MAX)?;
+            within("folders of a user", user.folders.len(), USER_FOLDERS_MAX)?;
+            within("mails that wait in a row", user.pending.items().len(), PENDING_ITEMS_MAX)?;
+            within("mails that a row knows", user.known.kept(), TOLD_ITEMS_GAP_MAX)?;
+        }
+        Ok(())
+    }
+}
+
+fn within(what: &str, counted: usize, most: usize) -> Result<(), String> {
+    if counted <= most { Ok(()) } else { Err(format!("{counted} {what}, {most} is the most")) }
 }

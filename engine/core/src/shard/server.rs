@@ -177,6 +177,16 @@ impl Server {
         self.conns.contains(&conn)
     }
 
+    /// The window, and what is out, are within what the settings grant. More may be out than the window would let out now:
+    /// it shrinks while they are.
+    pub(super) fn check_window(&self, calls_max: u16) -> Result<(), String> {
+        let Server { window, in_flight, .. } = self;
+        if (1..=calls_max).contains(window) && *in_flight <= calls_max {
+            return Ok(());
+        }
+        Err(format!("{in_flight} calls are out in a window of {window}, {calls_max} is the most"))
+    }
+
     /// When the next stream may be opened. Each answer is for one.
     pub(super) fn stream_slot(&mut self, now: Time) -> Time {
         let slot = self.stream_not_before.max(now);

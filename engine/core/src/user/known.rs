@@ -69,6 +69,11 @@ impl Known {
         received <= self.floor || self.contains(hash)
     }
 
+    /// How many single mails it keeps; at most [`TOLD_ITEMS_GAP_MAX`].
+    pub fn kept(&self) -> usize {
+        self.recent.len()
+    }
+
     /// Mails received up to this were all seen: a catch-up need not look further back.
     pub fn floor(&self) -> UnixMillis {
         self.floor
