@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use carillon_harness::swarm::{Plan, Profile, Verdict, run, shrink, tell};
+use carillon_harness::swarm::{Plan, Profile, Verdict, Without, run, shrink, tell};
 use clap::{Args, Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -33,6 +33,9 @@ enum What {
         /// Tell the story of this user: what happened, what the engine reported of him, what his phones were told.
         #[arg(long)]
         user: Option<usize>,
+        /// Leave this out of the day: what `shrink` printed.
+        #[arg(long, default_value = "")]
+        without: Without,
         #[command(flatten)]
         days: Days,
     },
@@ -67,7 +70,7 @@ enum What {
         #[command(flatten)]
         days: Days,
     },
-    /// Finds the smallest plan that still fails, of a day that fails. Not with a release build, which a broken invariant
+    /// Finds the smallest day that still fails in the same way, of one that fails, and prints the line that repeats it. Not with a release build, which a broken invariant
     /// ends.
     Shrink {
         /// Which day: a number, or a hexadecimal one with 0x.
@@ -115,8 +118,8 @@ fn cores() -> usize {
 
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
-        What::Run { seed, user, days } => {
-            Profile::load(&days.profile).map(|profile| one(seed, user, &profile))
+        What::Run { seed, user, without, days } => {
+            Profile::load(&days.profile).map(|profile| one(seed, user, &without, &profile))
         }
         What::Swarm { seeds, from, jobs, days } => {
             Profile::load(&days.profile).map(|profile| many(from, seeds, jobs.max(1), &days, &profile))
@@ -154,8 +157,8 @@ fn live(plan: &Plan) -> Verdict {
     std::panic::catch_unwind(|| run(plan)).unwrap_or_else(|panic| Verdict::of_panic(panic.as_ref()))
 }
 
-fn one(seed: u64, user: Option<usize>, profile: &Profile) -> ExitCode {
-    let plan = Plan::draw(seed, profile);
+fn one(seed: u64, user: Option<usize>, without: &Without, profile: &Profile) -> ExitCode {
+    let plan = without.apply(&Plan::draw(seed, profile));
     say(format_args!("{plan}"));
     let begin = Instant::now();
     let verdict = match user {
@@ -335,9 +338,11 @@ fn small(seed: u64, runs: usize, days: &Days, profile: &Profile) -> ExitCode {
             println!("day {seed} does not fail");
             ExitCode::SUCCESS
         }
-        Some((plan, verdict)) => {
-            print!("{plan}");
-            println!("{} of {before} things are needed", plan.acts.len());
+        Some((without, verdict)) => {
+            let small = without.apply(&plan);
+            print!("{small}");
+            println!("{} of {before} things are needed", small.acts.len());
+            println!("To live through it: harness run --seed {seed}{} --without {without}", days.words());
             report(&verdict)
         }
     }

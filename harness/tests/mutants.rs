@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carillon_core::planted::{Mistake, plant};
 use carillon_core::shard::Timing;
-use carillon_harness::swarm::Profile;
 use carillon_harness::swarm::mutants::hunt;
+use carillon_harness::swarm::{Plan, Profile, Without, run, shrink};
 use carillon_harness::world::story::{live, secs};
 use carillon_harness::world::town::TownConfig;
 
@@ -53,4 +53,21 @@ fn details_after_the_cutoff_are_noticed_in_pushes_that_are_all_refused() {
     };
     assert_eq!(refused_details(None), 0);
     assert!(refused_details(Some(Mistake::CutoffByMinutes)) > 0);
+}
+
+#[test]
+fn a_day_with_a_mistake_shrinks_to_a_small_one_that_fails_alike_and_can_be_lived_through_again() {
+    let profile = Profile::load("swarm").unwrap();
+    let mistake = Mistake::CatchUpTellsAgain;
+    let found = hunt(Some(mistake), 0, DAYS_MAX, &profile, |_| {}).expect("noticed, as by the test above");
+    let drawn = Plan::draw(found.seed, &profile);
+    let _planted = plant(mistake);
+    let (without, verdict) = shrink(&drawn, 200, |_, _| {}).expect("it fails");
+    let kind = found.by.split(':').next().unwrap();
+    assert!(verdict.failures.iter().any(|failure| failure.starts_with(kind)), "{kind}: {verdict:?}");
+    let text = without.to_string();
+    let small = text.parse::<Without>().unwrap().apply(&drawn);
+    assert!(small.acts.len() * 4 <= drawn.acts.len() && small.users <= drawn.users, "{small}");
+    let again = run(&small);
+    assert_eq!((again.trace, again.failures), (verdict.trace, verdict.failures), "{text}");
 }

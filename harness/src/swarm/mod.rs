@@ -12,4 +12,4 @@ mod shrink;
 pub use plan::{Act, Manners, NetTrouble, Plan};
 pub use profile::{BUILTIN, Profile};
 pub use run::{Verdict, run, tell};
-pub use shrink::shrink;
+pub use shrink::{Without, shrink};
