@@ -5,11 +5,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use carillon_core::planted::{Mistake, plant};
-use carillon_core::shard::Timing;
 use carillon_harness::swarm::mutants::hunt;
 use carillon_harness::swarm::{Plan, Profile, Without, run, shrink};
-use carillon_harness::world::story::{live, secs};
-use carillon_harness::world::town::TownConfig;
 
 const DAYS_MAX: u64 = 200;
 
@@ -35,24 +32,6 @@ fn every_planted_mistake_is_noticed_within_two_hundred_days() {
     std::panic::set_hook(hook);
     let unnoticed = unnoticed.into_inner().expect("nobody panics with it");
     assert!(unnoticed.is_empty(), "nobody notices {unnoticed:?}");
-}
-
-#[test]
-fn details_after_the_cutoff_are_noticed_in_pushes_that_are_all_refused() {
-    let refused_details = |mistake: Option<Mistake>| {
-        let timing = Timing { detail_cutoff_s: 60, ..Timing::default() };
-        let mut town = live(TownConfig { users: 1, timing, ..TownConfig::default() });
-        town.use_app(0, 0);
-        town.turn_apns(|knobs| knobs.unavailable_until = carillon_core::time::Time::NEVER);
-        let _planted = mistake.map(plant);
-        town.run_for(secs(70));
-        town.deliver(0, "secret plans");
-        town.run_for(secs(20));
-        assert!(town.told(0, 0).is_empty(), "no push was accepted");
-        town.finish().details_after_cutoff.count
-    };
-    assert_eq!(refused_details(None), 0);
-    assert!(refused_details(Some(Mistake::CutoffByMinutes)) > 0);
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct Plan {
     pub jitter: Span,
     /// Messages come in pieces of up to so many bytes.
     pub fragment_bytes_max: Option<u64>,
+    /// Each piece arrives up to so much after the one before.
+    pub piece_gap_max: Span,
     /// When the faults end.
     pub length: Span,
     /// Mail servers.
@@ -65,7 +67,7 @@ pub struct Plan {
     pub mail_clock_ahead_ms: i64,
     /// How far the push service's clock is behind the engine's.
     pub push_clock_behind_ms: i64,
-    /// By how many millionths both run fast.
+    /// By how many millionths both run fast; negative when they run slow.
     pub drift_ppm: i64,
     /// What happens, in order.
     pub acts: Vec<(Time, Act)>,
@@ -153,6 +155,8 @@ pub enum Act {
     PowerFailure { tail: Span },
     /// The mail server's clock is set.
     MailClock { ahead_ms: i64 },
+    /// The push service's clock is set.
+    PushClock { ahead_ms: i64 },
     /// A mail server does not understand its earlier states of synchronisation any more.
     ForgetSyncStates { server: usize },
 }
@@ -179,6 +183,8 @@ pub enum NetTrouble {
     FailedHandshakes,
     /// New connections are slow, each in its own way: what is said on one overtakes what was said on another.
     SlowConnections,
+    /// Messages come byte by byte, each up to so many microseconds after the one before.
+    Crumbs,
 }
 
 impl Act {
@@ -213,6 +219,7 @@ impl Act {
             | Act::SilenceLane
             | Act::PushTrouble { .. }
             | Act::MailClock { .. }
+            | Act::PushClock { .. }
             | Act::ForgetSyncStates { .. } => false,
         }
     }
@@ -260,6 +267,7 @@ impl Plan {
             delay: Span(network.delay_us.draw(rng)),
             jitter: Span(network.jitter_us.draw(rng)),
             fragment_bytes_max: Some(network.fragment_bytes_max.draw(rng)).filter(|bytes| *bytes > 0),
+            piece_gap_max: Span::ZERO,
             length,
             mail_servers: 1,
             tokens: None,
@@ -281,6 +289,7 @@ impl Plan {
         plan.draw_folders(&mut rng, &profile.people, &profile.day);
         plan.draw_access(&mut rng, &profile.exchange);
         plan.sandbox = chance(&mut rng, &profile.apns.sandbox_percent);
+        plan.draw_pieces(&mut rng, &profile.network);
         plan.draw_scenes();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
@@ -361,15 +370,19 @@ impl Plan {
     }
 
     fn draw_clocks(&mut self, rng: &mut Rng, profile: &Profile) {
-        let ahead = profile.exchange.clock_ahead_ms.draw(rng) as i64;
-        self.mail_clock_ahead_ms = if rng.chance(1, 2) { ahead } else { -ahead };
+        self.mail_clock_ahead_ms = sign(rng, &profile.exchange.clock_ahead_ms);
         self.push_clock_behind_ms = profile.apns.clock_behind_ms.draw(rng) as i64;
-        self.drift_ppm = profile.faults.drift_ppm.draw(rng) as i64;
+        self.drift_ppm = sign(rng, &profile.faults.drift_ppm);
         let jumps = profile.faults.clock_jumps_per_hour.draw(rng) * self.length.0 / 3_600_000_000;
         for _ in 0..jumps {
-            let ahead = profile.exchange.clock_ahead_ms.draw(rng) as i64;
-            let ahead_ms = if rng.chance(1, 2) { ahead } else { -ahead };
+            let jump = sign(rng, &profile.exchange.clock_jump_ms);
+            let ahead_ms = self.mail_clock_ahead_ms + jump;
             self.acts.push((self.moment(rng), Act::MailClock { ahead_ms }));
+        }
+        let jumps = profile.faults.clock_jumps_per_hour.draw(rng) * self.length.0 / 3_600_000_000;
+        for _ in 0..jumps {
+            let ahead_ms = sign(rng, &profile.apns.clock_jump_ms);
+            self.acts.push((self.moment(rng), Act::PushClock { ahead_ms }));
         }
     }
 
@@ -388,6 +401,15 @@ impl Plan {
                 ],
             );
             self.acts.push((at, Act::Network { kind, share: rng.below(share_max), length }));
+        }
+    }
+
+    fn draw_pieces(&mut self, rng: &mut Rng, network: &profile::Network) {
+        self.piece_gap_max = Span(network.piece_gap_us.draw(rng));
+        if chance(rng, &network.crumbs_percent) {
+            let length = Span(rng.below(3_000_000));
+            let crumbs = Act::Network { kind: NetTrouble::Crumbs, share: rng.below(500), length };
+            self.acts.push((self.moment(rng), crumbs));
         }
     }
 
@@ -507,8 +529,8 @@ impl std::fmt::Display for Plan {
         writeln!(f, "  {:?}", self.knobs)?;
         writeln!(
             f,
-            "  network: {:?} and up to {:?} more, pieces of {:?} bytes",
-            self.delay, self.jitter, self.fragment_bytes_max
+            "  network: {:?} and up to {:?} more, pieces of {:?} bytes, up to {:?} apart",
+            self.delay, self.jitter, self.fragment_bytes_max, self.piece_gap_max
         )?;
         writeln!(
             f,
@@ -585,6 +607,12 @@ fn draw_knobs(rng: &mut Rng, apns: &profile::Apns) -> Knobs {
         split_answers: rng.chance(1, 2),
         ..Knobs::default()
     }
+}
+
+/// Ahead or behind.
+fn sign(rng: &mut Rng, range: &Range) -> i64 {
+    let number = range.draw(rng) as i64;
+    if rng.chance(1, 2) { number } else { -number }
 }
 
 /// In so many of a hundred cases.

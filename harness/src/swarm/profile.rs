@@ -69,6 +69,7 @@ pub(super) struct Exchange {
     pub concurrency_max: Range,
     pub clock_ahead_ms: Range,
     pub full_access_percent: Range,
+    pub clock_jump_ms: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -78,6 +79,7 @@ pub(super) struct Apns {
     pub answer_ms_min: Range,
     pub answer_more_ms: Range,
     pub clock_behind_ms: Range,
+    pub clock_jump_ms: Range,
     pub tokens_percent: Range,
     pub sandbox_percent: Range,
     pub renew_minutes: Range,
@@ -89,6 +91,8 @@ pub(super) struct Network {
     pub delay_us: Range,
     pub jitter_us: Range,
     pub fragment_bytes_max: Range,
+    pub piece_gap_us: Range,
+    pub crumbs_percent: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -201,7 +205,9 @@ impl Profile {
             ("concurrency_max", &exchange.concurrency_max),
             ("clock_ahead_ms", &exchange.clock_ahead_ms),
             ("full_access_percent", &exchange.full_access_percent),
+            ("exchange.clock_jump_ms", &exchange.clock_jump_ms),
             ("clock_behind_ms", &apns.clock_behind_ms),
+            ("apns.clock_jump_ms", &apns.clock_jump_ms),
             ("tokens_percent", &apns.tokens_percent),
             ("sandbox_percent", &apns.sandbox_percent),
             ("renew_minutes", &apns.renew_minutes),
@@ -214,6 +220,8 @@ impl Profile {
             ("delay_us", &network.delay_us),
             ("jitter_us", &network.jitter_us),
             ("fragment_bytes_max", &network.fragment_bytes_max),
+            ("piece_gap_us", &network.piece_gap_us),
+            ("crumbs_percent", &network.crumbs_percent),
             ("length_s", &day.length_s),
             ("deliveries_per_user_hour", &day.deliveries_per_user_hour),
             ("mails_per_delivery", &day.mails_per_delivery),

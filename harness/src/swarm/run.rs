@@ -117,6 +117,7 @@ struct Life {
     /// When that begins.
     deaf_from: Time,
     drift_ppm: i64,
+    mail_clock_ahead_ms: i64,
     push_clock_behind: bool,
     failures: Vec<String>,
     mails: u64,
@@ -174,6 +175,7 @@ impl Life {
             delay: plan.delay,
             jitter: plan.jitter,
             fragment_bytes_max: plan.fragment_bytes_max,
+            piece_gap_max: plan.piece_gap_max,
             ..Net::default()
         };
         town.world.net = net.clone();
@@ -204,7 +206,8 @@ impl Life {
             deaf: false,
             deaf_from: plan.acts.iter().find(|(_, act)| act.deafens()).map_or(Time::NEVER, |(at, _)| *at),
             drift_ppm,
-            push_clock_behind: plan.push_clock_behind_ms > 0,
+            mail_clock_ahead_ms: plan.mail_clock_ahead_ms,
+            push_clock_behind: plan.push_clock_behind_ms > 0 || drift_ppm < 0,
             failures: Vec::new(),
             mails: 0,
             shards: plan.shards,
@@ -332,6 +335,10 @@ impl Life {
                     NetTrouble::HalfCloses => net.half_closes = *share,
                     NetTrouble::FailedHandshakes => net.failed_handshakes = *share,
                     NetTrouble::SlowConnections => net.lag_max = Span(*share),
+                    NetTrouble::Crumbs => {
+                        net.fragment_bytes_max = Some(1);
+                        net.piece_gap_max = Span(*share);
+                    }
                 }
                 self.until.push((now.time + *length, Trouble::Network));
             }
@@ -347,6 +354,11 @@ impl Life {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
                 let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();
                 self.town.world.set_clock(PeerAt::Exchange(server), clock);
+            }
+            Act::PushClock { ahead_ms } => {
+                self.push_clock_behind |= *ahead_ms < 0;
+                let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
+                self.town.world.set_clock(PeerAt::Apns(0), clock);
             }
         }
     }
@@ -492,6 +504,14 @@ impl Life {
         self.end_trouble(Trouble::Push);
         self.end_trouble(Trouble::Network);
         self.town.world.exchanges.iter_mut().for_each(|exchange| exchange.clear_orders());
+        // What a mail server's clock has always been off by is its way, not a fault.
+        for number in 0..self.town.world.exchanges.len() {
+            let clock = Clock { ahead_ms: self.mail_clock_ahead_ms, drift_ppm: 0 };
+            self.town.world.set_clock(PeerAt::Exchange(number), clock);
+        }
+        for number in 0..self.town.world.apns.len() {
+            self.town.world.set_clock(PeerAt::Apns(number), Clock::default());
+        }
     }
 
     /// With the faults off, everything must come to rest by itself.

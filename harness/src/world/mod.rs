@@ -178,22 +178,15 @@ impl World {
         self.collect();
     }
 
-    /// The shard's process dies: its connections break, what it had not written down is gone. It starts again at once,
-    /// from the store.
+    /// The shard's process dies: its connections break, what it kept in memory is gone. It starts again at once, from the
+    /// store. Nothing of that is lost: a turn's reports are written to the journal before a byte of that turn leaves, and
+    /// the kernel keeps what was written. What the process sent last its kernel may still deliver; or it died before it
+    /// came to send it. Which of the two is drawn.
     pub fn crash(&mut self, shard: usize) {
+        let kernel_sends = self.rng.chance(1, 2);
         for index in 0..self.links.len() {
             if self.links[index].shard == shard {
-                // Who starts again does not know what was asked of his predecessor.
-                self.unheard(index);
-            }
-            let link = &mut self.links[index];
-            if link.shard == shard && !link.dead {
-                link.dead = true;
-                let (peer, conn) = (link.peer, link.peer_conn());
-                if link.accepted {
-                    let now = self.now_of(peer);
-                    self.peer(peer).closed(now, conn);
-                }
+                self.orphan(index, kernel_sends);
             }
         }
         let config = ShardConfig { seed: self.rng.next_u64(), ..self.sites[shard].core.config().clone() };

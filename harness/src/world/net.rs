@@ -31,9 +31,12 @@ pub struct Net {
     pub jitter: Span,
     /// Messages arrive in pieces of up to so many bytes; `None` leaves them whole.
     pub fragment_bytes_max: Option<u64>,
+    /// Each piece of a message arrives up to so much after the one before; the last at most [`SPREAD_MAX`] after the first.
+    pub piece_gap_max: Span,
     /// Connects that are refused, in millionths.
     pub refused: u64,
-    /// Messages on which the connection is reset instead, in millionths.
+    /// Messages on which the connection breaks instead, in millionths: mostly by a reset, sometimes because TLS or the
+    /// socket fails.
     pub resets: u64,
     /// Connects that end with an unknown name, an untrusted certificate or a broken handshake, in millionths.
     pub failed_handshakes: u64,
@@ -48,6 +51,12 @@ pub struct Net {
     pub lag_max: Span,
 }
 
+/// So far apart the first and the last piece of a message are at most.
+const SPREAD_MAX: Span = Span::from_secs(1);
+
+/// A message is cut in so many pieces at most; then comes the rest.
+const PIECES_MAX: usize = 4_096;
+
 /// A peer gives up a connection on which nothing has come through for so long.
 const GIVES_UP_AFTER: Span = Span::from_secs(600);
 
@@ -60,6 +69,7 @@ impl Default for Net {
             delay: Span(200),
             jitter: Span(100),
             fragment_bytes_max: None,
+            piece_gap_max: Span::ZERO,
             refused: 0,
             resets: 0,
             failed_handshakes: 0,
@@ -84,6 +94,8 @@ pub(super) struct Link {
     pub(super) dead: bool,
     /// The peer's side has ended, the shard's still carries what is under way.
     pub(super) half_closed: bool,
+    /// The shard's process died: its kernel still delivers what was written, and nobody hears an answer.
+    orphaned: bool,
     /// It stands still: what arrives meanwhile, in order.
     held: Option<Vec<What>>,
     /// On top of every message's delay.
@@ -196,6 +208,7 @@ impl World {
             accepted: false,
             dead: false,
             half_closed: false,
+            orphaned: false,
             held: None,
             lag,
             to_peer_at: Time(0),
@@ -231,7 +244,8 @@ impl World {
         let link = &mut self.links[index];
         link.to_peer_at = link.to_peer_at.max(at);
         let (at, left) = (link.to_peer_at, self.now.time);
-        self.send_pieces(bytes, |piece| (at, What::ToPeer(index, piece, left)));
+        let last = self.send_pieces(at, bytes, |piece| What::ToPeer(index, piece, left));
+        self.links[index].to_peer_at = last;
     }
 
     pub(super) fn hang_up(&mut self, index: usize) {
@@ -242,21 +256,28 @@ impl World {
         self.push(at, What::ShardHungUp(index));
     }
 
-    fn send_pieces(&mut self, bytes: Vec<u8>, what: impl Fn(Vec<u8>) -> (Time, What)) {
-        match self.net.fragment_bytes_max {
-            None => {
-                let (at, what) = what(bytes);
-                self.push(at, what);
+    /// Sends a message off, of which the first piece arrives at `first`. Returns when the last does.
+    fn send_pieces(&mut self, first: Time, bytes: Vec<u8>, what: impl Fn(Vec<u8>) -> What) -> Time {
+        let Some(max) = self.net.fragment_bytes_max else {
+            self.push(first, what(bytes));
+            return first;
+        };
+        let mut rest = bytes.as_slice();
+        let (mut at, mut pieces) = (first, 0);
+        loop {
+            pieces += 1;
+            let mut length = (1 + self.rng.below(max)).min(rest.len() as u64) as usize;
+            if pieces == PIECES_MAX {
+                length = rest.len();
             }
-            Some(max) => {
-                let mut rest = bytes.as_slice();
-                while !rest.is_empty() {
-                    let length = (1 + self.rng.below(max)).min(rest.len() as u64) as usize;
-                    let (piece, tail) = rest.split_at(length);
-                    let (at, what) = what(piece.to_vec());
-                    self.push(at, what);
-                    rest = tail;
-                }
+            let (piece, tail) = rest.split_at(length);
+            self.push(at, what(piece.to_vec()));
+            rest = tail;
+            if rest.is_empty() {
+                return at;
+            }
+            if self.net.piece_gap_max > Span::ZERO {
+                at = (at + Span(self.rng.below(self.net.piece_gap_max.0 + 1))).min(first + SPREAD_MAX);
             }
         }
     }
@@ -276,13 +297,15 @@ impl World {
                 let at = link.to_shard_at;
                 let reset = output.close == Some(Close::Reset);
                 if !bytes.is_empty() && !link.dead && !reset {
-                    self.send_pieces(bytes, |piece| (at, What::ToShard(index, piece)));
+                    let last = self.send_pieces(at, bytes, |piece| What::ToShard(index, piece));
+                    self.links[index].to_shard_at = last;
                 }
                 if let Some(close) = output.close {
                     let reason = match close {
                         Close::Orderly => CloseReason::Eof,
                         Close::Reset => CloseReason::Reset,
                     };
+                    let at = self.links[index].to_shard_at;
                     self.push(at, What::PeerHungUp(index, reason));
                     break;
                 }
@@ -346,10 +369,13 @@ impl World {
                 self.record(3, index, &bytes);
                 self.peer(peer).received(now, conn, &bytes);
                 self.collect_from(peer);
-                self.input(shard, Input::Room { conn: shard_conn });
+                if !self.links[index].orphaned {
+                    self.input(shard, Input::Room { conn: shard_conn });
+                }
             }
             What::ToShard(index, bytes) => {
-                if self.links[index].dead || self.links[index].half_closed {
+                let link = &self.links[index];
+                if link.dead || link.half_closed || link.orphaned {
                     return self.unheard(index);
                 }
                 if !self.sites[self.links[index].shard].links.contains_key(&self.links[index].conn) {
@@ -371,7 +397,7 @@ impl World {
             }
             What::PeerHungUp(index, reason) => {
                 let link = &mut self.links[index];
-                if std::mem::replace(&mut link.dead, true) || link.half_closed {
+                if std::mem::replace(&mut link.dead, true) || link.half_closed || link.orphaned {
                     return;
                 }
                 let (shard, conn) = (link.shard, link.conn);
@@ -484,12 +510,17 @@ impl World {
         }
     }
 
-    /// Perhaps the network resets the connection instead of carrying the message.
+    /// Perhaps the connection breaks instead of carrying the message.
     fn strike(&mut self, index: usize) -> bool {
         if !self.rng.chance(self.net.resets, 1_000_000) {
             return false;
         }
-        self.break_link(index);
+        let reason = match self.rng.below(4) {
+            0 => CloseReason::Tls("decryption failed or bad record MAC".into()),
+            1 => CloseReason::Io("connection timed out".into()),
+            _ => CloseReason::Reset,
+        };
+        self.break_link(index, reason);
         true
     }
 
@@ -503,8 +534,28 @@ impl World {
         }
     }
 
-    /// Resets a connection for both sides.
-    pub(super) fn break_link(&mut self, index: usize) {
+    /// The shard's process dies. What it had written its kernel may still deliver (`kernel_sends`), before it hangs up.
+    pub(super) fn orphan(&mut self, index: usize, kernel_sends: bool) {
+        // Who starts again does not know what was asked of his predecessor.
+        self.unheard(index);
+        let link = &mut self.links[index];
+        if link.dead || link.orphaned {
+            return;
+        }
+        link.orphaned = true;
+        if link.accepted && kernel_sends {
+            return self.hang_up(index);
+        }
+        link.dead = true;
+        let (peer, conn, accepted) = (link.peer, link.peer_conn(), link.accepted);
+        if accepted {
+            let now = self.now_of(peer);
+            self.peer(peer).closed(now, conn);
+        }
+    }
+
+    /// Ends a connection for both sides.
+    fn break_link(&mut self, index: usize, reason: CloseReason) {
         let link = &mut self.links[index];
         if std::mem::replace(&mut link.dead, true) {
             return;
@@ -518,6 +569,8 @@ impl World {
             self.peer(peer).closed(now, peer_conn);
             self.collect_from(peer);
         }
-        self.input(shard, Input::Closed { conn, reason: CloseReason::Reset });
+        if !self.links[index].orphaned {
+            self.input(shard, Input::Closed { conn, reason });
+        }
     }
 }
