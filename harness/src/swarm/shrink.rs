@@ -11,8 +11,10 @@ use super::run::{Verdict, run};
 use crate::apns::Knobs;
 use crate::exchange::{ExchangeConfig, Faults};
 
+type Ease = fn(&mut Plan);
+
 /// What a drawn day can do without, by name.
-const EASES: [(&str, fn(&mut Plan)); 16] = [
+const EASES: [(&str, Ease); 16] = [
     ("phones", |plan| plan.phones = 1),
     ("shards", |plan| plan.shards = 1),
     ("servers", |plan| plan.mail_servers = 1),

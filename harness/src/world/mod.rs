@@ -203,6 +203,7 @@ impl World {
     /// (not before [`POWER_LOSS_MAX`] ago). Returns whose acknowledged changes are among it.
     pub fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
         let broken = self.store.lose_power(from);
+        self.accounts = Accounts::new(self.sites.len() as u16, self.exchanges.len());
         for shard in 0..self.sites.len() {
             self.crash(shard);
         }

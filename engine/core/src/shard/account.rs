@@ -58,6 +58,8 @@ pub struct Accounts {
 struct Account {
     turn: Option<u16>,
     wanted: VecDeque<u16>,
+    /// For who comes later: what the server asked for holds for him, too.
+    busy_until: Option<Time>,
     /// Of each shard.
     news: Vec<AccountNews>,
 }
@@ -82,19 +84,20 @@ impl Accounts {
             AccountWord::Proven(credential) => account.others(from, verdict(credential, Verdict::Proven)),
             AccountWord::Refused(credential) => account.others(from, verdict(credential, Verdict::Refused)),
             AccountWord::Busy(until) => {
+                account.busy_until = account.busy_until.max(Some(*until));
                 account.others(from, |news| news.busy_until = news.busy_until.max(Some(*until)));
             }
         }
         account.give_turn();
     }
 
-    /// A shard has ended, or begins anew: it wants nothing any more.
+    /// A shard has ended, or begins anew: it wants nothing any more, and knows nothing.
     pub fn forget(&mut self, shard: u16) {
         for account in &mut self.servers {
             account.wanted.retain(|wanting| *wanting != shard);
             account.end_turn(shard);
             if let Some(news) = account.news.get_mut(usize::from(shard)) {
-                *news = AccountNews::default();
+                *news = AccountNews { busy_until: account.busy_until, ..AccountNews::default() };
             }
             account.give_turn();
         }
@@ -189,6 +192,17 @@ mod tests {
         assert_eq!(news.verdict, Some((basic("right"), Verdict::Proven)));
         assert_eq!(news.busy_until, Some(Time(9)));
         assert!(accounts.hear(1).is_empty());
+    }
+
+    #[test]
+    fn a_shard_that_begins_anew_leaves_a_busy_server_alone_as_the_others_do() {
+        let mut accounts = Accounts::new(2, 1);
+        accounts.tell(0, SERVER, AccountWord::Busy(Time(9)));
+        assert_eq!(heard(&mut accounts, 1).busy_until, Some(Time(9)));
+        for shard in [0, 1] {
+            accounts.forget(shard);
+            assert_eq!(heard(&mut accounts, shard).busy_until, Some(Time(9)));
+        }
     }
 
     #[test]
