@@ -26,8 +26,10 @@ fn days_that_once_ended_badly_end_well() {
     // over and over. 1856: a push of unknown fate was reworded after its next attempt had been refused. 3266: a notice
     // whose mail was read lost its place on the screen. 4385: what a dead stream had swallowed was covered by what the one
     // that took over from it told. 5156: with fewer places than phones, the last one got none. 454: a look found a mail
-    // where it had been moved, and then the events of its coming and going came.
-    let seeds = [76, 201, 223, 440, 454, 524, 540, 582, 767, 859, 1023, 1419, 1856, 2211, 3266, 4385, 5156];
+    // where it had been moved, and then the events of its coming and going came. 3284: a shard that began anew did not know
+    // that the mail server was busy.
+    let seeds =
+        [76, 201, 223, 440, 454, 524, 540, 582, 767, 859, 1023, 1419, 1856, 2211, 3266, 3284, 4385, 5156];
     live_through(seeds.into_iter());
 }
 

@@ -184,6 +184,10 @@ impl World {
     /// came to send it. Which of the two is drawn.
     pub fn crash(&mut self, shard: usize) {
         let kernel_sends = self.rng.chance(1, 2);
+        self.die(shard, kernel_sends);
+    }
+
+    fn die(&mut self, shard: usize, kernel_sends: bool) {
         for index in 0..self.links.len() {
             if self.links[index].shard == shard {
                 self.orphan(index, kernel_sends);
@@ -199,13 +203,13 @@ impl World {
         self.collect();
     }
 
-    /// The power fails on the machine: all shards die, and what was written after `from` is gone
-    /// (not before [`POWER_LOSS_MAX`] ago). Returns whose acknowledged changes are among it.
+    /// The power fails on the machine: all shards die, no kernel sends anything any more, and what was written after `from`
+    /// is gone (not before [`POWER_LOSS_MAX`] ago). Returns whose acknowledged changes are among it.
     pub fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
         let broken = self.store.lose_power(from);
         self.accounts = Accounts::new(self.sites.len() as u16, self.exchanges.len());
         for shard in 0..self.sites.len() {
-            self.crash(shard);
+            self.die(shard, false);
         }
         broken
     }
