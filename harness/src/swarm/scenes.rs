@@ -69,8 +69,12 @@ impl Plan {
         self.scene(Time(mail), Act::PushTrouble { kind: 0, share: 1_000_000, length });
     }
 
-    /// The push service holds a token for gone since before its last registration, and takes a push or two to learn.
+    /// The push service holds a token for gone since before its last registration, and takes a push or two to learn. Once a
+    /// day: who is distrusted again right after may lawfully be given up.
     fn old_distrust(&mut self, rng: &mut Rng, at: Time, user: usize) {
+        if self.acts.iter().any(|(_, act)| matches!(act, Act::Distrust { .. })) {
+            return;
+        }
         let phone = rng.below(self.phones as u64) as usize;
         self.scene(at, Act::Distrust { user, phone, answers: 1 + rng.below(2) as u32 });
         self.scene(at + Span(rng.below(5_000_000)), Act::Mail { user, mails: 1, vip: false });
