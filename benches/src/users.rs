@@ -4,7 +4,7 @@ use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, Subscrip
 use carillon_core::shard::{
     AssignUser, BadgeCount, Budget, CatchUp, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects,
     Endpoint, EndpointId, Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol,
-    PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing, VipRules, WatchRecord,
+    PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing, WatchRecord,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
@@ -132,17 +132,7 @@ impl Default for Town {
 /// A user of whom only signals tell, with one device.
 pub fn signal_user(number: u64) -> AssignUser {
     AssignUser {
-        user: UserKey(number),
-        address: SmtpAddress::parse(&format!("firstname.lastname{number:07}@example.com"))
-            .expect("an address"),
-        server: None,
-        grouping: "".into(),
-        folders: Vec::new(),
-        sync: Vec::new(),
-        watch: None,
         notices: NoticeRecord { sync_point: START, told: Vec::new(), unread: Some(3) },
-        vip: VipRules::default(),
-        stopped: false,
         devices: vec![DeviceSpec {
             device: DeviceKey(number),
             service: PushServiceId(0),
@@ -154,6 +144,11 @@ pub fn signal_user(number: u64) -> AssignUser {
             badge: Some(3),
             unsettled: None,
         }],
+        ..AssignUser::new(
+            UserKey(number),
+            SmtpAddress::parse(&format!("firstname.lastname{number:07}@example.com")).expect("an address"),
+            None,
+        )
     }
 }
 

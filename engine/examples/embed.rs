@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
-    AssignUser, DeviceSettings, DeviceSpec, Endpoint, EndpointId, NoticeRecord, Protocol, PushAuth,
-    PushService, PushServiceId, Report, ShardConfig, TeamId, Timing, VipRules,
+    AssignUser, DeviceSettings, DeviceSpec, Endpoint, EndpointId, Protocol, PushAuth, PushService,
+    PushServiceId, Report, ShardConfig, TeamId, Timing,
 };
 use carillon_core::signal::MailSignal;
 use carillon_engine::{Clock, Engine, EngineConfig, TlsSettings};
@@ -45,19 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let now = Clock::start().now().unix;
     let user = UserKey(1);
     engine.set_team_token(TeamId(0), "header.claims.signature".into(), now)?;
-    engine.assign(AssignUser {
-        user,
-        address: SmtpAddress::parse("jane@example.com")?,
-        server: None,
-        grouping: "".into(),
-        folders: Vec::new(),
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip: VipRules::default(),
-        stopped: false,
-        devices: Vec::new(),
-    })?;
+    engine.assign(AssignUser::new(user, SmtpAddress::parse("jane@example.com")?, None))?;
     let device = DeviceSpec {
         device: DeviceKey(1),
         service: PushServiceId(0),

@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use carillon_core::names::{FolderId, SmtpAddress};
 use carillon_core::shard::{
-    AssignUser, BadgeCount, CatchUp, Command, MailServer, MailServerId, NoticeRecord, Report, Timing,
-    VipRules,
+    AssignUser, BadgeCount, CatchUp, Command, MailServer, MailServerId, Report, Timing,
 };
 use carillon_core::time::{Now, Span, UnixMillis};
 use carillon_core::user::item_hash;
@@ -289,19 +288,7 @@ fn choose(town: &mut Town, folders: &[FolderKey]) {
     let id = |folder: &FolderKey| town.world.exchanges[0].folder_id(person.mailbox, *folder);
     let ids = folders.iter().map(|folder| FolderId::parse(&id(folder)).expect("an id")).collect();
     let address = SmtpAddress::parse(town.world.exchanges[0].address(person.mailbox)).expect("an address");
-    let assign = AssignUser {
-        user: person.key,
-        address,
-        server: Some(MailServerId(0)),
-        grouping: "".into(),
-        folders: ids,
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip: VipRules::default(),
-        stopped: false,
-        devices: Vec::new(),
-    };
+    let assign = AssignUser { folders: ids, ..AssignUser::new(person.key, address, Some(MailServerId(0))) };
     town.world.command(0, Command::AssignUser(Box::new(assign)));
 }
 

@@ -3,8 +3,8 @@
 use carillon_core::limits::STREAM_OPENS_PER_S;
 use carillon_core::names::{SmtpAddress, UserKey};
 use carillon_core::shard::{
-    AssignUser, Command, Endpoint, EndpointId, MailCredential, MailServer, MailServerId, NoticeRecord,
-    Protocol, Report, ShardConfig, Timing, VipRules,
+    AssignUser, Command, Endpoint, EndpointId, MailCredential, MailServer, MailServerId, Protocol, Report,
+    ShardConfig, Timing, VipRules,
 };
 use carillon_core::time::{Span, Time};
 use carillon_harness::exchange::{
@@ -450,17 +450,9 @@ fn credential() -> MailCredential {
 }
 
 fn assign(user: UserKey, server: u16, number: u64) -> AssignUser {
-    AssignUser {
+    AssignUser::new(
         user,
-        address: SmtpAddress::parse(&format!("user{number}@example.com")).expect("an address"),
-        server: Some(MailServerId(server)),
-        grouping: "".into(),
-        folders: Vec::new(),
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip: VipRules::default(),
-        stopped: false,
-        devices: Vec::new(),
-    }
+        SmtpAddress::parse(&format!("user{number}@example.com")).expect("an address"),
+        Some(MailServerId(server)),
+    )
 }

@@ -1,9 +1,7 @@
 //! A user gets another mail server or other folders while something is under way for the earlier ones.
 
 use carillon_core::names::{FolderId, SmtpAddress};
-use carillon_core::shard::{
-    AssignUser, Command, MailCredential, MailServerId, NoticeRecord, Report, VipRules,
-};
+use carillon_core::shard::{AssignUser, Command, MailCredential, MailServerId, Report};
 use carillon_core::time::Span;
 use carillon_harness::exchange::{Account, ExchangeConfig, Mail, MailboxSpec};
 use carillon_harness::world::story::{clean, minutes, secs};
@@ -13,17 +11,12 @@ fn reassign(town: &mut Town, person: usize, server: usize, folders: Vec<FolderId
     let row = &town.people[person];
     let address = town.world.exchanges[row.server].address(row.mailbox);
     let assign = AssignUser {
-        user: row.key,
-        address: SmtpAddress::parse(address).expect("an address"),
-        server: Some(MailServerId(server as u16)),
-        grouping: "".into(),
         folders,
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip: VipRules::default(),
-        stopped: false,
-        devices: Vec::new(),
+        ..AssignUser::new(
+            row.key,
+            SmtpAddress::parse(address).expect("an address"),
+            Some(MailServerId(server as u16)),
+        )
     };
     let shard = row.shard;
     town.world.command(shard, Command::AssignUser(Box::new(assign)));

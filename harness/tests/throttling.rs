@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 
 use carillon_core::names::{FolderId, SmtpAddress};
 use carillon_core::shard::{
-    AssignUser, BadgeCount, Command, MailCredential, MailServer, MailServerId, NoticeRecord, Report, Timing,
-    VipRules,
+    AssignUser, BadgeCount, Command, MailCredential, MailServer, MailServerId, Report, Timing,
 };
 use carillon_core::time::{Span, Time};
 use carillon_harness::exchange::{
@@ -428,17 +427,12 @@ fn with_folders() -> (Town, [FolderKey; 2]) {
     let folders = ["Projects", "Other"].map(|name| town.world.exchanges[0].add_folder(mailbox, name));
     let id = |folder: FolderKey| town.world.exchanges[0].folder_id(mailbox, folder);
     let assign = AssignUser {
-        user: town.people[0].key,
-        address: SmtpAddress::parse(town.world.exchanges[0].address(mailbox)).expect("an address"),
-        server: Some(MailServerId(0)),
-        grouping: "".into(),
         folders: folders.map(|folder| FolderId::parse(&id(folder)).expect("an id")).into(),
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip: VipRules::default(),
-        stopped: false,
-        devices: Vec::new(),
+        ..AssignUser::new(
+            town.people[0].key,
+            SmtpAddress::parse(town.world.exchanges[0].address(mailbox)).expect("an address"),
+            Some(MailServerId(0)),
+        )
     };
     town.world.command(0, Command::AssignUser(Box::new(assign)));
     (until_live(town), folders)

@@ -6,7 +6,7 @@ use carillon_core::shard::{
     AccountNews, AssignUser, BadgeCount, Budget, CatchUp, Command, ConnId, DeviceSettings, DeviceSpec,
     Effect, Effects, Endpoint, EndpointId, Input, MailCredential, MailServer, MailServerId, More,
     NoticeRecord, Protocol, PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing,
-    UnsettledNotice, VipRules,
+    UnsettledNotice,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
@@ -68,17 +68,9 @@ fn device_with_a_notice_of_an_earlier_life() -> DeviceSpec {
 
 fn user(server: Option<MailServerId>, devices: Vec<DeviceSpec>) -> Command {
     Command::AssignUser(Box::new(AssignUser {
-        user: UserKey(1),
-        address: SmtpAddress::parse("jane@example.com").unwrap(),
-        server,
-        grouping: "".into(),
-        folders: Vec::new(),
-        sync: Vec::new(),
-        watch: None,
         notices: NoticeRecord { sync_point: START, told: Vec::new(), unread: None },
-        vip: VipRules::default(),
-        stopped: false,
         devices,
+        ..AssignUser::new(UserKey(1), SmtpAddress::parse("jane@example.com").unwrap(), server)
     }))
 }
 

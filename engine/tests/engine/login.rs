@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use carillon_core::names::{SmtpAddress, UserKey};
 use carillon_core::shard::{
-    AssignUser, BadgeCount, CatchUp, EndpointId, MailCredential, MailServer, MailServerId, NoticeRecord,
-    Protocol, Report, ShardConfig, Timing, VipRules,
+    AssignUser, BadgeCount, CatchUp, EndpointId, MailCredential, MailServer, MailServerId, Protocol, Report,
+    ShardConfig, Timing,
 };
 use carillon_engine::{Engine, EngineConfig, Reports};
 use rustls::{ServerConnection, StreamOwned};
@@ -117,17 +117,9 @@ fn mail_server() -> MailServer {
 }
 
 fn user(number: u64) -> AssignUser {
-    AssignUser {
-        user: UserKey(number),
-        address: SmtpAddress::parse(&format!("user{number}@example.com")).unwrap(),
-        server: Some(MailServerId(0)),
-        grouping: "".into(),
-        folders: Vec::new(),
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip: VipRules::default(),
-        stopped: false,
-        devices: Vec::new(),
-    }
+    AssignUser::new(
+        UserKey(number),
+        SmtpAddress::parse(&format!("user{number}@example.com")).unwrap(),
+        Some(MailServerId(0)),
+    )
 }

@@ -7,8 +7,8 @@ use std::time::Instant;
 use carillon_core::h2pump::{Answer, ServerConfig, ServerEvent, ServerPump};
 use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
-    AssignUser, DeviceSettings, DeviceSpec, EndpointId, NoticeRecord, Protocol, PushAuth, PushService,
-    PushServiceId, Report, ShardConfig, TeamId, Timing, VipRules,
+    AssignUser, DeviceSettings, DeviceSpec, EndpointId, Protocol, PushAuth, PushService, PushServiceId,
+    Report, ShardConfig, TeamId, Timing,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::UnixMillis;
@@ -111,16 +111,6 @@ fn accept_pushes(mut stream: Stream) -> BTreeSet<String> {
 
 fn user(number: u64, now: UnixMillis) -> AssignUser {
     AssignUser {
-        user: UserKey(number),
-        address: SmtpAddress::parse(&format!("user{number}@example.com")).unwrap(),
-        server: None,
-        grouping: "".into(),
-        folders: Vec::new(),
-        sync: Vec::new(),
-        watch: None,
-        notices: NoticeRecord::default(),
-        vip: VipRules::default(),
-        stopped: false,
         devices: vec![DeviceSpec {
             device: DeviceKey(number),
             service: PushServiceId(0),
@@ -132,5 +122,10 @@ fn user(number: u64, now: UnixMillis) -> AssignUser {
             badge: None,
             unsettled: None,
         }],
+        ..AssignUser::new(
+            UserKey(number),
+            SmtpAddress::parse(&format!("user{number}@example.com")).unwrap(),
+            None,
+        )
     }
 }

@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
     AssignUser, BadgeCount, CatchUp, Command, DeviceSettings, DeviceSpec, Endpoint, EndpointId,
-    MailCredential, MailServer, MailServerId, NoticeRecord, Protocol, PushAuth, PushService, PushServiceId,
-    Report, ShardConfig, TeamId, Timing, VipRules,
+    MailCredential, MailServer, MailServerId, Protocol, PushAuth, PushService, PushServiceId, Report,
+    ShardConfig, TeamId, Timing, VipRules,
 };
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use carillon_core::user::item_hash;
@@ -337,17 +337,14 @@ impl Town {
         let address = exchange.address(person.mailbox);
         let chosen = person.chosen.map(|folder| exchange.folder_id(person.mailbox, folder));
         AssignUser {
-            user: person.key,
-            address: SmtpAddress::parse(address).expect("addresses of a town are well-formed"),
-            server: Some(MailServerId(person.server as u16)),
-            grouping: "".into(),
             folders: chosen.iter().map(|id| FolderId::parse(id).expect("an id")).collect(),
-            sync: Vec::new(),
-            watch: None,
-            notices: NoticeRecord::default(),
             vip,
-            stopped: false,
             devices,
+            ..AssignUser::new(
+                person.key,
+                SmtpAddress::parse(address).expect("addresses of a town are well-formed"),
+                Some(MailServerId(person.server as u16)),
+            )
         }
     }
 

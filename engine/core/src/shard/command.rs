@@ -105,6 +105,25 @@ pub struct AssignUser {
     pub devices: Vec<DeviceSpec>,
 }
 
+impl AssignUser {
+    /// Somebody of whom nothing is stored yet, without devices and wishes.
+    pub fn new(user: UserKey, address: SmtpAddress, server: Option<MailServerId>) -> AssignUser {
+        AssignUser {
+            user,
+            address,
+            server,
+            grouping: "".into(),
+            folders: Vec::new(),
+            sync: Vec::new(),
+            watch: None,
+            notices: NoticeRecord::default(),
+            vip: VipRules::default(),
+            stopped: false,
+            devices: Vec::new(),
+        }
+    }
+}
+
 /// Which mails are important enough to shorten the wait.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct VipRules {

@@ -92,16 +92,12 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
         add(person, device);
     }
     rig.command(Command::AssignUser(Box::new(AssignUser {
-        user: key,
-        address: SmtpAddress::parse(&address).expect("an address"),
-        server: (!flag(1)).then_some(MailServerId(flag(2).into())),
         grouping: if flag(3) { "east".into() } else { "".into() },
         folders: if flag(0) && flag(3) {
             vec![folder("junkemail"), folder("AAMkfolder=")]
         } else {
             Vec::new()
         },
-        sync: Vec::new(),
         watch: flag(4).then_some(watch),
         notices: NoticeRecord {
             sync_point: moment(rig, input),
@@ -111,6 +107,11 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
         vip: VipRules { high_importance: flag(2), senders: Box::default() },
         stopped,
         devices,
+        ..AssignUser::new(
+            key,
+            SmtpAddress::parse(&address).expect("an address"),
+            (!flag(1)).then_some(MailServerId(flag(2).into())),
+        )
     })));
 }
 
