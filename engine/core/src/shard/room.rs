@@ -137,10 +137,13 @@ impl ShardCore {
         let Some(device) = self.devices.get_mut(device_id) else { return false };
         device.parked = None;
         let user_id = device.user;
+        if planted!(LostWake) {
+            return true;
+        }
         self.look_due(now, user_id, fx);
         let due = self.users.get(user_id).and_then(|user| user.due);
         let now_due = due.is_some_and(|due| due <= now.time);
-        if now_due && !planted!(LostWake) {
+        if now_due {
             self.enqueue(user_id);
         }
         now_due
