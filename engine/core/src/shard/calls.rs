@@ -1,5 +1,6 @@
 //! What ordinary calls bring back.
 
+use super::answer::{Answer, batch_stop, was_looked_at};
 use super::conn::Kind;
 use super::core::ShardCore;
 use super::farewell::Farewell;
@@ -12,6 +13,13 @@ use crate::limits::{CATCH_UP_PAGE, FETCH_TRIES_MAX, SYNC_PAGE, TERMINAL_RETRY};
 use crate::names::ItemId;
 use crate::time::{Now, Span, Time};
 use crate::user::{IdForm, Item, Needs, Setback, UserId, item_hash};
+
+/// How a request was sent.
+#[derive(Clone, Copy, Debug)]
+struct Sent {
+    version: SchemaVersion,
+    at: Time,
+}
 
 impl ShardCore {
     /// The connection of a call stands: its request may leave, unless the server has asked meanwhile to be left alone.
@@ -143,18 +151,18 @@ impl ShardCore {
         {
             return self.outdated(now, server_id, *user, ask, reply, fx);
         }
+        let sent = Sent { version, at: now.time - reply.took };
         let body = match response::http(reply) {
             Ok(body) => body,
             // Of the present credential nothing is known by that.
             Err(error) if asked == Asked::WithEarlier && error.action() == Action::AuthFailed => {
                 return self.retry_later(now, job, Span::ZERO, fx);
             }
-            Err(error) => {
-                return self.call_failed(now, server_id, job, &error, (version, now.time - reply.took), fx);
-            }
+            Err(error) => return self.call_failed(now, server_id, job, &error, sent, fx),
         };
         let done = match job {
-            Job::OfUser { user, ask, .. } => self.user_answered(now, server_id, *user, ask, body, reply, fx),
+            Job::OfUser { user, ask, .. } => Answer::read(ask, self.mail_server(server_id).catch_up, body)
+                .and_then(|answer| self.user_answered(now, server_id, *user, answer, reply, fx)),
             // Whatever the answer, nobody waits for it.
             Job::Unsubscribe(_) => Ok(()),
         };
@@ -168,42 +176,30 @@ impl ShardCore {
                     self.request_call(now, user_id, fx);
                 }
             }
-            Err(error) => {
-                self.call_failed(now, server_id, job, &error, (version, now.time - reply.took), fx);
-            }
+            Err(error) => self.call_failed(now, server_id, job, &error, sent, fx),
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what was asked, and what came")]
     fn user_answered(
         &mut self,
         now: Now,
         server_id: MailServerId,
         user: UserId,
-        ask: &Ask,
-        body: &[u8],
+        answer: Answer<'_>,
         reply: &Response,
         fx: &mut Effects,
     ) -> Result<(), EwsError> {
-        match ask {
-            Ask::Subscribe => response::subscribe(body)
-                .map(|subscription| self.subscribed(now, user, subscription, &reply.head, fx)),
-            Ask::Fetch(mails) => response::get_item(body)
-                .and_then(|items| self.fetched(now, server_id, user, mails, items, fx)),
-            Ask::Convert(mails) => {
-                response::convert_id(body).map(|ids| self.converted(now, server_id, user, mails, ids, fx))
+        match answer {
+            Answer::Subscription(subscription) => {
+                self.subscribed(now, user, subscription, &reply.head, fx);
             }
-            Ask::CatchUp => match self.mail_server(server_id).catch_up {
-                CatchUp::Find => {
-                    response::find_item(body).map(|page| self.caught_up(now, user, page.items, page.last, fx))
-                }
-                CatchUp::Sync => {
-                    response::sync_folder_items(body).map(|page| self.synced(now, user, page, fx))
-                }
-            },
-            Ask::Badge => response::get_folders(body)
-                .and_then(|counts| self.counted(now, user, counts, now.time - reply.took, fx)),
+            Answer::Mails(asked, items) => self.fetched(now, server_id, user, asked, items, fx)?,
+            Answer::Ids(asked, ids) => self.converted(now, server_id, user, asked, ids, fx),
+            Answer::Found(page) => self.caught_up(now, user, page.items, page.last, fx),
+            Answer::Changes(page) => self.synced(now, user, page, fx),
+            Answer::Counts(counts) => self.counted(now, user, counts, now.time - reply.took, fx)?,
         }
+        Ok(())
     }
 
     /// An answer about a mailbox or folders that are not watched any more: what is needed is still needed. A subscription
@@ -220,46 +216,47 @@ impl ShardCore {
         let Some(user) = self.users.get(user_id) else { return };
         let at_home = user.server == Some(server_id);
         let address = user.address.clone();
-        let answer = response::http(reply).and_then(|body| match ask {
-            Ask::Subscribe => response::subscribe(body).map(Some),
-            Ask::Fetch(mails) => response::get_item(body)
-                .and_then(|items| batch_stop(&items, mails.len()).map_or(Ok(None), |(_, error)| Err(error))),
-            Ask::Convert(_) => response::convert_id(body).map(|_| None),
-            Ask::CatchUp => match self.mail_server(server_id).catch_up {
-                CatchUp::Find => response::find_item(body).map(|_| None),
-                CatchUp::Sync => response::sync_folder_items(body).map(|_| None),
-            },
-            Ask::Badge => response::get_folders(body).map(|_| None),
-        });
-        match answer {
-            Ok(Some(subscription)) if at_home => {
-                let mut cookies = Cookies::default();
-                cookies.absorb(&reply.head);
-                let (anchor, cookie) = (address.clone(), cookies.as_str().into());
-                let farewell =
-                    Farewell { server: server_id, address, anchor, cookie, subscription, since: now.time };
-                self.say_farewell(now, farewell, fx);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                self.front_busy(now, server_id, &error, fx);
-                if let Action::BackOffAccount { ms } = error.action() {
-                    self.budget_busy(now, server_id, at_home.then_some(user_id), ms, fx);
+        let catch_up = self.mail_server(server_id).catch_up;
+        let answer = response::http(reply).and_then(|body| Answer::read(ask, catch_up, body));
+        let refused = match answer {
+            Ok(Answer::Subscription(subscription)) => {
+                if at_home {
+                    let mut cookies = Cookies::default();
+                    cookies.absorb(&reply.head);
+                    let (anchor, cookie) = (address.clone(), cookies.as_str().into());
+                    let farewell = Farewell {
+                        server: server_id,
+                        address,
+                        anchor,
+                        cookie,
+                        subscription,
+                        since: now.time,
+                    };
+                    self.say_farewell(now, farewell, fx);
                 }
+                None
+            }
+            Ok(Answer::Mails(asked, items)) => batch_stop(&items, asked.len()).map(|(_, error)| error),
+            Ok(Answer::Ids(..) | Answer::Found(_) | Answer::Changes(_) | Answer::Counts(_)) => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = refused {
+            self.front_busy(now, server_id, &error, fx);
+            if let Action::BackOffAccount { ms } = error.action() {
+                self.budget_busy(now, server_id, at_home.then_some(user_id), ms, fx);
             }
         }
         self.request_call(now, user_id, fx);
     }
 
-    /// A call was refused: whom it concerns and what can be done, [`EwsError::action`] says. `sent`: in which version, and
-    /// when.
+    /// A call was refused: whom it concerns and what can be done, [`EwsError::action`] says.
     fn call_failed(
         &mut self,
         now: Now,
         server_id: MailServerId,
         job: &Job,
         error: &EwsError,
-        sent: (SchemaVersion, Time),
+        sent: Sent,
         fx: &mut Effects,
     ) {
         self.front_busy(now, server_id, error, fx);
@@ -270,7 +267,7 @@ impl ShardCore {
             Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
             Action::BackOffAccount { ms } => self.budget_busy(now, server_id, job.user(), ms, fx),
             Action::LowerVersion => {
-                if !self.lower_version(server_id, sent.0) {
+                if !self.lower_version(server_id, sent.version) {
                     wait = TERMINAL_RETRY;
                     self.mailbox_refused(now, job, error, fx);
                 }
@@ -290,7 +287,7 @@ impl ShardCore {
                 }
             }
             Action::RetryConnection => self.server_failed(now, server_id, error, fx),
-            Action::FewerConnections { .. } => self.fewer_calls(now, server_id, sent.1, fx),
+            Action::FewerConnections { .. } => self.fewer_calls(now, server_id, sent.at, fx),
             Action::RetryOrBisect
             | Action::CatchUp
             | Action::StepAside
@@ -569,54 +566,6 @@ impl ShardCore {
             mailbox,
             impersonate: self.mail_server(server).impersonate,
         }
-    }
-}
-
-/// Where and why the server gave a batch up, if it was for more than one mail's sake: every answer is the same refusal of
-/// the call, or there is one behind which nothing was looked at.
-fn batch_stop(items: &[Result<FetchedItem, EwsError>], asked: usize) -> Option<(usize, EwsError)> {
-    let refusal = |item: &Result<FetchedItem, EwsError>| match item {
-        Err(error) if !is_of_one_mail(error.action()) => Some(error.clone()),
-        Ok(_) | Err(_) => None,
-    };
-    let (at, error) = items.iter().enumerate().find_map(|(at, item)| Some((at, refusal(item)?)))?;
-    let behind = &items[at + 1..];
-    let alike = |item: &Result<FetchedItem, EwsError>| item.as_ref().is_err_and(|one| one.code == error.code);
-    let passed_over = behind.iter().all(|item| !was_looked_at(item)) && at + 1 < asked;
-    let whole = at == 0 && behind.iter().all(|item| alike(item) || !was_looked_at(item));
-    (whole || passed_over).then_some((at, error))
-}
-
-/// Whether this answer of a batch says anything of what was asked for, or that the server stopped before.
-fn was_looked_at<T>(answer: &Result<T, EwsError>) -> bool {
-    answer.as_ref().map_or_else(|error| error.action() != Action::RetryItem, |_| true)
-}
-
-/// Whether a refusal among the answers of a batch is about the one mail: a single one may be closed to us.
-fn is_of_one_mail(action: Action) -> bool {
-    match action {
-        Action::Alarm | Action::ItemGone | Action::ItemUnreadable | Action::RetryItem | Action::ConvertId => {
-            true
-        }
-        Action::Resubscribe
-        | Action::CatchUp
-        | Action::Rediscover
-        | Action::AwaitMove
-        | Action::AwaitStore
-        | Action::RetryConnection
-        | Action::RetryOrBisect
-        | Action::BackOffAccount { .. }
-        | Action::FewerConnections { .. }
-        | Action::FewerSubscriptions
-        | Action::DropFolder
-        | Action::StartOver
-        | Action::MailboxGone
-        | Action::Terminal
-        | Action::AuthFailed
-        | Action::NoCommonAuth
-        | Action::OurBug
-        | Action::StepAside
-        | Action::LowerVersion => false,
     }
 }
 

@@ -8,7 +8,7 @@ use crate::ews::{Action, EwsError, FolderCounts, FoundItem, ResponseCode, SyncPa
 use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
 use crate::names::{FolderId, ItemId};
 use crate::time::{Now, Time};
-use crate::user::{Needs, User, UserId, item_hash};
+use crate::user::{Needs, UserId, item_hash};
 
 impl ShardCore {
     /// One page of a folder, newest first.
@@ -20,15 +20,13 @@ impl ShardCore {
         last: bool,
         fx: &mut Effects,
     ) {
-        let Some(user) = self.users.get_mut(user_id) else { return };
-        let server = user.server.map(|id| &self.servers[usize::from(id.0)]);
-        let previews = server.is_some_and(|server| server.version.has_preview());
-        user.known.set_clock(server.map_or(0, |server| server.clock_ahead_ms));
+        self.begin_page(user_id);
+        let Some(user) = self.users.get(user_id) else { return };
+        let previews = user.server.is_some_and(|id| self.servers[usize::from(id.0)].version.has_preview());
         let floor = user.known.floor();
         let looked_at = user.catch_up_offset + items.len() as u32;
         let back_far_enough = items.iter().any(|item| item.received <= floor);
         let done = last || back_far_enough || items.is_empty() || looked_at >= CATCH_UP_MAIL_MAX;
-        doubt_pending(user);
         // Oldest first, as events would have come.
         for mut item in items.into_iter().rev() {
             // Without a preview it is fetched when it is told.
@@ -42,13 +40,23 @@ impl ShardCore {
         }
     }
 
-    /// One page of what changed in a folder.
-    pub(super) fn synced(&mut self, now: Now, user_id: UserId, page: SyncPage, fx: &mut Effects) {
+    /// Before a page is looked at.
+    fn begin_page(&mut self, user_id: UserId) {
         let Some(user) = self.users.get_mut(user_id) else { return };
         if let Some(server) = user.server {
             user.known.set_clock(self.servers[usize::from(server.0)].clock_ahead_ms);
         }
-        doubt_pending(user);
+        if user.catch_up_at == 0 && user.catch_up_offset == 0 {
+            // What waits may have been deleted meanwhile, which nothing on a page shows: it is looked at again before it is
+            // told.
+            user.pending.items_mut().iter_mut().for_each(|item| item.touched = true);
+        }
+    }
+
+    /// One page of what changed in a folder.
+    pub(super) fn synced(&mut self, now: Now, user_id: UserId, page: SyncPage, fx: &mut Effects) {
+        self.begin_page(user_id);
+        let Some(user) = self.users.get_mut(user_id) else { return };
         user.catch_up_offset += 1;
         let stands_still = page.state.as_deref() == user.sync_now() || page.state.is_none();
         let done = page.last || stands_still || user.catch_up_offset >= SYNC_PAGES_MAX;
@@ -279,11 +287,4 @@ fn passes(action: Action) -> bool {
             | Action::BackOffAccount { .. }
             | Action::FewerConnections { .. }
     )
-}
-
-/// What waits may have been deleted meanwhile, which nothing on a page shows: it is looked at again before it is told.
-fn doubt_pending(user: &mut User) {
-    if user.catch_up_at == 0 && user.catch_up_offset == 0 {
-        user.pending.items_mut().iter_mut().for_each(|item| item.touched = true);
-    }
 }

@@ -1,6 +1,7 @@
 //! One core's share of users, cohorts, lanes and timers, as a value that can be stepped.
 
 mod account;
+mod answer;
 mod app;
 mod bisect;
 mod calls;
