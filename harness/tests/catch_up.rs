@@ -15,7 +15,7 @@ use carillon_harness::exchange::{
     Operation, Override, Silence, Version,
 };
 use carillon_harness::peer::Close;
-use carillon_harness::world::story::{clean, live, secs, until_live};
+use carillon_harness::world::story::{badge, clean, deliver_into, live, secs, until_live};
 use carillon_harness::world::town::{MAIL, Town, TownConfig};
 use carillon_harness::world::{Clock, World};
 
@@ -36,10 +36,6 @@ fn move_mail(town: &mut Town, person: usize, mail: usize, to: FolderKey) -> Stri
 
 fn alerts(town: &Town, person: usize) -> Vec<&Delivery> {
     town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).collect()
-}
-
-fn badge(town: &Town, person: usize) -> Option<u32> {
-    town.told(person, 0).iter().rev().find_map(|push| push.payload.badge)
 }
 
 /// The service account may not impersonate; what it may do instead, `rights` says.
@@ -290,16 +286,6 @@ fn choose(town: &mut Town, folders: &[FolderKey]) {
     let address = SmtpAddress::parse(town.world.exchanges[0].address(person.mailbox)).expect("an address");
     let assign = AssignUser { folders: ids, ..AssignUser::new(person.key, address, Some(MailServerId(0))) };
     town.world.command(0, Command::AssignUser(Box::new(assign)));
-}
-
-/// A mail arrives in a folder: a rule has put it there. It does not count for the badge of the inbox, so the audit, which
-/// knows only that one, is not told.
-fn deliver_into(town: &mut Town, folder: FolderKey, subject: &str) -> String {
-    let (now, mailbox) = (town.world.now(), town.people[0].mailbox);
-    let mail = Mail { subject: subject.into(), folder, ..town.mail() };
-    let id = town.world.exchanges[0].deliver(now, mailbox, mail);
-    town.world.collect();
-    id
 }
 
 fn no_violations(town: &Town) {

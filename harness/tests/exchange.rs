@@ -6,13 +6,13 @@ use carillon_core::shard::{
     AssignUser, Command, Endpoint, EndpointId, MailCredential, MailServer, MailServerId, Protocol, Report,
     ShardConfig, Timing, VipRules,
 };
-use carillon_core::time::{Span, Time};
+use carillon_core::time::Span;
 use carillon_harness::exchange::{
     Account, Asked, BusyScope, BusyShape, Code, Cut, Exchange, ExchangeConfig, Limits, MailboxSpec,
     Operation, Override, Version,
 };
 use carillon_harness::peer::Close;
-use carillon_harness::world::story::{self, clean, secs};
+use carillon_harness::world::story::{self, alerts, clean, gaps_s, secs, times};
 use carillon_harness::world::town::{START, Town, TownConfig};
 use carillon_harness::world::{PeerAt, World, WorldConfig};
 
@@ -29,30 +29,12 @@ fn live(config: TownConfig) -> Town {
 }
 
 fn lose(town: &mut Town, person: usize, code: Code) {
-    let (now, mailbox) = (town.world.now(), town.people[person].mailbox);
-    town.world.exchanges[0].fail_subscriptions(now, &[mailbox], code, None);
-    town.world.collect();
+    story::lose(town, person, code);
     town.run_for(Span::from_millis(10));
-}
-
-/// When calls of one kind on one person's mailbox came, and forgets the record.
-fn times(town: &mut Town, operation: Operation, person: usize) -> Vec<Time> {
-    let mailbox = town.people[person].mailbox;
-    let asked = town.world.exchanges[0].take_asked();
-    let mine = asked.iter().filter(|one| one.operation == operation && one.mailbox == Some(mailbox));
-    mine.map(|one| one.at).collect()
-}
-
-fn gaps_s(times: &[Time]) -> Vec<u64> {
-    times.windows(2).map(|pair| pair[1].since(pair[0]).0 / 1_000_000).collect()
 }
 
 fn count(town: &Town, wanted: impl Fn(&Report) -> bool) -> usize {
     town.world.reports.iter().filter(|(_, report)| wanted(report)).count()
-}
-
-fn alerts(town: &Town, person: usize) -> usize {
-    town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).count()
 }
 
 #[test]

@@ -9,10 +9,12 @@ use carillon_core::shard::{
 };
 use carillon_core::time::{Span, Time};
 use carillon_harness::exchange::{
-    BusyScope, BusyShape, Code, ExchangeConfig, FolderKey, ImpersonationRight, Limits, Mail, MailboxKey,
-    Operation, Override,
+    BusyScope, BusyShape, Code, ExchangeConfig, FolderKey, ImpersonationRight, Limits, MailboxKey, Operation,
+    Override,
 };
-use carillon_harness::world::story::{clean, live, secs, until_live};
+use carillon_harness::world::story::{
+    alerts, badge, clean, deliver_into, gaps_s, live, lose, secs, times, until_live,
+};
 use carillon_harness::world::town::{Town, TownConfig};
 
 /// A town in which a mail may wait for long, and whose server keeps a record.
@@ -37,18 +39,10 @@ fn without_impersonation(mut config: TownConfig, more: impl Fn(&mut MailServer) 
     town
 }
 
-fn alerts(town: &Town, person: usize) -> usize {
-    town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).count()
-}
-
 /// How many mails a phone was told of, over all its alerts.
 fn mails_told(town: &Town, person: usize) -> u32 {
     let alerts = town.told(person, 0).into_iter().filter(|push| push.payload.is_alert());
     alerts.map(|push| push.payload.n).sum()
-}
-
-fn badge(town: &Town, person: usize) -> Option<u32> {
-    town.told(person, 0).iter().rev().find_map(|push| push.payload.badge)
 }
 
 fn answered(town: &Town, operation: Operation, code: Code) -> u64 {
@@ -78,25 +72,6 @@ fn peak(town: &mut Town, span_s: u64) -> u64 {
         peak = peak.max(town.world.stats(0).calls_in_flight);
     }
     peak
-}
-
-/// When calls of one kind on one mailbox came, and forgets the record.
-fn times(town: &mut Town, operation: Operation, person: usize) -> Vec<Time> {
-    let mailbox = town.people[person].mailbox;
-    let asked = town.world.exchanges[0].take_asked();
-    let mine = asked.iter().filter(|one| one.operation == operation && one.mailbox == Some(mailbox));
-    mine.map(|one| one.at).collect()
-}
-
-fn gaps_s(times: &[Time]) -> Vec<u64> {
-    times.windows(2).map(|pair| pair[1].since(pair[0]).0 / 1_000_000).collect()
-}
-
-fn lose(town: &mut Town, person: usize) {
-    let (now, mailbox) = (town.world.now(), town.people[person].mailbox);
-    let code = Code::ErrorSubscriptionNotFound;
-    town.world.exchanges[0].fail_subscriptions(now, &[mailbox], code, None);
-    town.world.collect();
 }
 
 // EWSMaxConcurrency
@@ -198,7 +173,7 @@ fn a_mailbox_whose_places_are_held_by_strays_goes_live_by_itself_when_they_expir
     let account = town.world.exchanges[0].account("EX\\carillon").expect("the service account");
     let (now, mailbox) = (town.world.now(), town.people[2].mailbox);
     assert!(town.world.exchanges[0].leave_stray(now, account, mailbox));
-    lose(&mut town, 2);
+    lose(&mut town, 2, Code::ErrorSubscriptionNotFound);
     assert!(town.world.exchanges[0].leave_stray(now, account, mailbox));
     for person in 0..5 {
         town.deliver(person, "first");
@@ -236,7 +211,7 @@ fn a_mailbox_whose_places_are_held_by_strays_goes_live_by_itself_when_they_expir
 fn a_mailbox_with_too_many_subscriptions_is_tried_at_once_when_an_operator_has_seen_to_it() {
     let mut town = live(patient(3, Limits { subscriptions_max: 1, ..Limits::default() }));
     let account = town.world.exchanges[0].account("EX\\carillon").expect("the service account");
-    lose(&mut town, 1);
+    lose(&mut town, 1, Code::ErrorSubscriptionNotFound);
     let (now, mailbox) = (town.world.now(), town.people[1].mailbox);
     assert!(town.world.exchanges[0].leave_stray(now, account, mailbox));
     town.run_for(secs(120));
@@ -297,7 +272,7 @@ fn where_an_account_has_room_for_one_stream_that_makes_way_for_the_one_with_new_
     // One comes back when the others' stream has long been opened again.
     let mailbox = town.people[3].mailbox;
     town.world.exchanges[0].refuse(mailbox, Operation::Subscribe, 1, Code::ErrorTimeoutExpired, false);
-    lose(&mut town, 3);
+    lose(&mut town, 3, Code::ErrorSubscriptionNotFound);
     town.deliver(3, "to be found");
     assert!(town.run_until_live(secs(60)), "{:?}", town.world.stats(0));
     for person in 0..6 {
@@ -436,13 +411,6 @@ fn with_folders() -> (Town, [FolderKey; 2]) {
     };
     town.world.command(0, Command::AssignUser(Box::new(assign)));
     (until_live(town), folders)
-}
-
-fn deliver_into(town: &mut Town, folder: FolderKey, subject: &str) {
-    let (now, mailbox) = (town.world.now(), town.people[0].mailbox);
-    let mail = Mail { subject: subject.into(), folder, ..town.mail() };
-    town.world.exchanges[0].deliver(now, mailbox, mail);
-    town.world.collect();
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use carillon_core::shard::{Command, MailCredential, MailServer, MailServerId, Report, Trouble};
 use carillon_core::time::{Span, UnixMillis};
 use carillon_harness::exchange::{ExchangeConfig, TokenKind};
-use carillon_harness::world::story::{clean, minutes};
+use carillon_harness::world::story::{alerts, clean, minutes};
 use carillon_harness::world::town::{START, Town, TownConfig};
 
 const SHARDS: usize = 2;
@@ -65,10 +65,6 @@ fn told(town: &Town) -> (Vec<Trouble>, Vec<Trouble>, Vec<Trouble>) {
         }
     }
     told
-}
-
-fn alerts(town: &Town, person: usize) -> usize {
-    town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).count()
 }
 
 #[test]
