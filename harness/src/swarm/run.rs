@@ -247,6 +247,7 @@ impl Life {
     }
 
     fn act(&mut self, act: &Act) {
+        self.deaf |= act.deafens();
         let now = self.town.world.now();
         let people = self.town.people.len();
         match act {
@@ -295,7 +296,6 @@ impl Life {
             }
             Act::Stop { user } => self.town.stop(user % people),
             Act::Crash { shard } => {
-                self.deaf = true;
                 let shards = self.shards;
                 self.town.world.crash(shard % shards);
             }
@@ -307,7 +307,6 @@ impl Life {
             | Act::Nonsense { .. }
             | Act::LoseSubscription { .. }
             | Act::Deafen { .. } => {
-                self.deaf = true;
                 self.mail_fault(act);
             }
             Act::Goaway { .. } | Act::ResetLane | Act::SilenceLane | Act::PushTrouble { .. } => {
@@ -322,13 +321,11 @@ impl Life {
                 self.town.world.apns[service].distrust(device, yesterday, *answers);
             }
             Act::BadNetwork { resets, refused, length } => {
-                self.deaf = true;
                 self.town.world.net.resets = *resets;
                 self.town.world.net.refused = *refused;
                 self.until.push((now.time + *length, Trouble::Network));
             }
             Act::Network { kind, share, length } => {
-                self.deaf = true;
                 let net = &mut self.town.world.net;
                 match kind {
                     NetTrouble::Stalls => net.stalls = *share,
@@ -343,7 +340,6 @@ impl Life {
                 self.until.push((now.time + *length, Trouble::Network));
             }
             Act::PowerFailure { tail } => {
-                self.deaf = true;
                 self.town.lose_power(*tail);
             }
             Act::ForgetSyncStates { server } => {
