@@ -1,5 +1,5 @@
 //! What is done about an error that concerns single mailboxes: how long they wait, and where they are tried again. What
-//! concerns a whole stream is in `stream.rs`, a whole server in `server.rs`.
+//! concerns a whole stream is in `stream.rs`, a whole server in `health.rs`.
 
 use super::cohort::CohortId;
 use super::core::ShardCore;

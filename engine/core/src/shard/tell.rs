@@ -1,7 +1,7 @@
 //! A user's turn: what each of his phones is told, and the lane that takes it.
 
-use super::calls::wants_fetch;
 use super::core::ShardCore;
+use super::fetch::wants_fetch;
 use super::flight::{Flight, FlightId};
 use super::fold::is_after;
 use super::stats::PushTimes;

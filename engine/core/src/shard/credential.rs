@@ -1,0 +1,160 @@
+//! The credential for a mail server: who tries it, and what follows when it works, is refused or replaced.
+
+use super::account::{AccountNews, AccountWord, Verdict};
+use super::command::MailCredential;
+use super::conn::{Conn, Kind};
+use super::core::ShardCore;
+use super::server::Turn;
+use super::{ConnId, Effect, Effects, MailServerId, Report};
+use crate::ews::EwsError;
+use crate::limits::REFUSED_RETRY;
+use crate::time::{Now, Time};
+use crate::user::{User, UserId};
+
+impl ShardCore {
+    /// What came of a call has been dealt with. If it was the one to try the credential, another may follow.
+    pub(super) fn end_turn(&mut self, now: Now, server_id: MailServerId, conn: ConnId, fx: &mut Effects) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if server.turn == Turn::Used(conn) {
+            server.turn = Turn::None;
+            fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
+        }
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// What another shard learnt of the account, or this shard's turn to learn it.
+    pub(super) fn hear_of_account(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        news: AccountNews,
+        fx: &mut Effects,
+    ) {
+        let Some(server) = self.servers.get(usize::from(server_id.0)) else { return };
+        // Trouble of another kind is this shard's own, which it ends by itself.
+        let own_trouble = server.troubled && !server.refused;
+        let present = &self.mail_server(server_id).credential;
+        match news.verdict.filter(|(credential, _)| credential == present) {
+            Some((_, Verdict::Proven)) if own_trouble => {}
+            Some((_, Verdict::Proven)) => self.credential_proven(now, server_id, fx),
+            Some((_, Verdict::Refused)) => self.hold_refused(now, server_id),
+            None => {}
+        }
+        if let Some(until) = news.busy_until {
+            self.hold_busy(now, server_id, until);
+        }
+        if news.turn {
+            self.servers[usize::from(server_id.0)].turn = Turn::Ours;
+            self.pump_calls(now, server_id, fx);
+            let server = &mut self.servers[usize::from(server_id.0)];
+            if server.turn == Turn::Ours {
+                // Proven or refused meanwhile, or nothing is left to ask.
+                server.turn = Turn::None;
+                fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
+            }
+        }
+    }
+
+    /// The credential works: this shard has seen it, or another has.
+    pub(super) fn credential_proven(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if std::mem::take(&mut server.refused) {
+            server.not_before = server.busy_until.max(now.time);
+        }
+        if std::mem::take(&mut server.troubled) {
+            server.alarmed = false;
+            fx.report(Report::MailServerWell { server: server_id });
+        }
+        server.worked = true;
+        if !std::mem::replace(&mut server.proven, true) {
+            self.step_cohorts_of(now, server_id, fx);
+            self.pump_calls(now, server_id, fx);
+        }
+    }
+
+    /// The server refuses the credential: nothing more until another one comes, but for one slow probe of one shard.
+    pub(super) fn server_refused(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        error: &EwsError,
+        fx: &mut Effects,
+    ) {
+        let word = AccountWord::Refused(self.mail_server(server_id).credential.clone());
+        fx.push(Effect::Account { server: server_id, word });
+        let known = self.servers[usize::from(server_id.0)].refused;
+        self.hold_refused(now, server_id);
+        if known {
+            return;
+        }
+        let token = matches!(self.mail_server(server_id).credential, MailCredential::Bearer { .. });
+        let (server, trouble) = (&mut self.servers[usize::from(server_id.0)], error.trouble());
+        server.troubled = true;
+        fx.report(match token && server.worked {
+            true => Report::MailTokenStale { server: server_id, trouble },
+            false => Report::MailCredentialRefused { server: server_id, trouble },
+        });
+    }
+
+    fn hold_refused(&mut self, now: Now, server_id: MailServerId) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.proven = false;
+        server.refused = true;
+        server.not_before = server.not_before.max(now.time + REFUSED_RETRY);
+        self.wheel.arm(&server.timer, server.not_before);
+    }
+
+    /// A new or corrected credential, or the same one with other rights: whoever was refused may try again at once, one
+    /// request at a time until one succeeds.
+    pub(super) fn set_mail_credential(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        credential: MailCredential,
+        fx: &mut Effects,
+    ) {
+        let Some(server) = self.servers.get_mut(usize::from(server_id.0)) else { return };
+        self.config.mail_servers[usize::from(server_id.0)].credential = credential;
+        server.proven = false;
+        if let Turn::Used(_) = server.turn {
+            // The call under way tries another credential.
+            server.turn = Turn::None;
+            fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
+        }
+        server.credential = server.credential.wrapping_add(1);
+        server.refused = false;
+        server.worked = false;
+        server.connect_failures = 0;
+        server.alarmed = false;
+        server.alarms_in_a_row = 0;
+        server.not_before = server.busy_until.max(now.time);
+        // Servers may take a connection for whoever opened it: none is used for two credentials.
+        for conn_id in std::mem::take(&mut server.conns) {
+            if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(conn_id) {
+                self.close_conn(conn_id, fx);
+            }
+        }
+        self.forget_refusals(now, server_id, fx);
+        self.step_cohorts_of(now, server_id, fx);
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// Mailboxes and cohorts that wait to be tried again need not wait any longer.
+    fn forget_refusals(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        self.release_cohorts_of(now, server_id);
+        let waiting = |user: &User| {
+            let busy = user.setback.as_deref().is_some_and(|setback| setback.is_busy(now.time));
+            user.server == Some(server_id) && user.call_not_before > now.time && !busy
+        };
+        let ids: Vec<UserId> =
+            self.users.iter().filter(|(_, user)| waiting(user)).map(|(id, _)| id).collect();
+        for user_id in ids {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.call_not_before = Time(0);
+                user.call_failures = 0;
+            }
+            self.request_call(now, user_id, fx);
+            self.arm_user(user_id);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Ordinary calls to a mail server: who waits for one, how many may be in flight, when none may.
+
+use super::account::AccountWord;
+use super::conn::{Conn, Kind};
+use super::core::ShardCore;
+use super::farewell::Farewell;
+use super::server::{Ask, Job, Turn};
+use super::{ConnId, Effect, Effects, MailServerId};
+use crate::ews::SchemaVersion;
+use crate::http1::CallConn;
+use crate::time::{Now, Span};
+use crate::user::{Calling, Needs, User, UserId};
+
+impl ShardCore {
+    /// Puts the user where the call that he needs next waits for its turn.
+    pub(super) fn request_call(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let Some(server_id) = user.server else { return };
+        if user.calling != Calling::No || user.needs.is_empty() || self.draining {
+            return;
+        }
+        // Only what has been told of is still ours.
+        if user.aside && !user.needs.has(Needs::FETCH) {
+            return;
+        }
+        if user.call_not_before > now.time {
+            self.arm_user(user_id);
+            return;
+        }
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
+            let Some(cohort) = user.cohort.and_then(|cohort| self.cohorts.get(cohort)) else { return };
+            if !cohort.may_subscribe(user_id) {
+                return;
+            }
+            server.subscribes.push_back(user_id);
+        } else if user.needs.has(Needs::FETCH) {
+            server.urgent.push_back(user_id);
+        } else if !user.needs.has(Needs::SUBSCRIBE) {
+            server.routine.push_back(user_id);
+        } else {
+            return;
+        }
+        user.calling = Calling::Waits;
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// Sends what may be sent.
+    pub(super) fn pump_calls(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        while self.may_call(now, server_id, fx) {
+            let Some(mut job) = self.take_job(now, server_id) else { return };
+            let Some(request) = self.encode_job(&mut job) else {
+                if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
+                    user.calling = Calling::No;
+                }
+                continue;
+            };
+            let conn = self.call_conn(server_id, fx);
+            let timeout = Span::from_secs(self.mail_server(server_id).call_timeout_s.into());
+            let version_now = self.servers[usize::from(server_id.0)].version;
+            let Some(Kind::Call { machine, job: slot, version, .. }) =
+                self.conns.get_mut(conn).map(|conn| &mut conn.kind)
+            else {
+                return;
+            };
+            machine.send(now.time, request, timeout);
+            if let Job::OfUser { user, ask, .. } = &job
+                && let Some(user) = self.users.get_mut(*user)
+            {
+                user.calling = Calling::Out;
+                user.looking = matches!(ask, Ask::CatchUp);
+            }
+            *slot = Some(job);
+            *version = version_now;
+            let server = &mut self.servers[usize::from(server_id.0)];
+            if server.turn == Turn::Ours {
+                server.turn = Turn::Used(conn);
+            }
+            server.in_flight += 1;
+            self.stats.calls_in_flight += 1;
+            self.touch_conn(conn, fx);
+        }
+    }
+
+    fn may_call(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) -> bool {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if !server.has_work() || self.draining {
+            return false;
+        }
+        if server.not_before > now.time {
+            self.wheel.arm(&server.timer, server.not_before);
+            return false;
+        }
+        if server.in_flight >= server.window {
+            return false;
+        }
+        if !server.proven && server.turn == Turn::None {
+            server.turn = Turn::Wanted;
+            fx.push(Effect::Account { server: server_id, word: AccountWord::TurnWanted });
+        }
+        server.proven || server.turn == Turn::Ours
+    }
+
+    /// The next call: urgent ones first, farewells last. Users who no longer need one leave their queue.
+    fn take_job(&mut self, now: Now, server_id: MailServerId) -> Option<Job> {
+        let mail_server = self.mail_server(server_id);
+        let pace = Span(1_000_000 / u64::from(mail_server.subscribes_per_s.max(1)));
+        // At half the window, half the pace.
+        let window = self.servers[usize::from(server_id.0)].window.max(1);
+        let pace = Span(pace.0 * u64::from(mail_server.calls_max.max(window) / window));
+        loop {
+            let server = &mut self.servers[usize::from(server_id.0)];
+            let user_id =
+                if let Some(user_id) = server.urgent.pop_front().or_else(|| server.routine.pop_front()) {
+                    user_id
+                } else if server.subscribe_not_before <= now.time
+                    && let Some(user_id) = server.subscribes.pop_front()
+                {
+                    // The pace is kept without saving up: an idle hour does not allow a burst.
+                    server.subscribe_not_before = server.subscribe_not_before.max(now.time - pace) + pace;
+                    user_id
+                } else if let Some(farewell) = server.farewells.pop(now.time) {
+                    return Some(Job::Unsubscribe(Box::new(farewell)));
+                } else {
+                    if !server.subscribes.is_empty() {
+                        self.wheel.arm(&server.pace_timer, server.subscribe_not_before);
+                    }
+                    return None;
+                };
+            let Some(user) = self.users.get_mut(user_id) else { continue };
+            if user.calling != Calling::Waits || user.server != Some(server_id) {
+                // He has moved to another server, and what he needs with him.
+                continue;
+            }
+            if let Some(ask) = next_ask(user) {
+                return Some(Job::OfUser { user: user_id, watch: user.watch, ask });
+            }
+            user.calling = Calling::No;
+        }
+    }
+
+    /// A connection without a call, opened if there is none yet.
+    fn call_conn(&mut self, server_id: MailServerId, fx: &mut Effects) -> ConnId {
+        let server = &self.servers[usize::from(server_id.0)];
+        for conn_id in &server.conns {
+            if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(*conn_id) {
+                return *conn_id;
+            }
+        }
+        let endpoint = self.mail_server(server_id).endpoint;
+        let version = SchemaVersion::default();
+        let kind = Kind::Call { server: server_id, machine: Box::new(CallConn::new()), job: None, version };
+        let conn_id = self.open_conn(endpoint, kind, fx);
+        self.servers[usize::from(server_id.0)].conns.push(conn_id);
+        conn_id
+    }
+
+    /// The call is over, one way or the other: its place is free again.
+    pub(super) fn call_ended(&mut self, server_id: MailServerId, job: &Job) {
+        self.servers[usize::from(server_id.0)].in_flight -= 1;
+        self.stats.calls_in_flight -= 1;
+        if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
+            user.calling = Calling::No;
+            user.looking = false;
+        }
+    }
+
+    /// Somebody's subscription is to be given back.
+    pub(super) fn say_farewell(&mut self, now: Now, farewell: Farewell, fx: &mut Effects) {
+        let server_id = farewell.server;
+        self.servers[usize::from(server_id.0)].farewells.push(farewell);
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// A pause ended.
+    pub(super) fn server_timer(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
+        self.step_cohorts_of(now, server_id, fx);
+        self.pump_calls(now, server_id, fx);
+    }
+}
+
+fn next_ask(user: &User) -> Option<Ask> {
+    if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
+        // Which of the folders is not there is to be known before the others are subscribed to.
+        return Some(if user.folders_doubtful { Ask::Badge } else { Ask::Subscribe });
+    }
+    [(Needs::FETCH, Ask::Fetch(Vec::new())), (Needs::CATCH_UP, Ask::CatchUp), (Needs::BADGE, Ask::Badge)]
+        .into_iter()
+        .find_map(|(need, ask)| user.needs.has(need).then_some(ask))
+}

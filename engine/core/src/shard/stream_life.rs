@@ -1,0 +1,307 @@
+//! The life of a cohort's stream: opened, taken over from, closed, broken, opened again.
+
+use super::cohort::CohortId;
+use super::conn::Kind;
+use super::core::ShardCore;
+use super::server::Asked;
+use super::{ConnId, Effects, Trouble};
+use crate::ews::{SchemaVersion, StreamConn};
+use crate::limits::{DETACHED_TRUST, MAIL_BACK_OFF, REOPEN_SPREAD, STREAM_JOIN_INTERVAL, STREAM_JOIN_WAIT};
+use crate::time::{Now, Span, Time};
+use crate::user::{Calling, UserId};
+
+impl ShardCore {
+    /// Opens the stream, or has a second one take over when members have come. When there is something to wait for,
+    /// until when.
+    pub(super) fn join_members(&mut self, now: Now, cohort_id: CohortId, fx: &mut Effects) -> Option<Time> {
+        let cohort = self.cohorts.get_mut(cohort_id)?;
+        let server = &mut self.servers[usize::from(cohort.server.0)];
+        if !server.proven || server.not_before > now.time || self.draining {
+            return None;
+        }
+        if cohort.retiring.is_some() || cohort.stream.is_some() && !cohort.opened {
+            return None;
+        }
+        let (mut outside, mut subscribing) = (0, 0);
+        for user in cohort.members.iter().filter_map(|id| self.users.get(*id)).filter(|user| !user.aside) {
+            match &user.subscription {
+                Some(_) => outside += usize::from(!user.streaming),
+                None => subscribing += usize::from(user.calling != Calling::No),
+            }
+        }
+        if outside == 0 {
+            cohort.join_at = None;
+            return None;
+        }
+        let join_at = match cohort.stream {
+            None if subscribing == 0 => now.time,
+            None => cohort.join_at.unwrap_or(now.time + STREAM_JOIN_WAIT),
+            Some(_) => {
+                let pause_over = cohort.opened_at.map_or(now.time, |at| at + STREAM_JOIN_INTERVAL);
+                cohort.join_at.unwrap_or((now.time + STREAM_JOIN_WAIT).max(pause_over))
+            }
+        };
+        if join_at > now.time {
+            cohort.join_at = Some(join_at);
+            return Some(join_at);
+        }
+        // However many streams are to be opened at once, they are opened one after the other.
+        let slot = *cohort.slot.get_or_insert_with(|| server.stream_slot(now.time));
+        if slot > now.time {
+            return Some(slot);
+        }
+        cohort.slot = None;
+        cohort.join_at = None;
+        cohort.retiring = cohort.stream.take();
+        cohort.opened = false;
+        let endpoint = self.config.mail_servers[usize::from(cohort.server.0)].endpoint;
+        let credential = self.servers[usize::from(cohort.server.0)].credential;
+        let conn = self.open_conn(
+            endpoint,
+            Kind::Stream {
+                cohort: cohort_id,
+                machine: None,
+                users: Vec::new(),
+                credential,
+                version: SchemaVersion::default(),
+            },
+            fx,
+        );
+        if let Some(cohort) = self.cohorts.get_mut(cohort_id) {
+            cohort.stream = Some(conn);
+        }
+        None
+    }
+
+    /// The stream's connection stands: ask for the events of all members.
+    pub(super) fn stream_connected(
+        &mut self,
+        now: Now,
+        conn_id: ConnId,
+        cohort_id: CohortId,
+        fx: &mut Effects,
+    ) {
+        let Some(cohort) = self.cohorts.get(cohort_id) else { return };
+        if self.servers[usize::from(cohort.server.0)].not_before > now.time {
+            // While the connection was made, the server asked to be left alone. Its timer brings the cohort back.
+            return self.close_stream(now, conn_id, cohort_id, fx);
+        }
+        let held_out = cohort.held_out();
+        let wanted = |id: &UserId| {
+            let user = self.users.get(*id);
+            user.is_some_and(|user| user.subscription.is_some() && !user.aside) && !held_out.contains(id)
+        };
+        let users: Vec<UserId> = cohort.members.iter().copied().filter(wanted).collect();
+        if users.is_empty() {
+            return self.close_stream(now, conn_id, cohort_id, fx);
+        }
+        if let Some(wait) = self.choose_budget(now, cohort_id) {
+            self.close_stream(now, conn_id, cohort_id, fx);
+            return self.delay_cohort(now, cohort_id, wait, fx);
+        }
+        let Some(cohort) = self.cohorts.get(cohort_id) else { return };
+        let version_now = self.servers[usize::from(cohort.server.0)].version;
+        let server = self.mail_server(cohort.server);
+        // Up to 10 % less, so that cohorts do not reopen together.
+        let minutes = u64::from(server.stream_minutes.clamp(1, 30));
+        let idle = Span::from_secs(server.stream_idle_s.into());
+        let minutes = (minutes - self.rng.below(minutes / 10 + 1)).max(1);
+        let Some(request) = self.encode_stream(cohort_id, &users, minutes as u8) else {
+            return self.close_stream(now, conn_id, cohort_id, fx);
+        };
+        let lifetime = Span::from_secs(minutes * 60 + 60);
+        let machine_new = StreamConn::open(now.time, request, idle, lifetime);
+        if let Some(Kind::Stream { machine, users: in_request, version, .. }) =
+            self.conns.get_mut(conn_id).map(|c| &mut c.kind)
+        {
+            *machine = Some(Box::new(machine_new));
+            *in_request = users;
+            *version = version_now;
+        }
+        self.touch_conn(conn_id, fx);
+    }
+
+    /// The opening envelope came: the stream is live.
+    pub(super) fn stream_opened(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
+        let (users, credential) = match self.conns.get(conn_id).map(|conn| &conn.kind) {
+            Some(Kind::Stream { users, credential, .. }) => (users.clone(), *credential),
+            _ => return,
+        };
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
+        if cohort.stream != Some(conn_id) {
+            return;
+        }
+        let detached_long =
+            cohort.detached_since.take().is_some_and(|since| now.time.since(since) > DETACHED_TRUST);
+        cohort.opened = true;
+        cohort.opened_at = Some(now.time);
+        self.stats.streams += 1;
+        let (server, retiring) = (cohort.server, cohort.retiring);
+        for user_id in retiring.map_or_else(Vec::new, |older| self.users_on(older)) {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.overlap = true;
+            }
+        }
+        for user_id in users {
+            let Some(user) = self.users.get_mut(user_id) else { continue };
+            if user.subscription.is_none() {
+                continue;
+            }
+            user.streaming = true;
+            if detached_long {
+                user.miss();
+            }
+            self.request_call(now, user_id, fx);
+            self.look_live(user_id, fx);
+        }
+        if credential == self.servers[usize::from(server.0)].credential {
+            self.server_worked(now, server, Asked::WithPresent, fx);
+        }
+        self.acquit(now, cohort_id, fx);
+        self.step_cohort(now, cohort_id, fx);
+    }
+
+    /// The stream ended as the server promised, or is of no more use.
+    pub(super) fn stream_closed(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
+        let lasted = self.cohorts.get(cohort_id).is_some_and(|cohort| cohort.is_steady(now.time));
+        if self.detach_stream(now, conn_id, cohort_id, fx) {
+            self.reopen_later(now, cohort_id, !lasted, fx);
+        }
+    }
+
+    /// One bad id silences the good ones on its connection: it is opened again at once, without it. This is no failure of
+    /// the stream, and slows it down as little as it slows the neighbours: a subscription that waits too long for its
+    /// stream is the next bad id. Members whose ids are bad again and again are set back, each for himself.
+    pub(super) fn stream_spoilt(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
+        if self.detach_stream(now, conn_id, cohort_id, fx) {
+            let wait = Span(self.rng.below(REOPEN_SPREAD.0));
+            self.delay_cohort(now, cohort_id, wait, fx);
+        }
+    }
+
+    /// The first reopening is immediate: most ends are a load balancer's, a patch's, or the agreed one. Streams that do
+    /// not last are opened more and more slowly.
+    fn reopen_later(&mut self, now: Now, cohort_id: CohortId, failed: bool, fx: &mut Effects) {
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
+        let failures = cohort.failures;
+        cohort.failures = failures.saturating_add(u8::from(failed));
+        let wait = match failures {
+            0 => Span(self.rng.below(REOPEN_SPREAD.0)),
+            n => self.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, n - 1),
+        };
+        self.delay_cohort(now, cohort_id, wait, fx);
+    }
+
+    /// The stream broke: what happened since is unknown.
+    pub(super) fn stream_broken(
+        &mut self,
+        now: Now,
+        conn_id: ConnId,
+        cohort_id: CohortId,
+        trouble: &Trouble,
+        fx: &mut Effects,
+    ) {
+        let users = self.users_on(conn_id);
+        let cohort = self.cohorts.get(cohort_id);
+        let retiring = cohort.is_some_and(|cohort| cohort.is_retiring(conn_id));
+        // Where an older stream goes on, nothing was lost but an attempt.
+        let attempt = !retiring && cohort.is_some_and(|cohort| cohort.retiring.is_some() && !cohort.opened);
+        self.stats.streams_broken += 1;
+        for user_id in users.into_iter().filter(|_| !attempt) {
+            if let Some(user) = self.users.get_mut(user_id) {
+                if !planted!(NoCatchUp) {
+                    user.miss();
+                }
+                if !retiring {
+                    self.set_unwatched(user_id, trouble, fx);
+                }
+            }
+            if retiring {
+                self.request_call(now, user_id, fx);
+            }
+        }
+        if self.detach_stream(now, conn_id, cohort_id, fx) {
+            self.reopen_later(now, cohort_id, true, fx);
+        }
+    }
+
+    /// Forgets a stream's connection. True if it was the present one.
+    pub(super) fn detach_stream(
+        &mut self,
+        now: Now,
+        conn_id: ConnId,
+        cohort_id: CohortId,
+        fx: &mut Effects,
+    ) -> bool {
+        let users = self.users_on(conn_id);
+        self.close_conn(conn_id, fx);
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return false };
+        if cohort.retiring == Some(conn_id) {
+            cohort.retiring = None;
+            self.stats.streams -= 1;
+            for user_id in users {
+                if let Some(user) = self.users.get_mut(user_id) {
+                    user.overlap = false;
+                }
+            }
+            self.step_cohort(now, cohort_id, fx);
+            return false;
+        }
+        if cohort.stream != Some(conn_id) {
+            return false;
+        }
+        if cohort.is_steady(now.time) {
+            cohort.failures = 0;
+            cohort.unexplained = 0;
+        }
+        cohort.stream = None;
+        let opened = std::mem::take(&mut cohort.opened);
+        if opened {
+            self.stats.streams -= 1;
+        }
+        match cohort.retiring.take() {
+            Some(older) if opened => self.lose_retiring(older, fx),
+            Some(older) => {
+                // The take-over failed before it began: the older stream goes on.
+                cohort.stream = Some(older);
+                cohort.opened = true;
+                cohort.opened_at = Some(now.time);
+                return true;
+            }
+            None => {}
+        }
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return false };
+        cohort.detached_since.get_or_insert(now.time);
+        for user_id in users {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.streaming = false;
+            }
+            self.set_live(user_id, false);
+        }
+        true
+    }
+
+    /// The stream that took over is gone, and the one before has not said that it brought everything.
+    fn lose_retiring(&mut self, conn_id: ConnId, fx: &mut Effects) {
+        for user_id in self.users_on(conn_id) {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.overlap = false;
+                user.miss();
+            }
+        }
+        self.close_conn(conn_id, fx);
+        self.stats.streams -= 1;
+    }
+
+    /// The members in a stream's request.
+    pub(super) fn users_on(&self, conn_id: ConnId) -> Vec<UserId> {
+        match self.conns.get(conn_id).map(|conn| &conn.kind) {
+            Some(Kind::Stream { users, .. }) => users.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn close_stream(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
+        self.detach_stream(now, conn_id, cohort_id, fx);
+    }
+}
