@@ -215,6 +215,25 @@ impl Audit {
         }
     }
 
+    /// The engine is told to forget the user.
+    pub fn absent(&mut self, user: UserIx, at: Time) {
+        self.users[user.0 as usize].absences.push(Stop { from: at, to: Time::NEVER });
+    }
+
+    /// The user is back: to the engine, somebody new. What came in this very moment it may tell, also if it was told in the
+    /// earlier stay; mails are stamped by the second.
+    pub fn back(&mut self, user: UserIx, at: Time) {
+        let from = Time(at.0.saturating_sub(self.rules.crossing_max.0));
+        let row = &mut self.users[user.0 as usize];
+        if let Some(absence) = row.absences.last_mut() {
+            absence.to = at;
+        }
+        let late = row.mails.partition_point(|mail| mail.at < from)..row.mails.len();
+        for phone in self.phones.iter_mut().filter(|phone| phone.user == user) {
+            phone.forgotten(from, late.clone());
+        }
+    }
+
     /// The power failed, and what the engine wrote down after `from` is gone. What phones were told since may lawfully be
     /// told once more, and a badge may stay wrong until the next one. Acknowledged changes that are gone (registrations,
     /// stops) are for whoever made them to make again.

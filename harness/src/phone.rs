@@ -58,6 +58,8 @@ pub struct User {
     pub unread_before: u32,
     /// In order; at most the last is open.
     pub stops: Vec<Stop>,
+    /// Times in which the engine had been told to forget him, as `stops`.
+    pub absences: Vec<Stop>,
 }
 
 /// One registered phone of his.
@@ -115,6 +117,12 @@ impl User {
         self.stops.iter().any(|stop| stop.from + rules.crossing_max < at && at < stop.to)
     }
 
+    /// Whether a mail of that moment came while nobody watched for him.
+    fn surely_absent(&self, at: Time, rules: &Rules) -> bool {
+        let crossing = rules.crossing_max;
+        self.absences.iter().any(|absence| absence.from + crossing < at && at + crossing < absence.to)
+    }
+
     /// Whether some of `from..to` may have been under a stop.
     fn perhaps_stopped(&self, from: Time, to: Time, rules: &Rules) -> bool {
         self.stops.iter().any(|stop| stop.from <= to && from <= stop.to + rules.crossing_max)
@@ -127,7 +135,7 @@ impl Phone {
         let wait_end = mail.at + rules.wait_max;
         let before = mail.at + rules.crossing_max < self.since;
         let after = self.until + rules.crossing_max < mail.at;
-        if before || after || !self.wants.alerts {
+        if before || after || user.surely_absent(mail.at, rules) || !self.wants.alerts {
             Duty::MustNot
         } else if mail.at < self.present_since + rules.crossing_max
             || self.until <= wait_end

@@ -59,6 +59,14 @@ impl PhoneRow {
         self.lately.push((at, index));
     }
 
+    /// The engine was told to forget what it told of these mails, which came after `from`.
+    pub(super) fn forgotten(&mut self, from: Time, mails: std::ops::Range<usize>) {
+        let told = mails.filter(|index| self.told.has(*index));
+        self.again.extend(told);
+        let recent = self.unlisted.extract_if(.., |(told, _)| *told >= from);
+        self.unlisted_again.extend(recent);
+    }
+
     /// What was told after `from` may be told once more.
     pub(super) fn power_failed(&mut self, from: Time) {
         let lost = self.lately.drain(..).filter(|(told, _)| *told >= from);

@@ -156,6 +156,11 @@ impl Exchange {
         });
     }
 
+    /// The client has forgotten all about a mailbox, also how long it was told to let it alone.
+    pub fn forgotten(&mut self, mailbox: MailboxKey) {
+        self.told.remove(&BudgetKey::Copy(mailbox));
+    }
+
     /// What arrives next on this connection was held up on its way: who sent it had not heard what was said meanwhile.
     pub fn comes_late(&mut self, conn: PeerConn) {
         if let Some(row) = self.conns.get_mut(&conn) {

@@ -79,7 +79,7 @@ fn details_end_with_the_cutoff() {
 #[test]
 fn the_badge_is_what_is_unread() {
     let read = Mail { unread: false, ..mail(5) };
-    let user = User { mails: vec![mail(4), read], unread_before: 7, stops: vec![] };
+    let user = User { mails: vec![mail(4), read], unread_before: 7, ..User::default() };
     assert_eq!(user.unread(), 8);
 }
 

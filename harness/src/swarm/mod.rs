@@ -3,12 +3,14 @@
 mod exam;
 #[cfg(feature = "planted")]
 pub mod mutants;
+mod owner;
 mod plan;
 mod profile;
 mod run;
 mod scenes;
 mod shrink;
 
+pub use owner::OwnerAct;
 pub use plan::{Act, Manners, NetTrouble, Plan};
 pub use profile::{BUILTIN, Profile};
 pub use run::{Verdict, run, tell};

@@ -6,6 +6,7 @@ use carillon_core::rng::Rng;
 use carillon_core::shard::{BadgeCount, CatchUp, Timing};
 use carillon_core::time::{Span, Time};
 
+use super::owner::OwnerAct;
 use super::profile::{self, Day, Habits, Profile, Range};
 use crate::apns::{Knobs, Latency, WindowPolicy};
 use crate::exchange::{BusyShape, Chunks, EnvelopeStyle, Lead, Limits, Transfer};
@@ -159,6 +160,8 @@ pub enum Act {
     PushClock { ahead_ms: i64 },
     /// A mail server does not understand its earlier states of synchronisation any more.
     ForgetSyncStates { server: usize },
+    /// The owner of the engine does something.
+    Owner(OwnerAct),
 }
 
 /// Where a mail can lie.
@@ -203,6 +206,7 @@ impl Act {
             | Act::BadNetwork { .. }
             | Act::Network { .. }
             | Act::PowerFailure { .. } => true,
+            Act::Owner(act) => act.deafens(),
             Act::Mail { .. }
             | Act::RuledMail { .. }
             | Act::Move { .. }
@@ -291,6 +295,7 @@ impl Plan {
         plan.sandbox = chance(&mut rng, &profile.apns.sandbox_percent);
         plan.draw_pieces(&mut rng, &profile.network);
         plan.draw_scenes();
+        plan.draw_owner(&profile.owner);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }
@@ -490,7 +495,7 @@ impl Plan {
     }
 
     /// Some moment of the day, after a minute in which everybody settles.
-    fn moment(&self, rng: &mut Rng) -> Time {
+    pub(super) fn moment(&self, rng: &mut Rng) -> Time {
         self.moment_before(rng, self.length)
     }
 
@@ -616,15 +621,15 @@ fn sign(rng: &mut Rng, range: &Range) -> i64 {
 }
 
 /// In so many of a hundred cases.
-fn chance(rng: &mut Rng, percent: &Range) -> bool {
+pub(super) fn chance(rng: &mut Rng, percent: &Range) -> bool {
     let percent = percent.draw(rng);
     rng.chance(percent, 100)
 }
 
-fn below(rng: &mut Rng, span: Span) -> Span {
+pub(super) fn below(rng: &mut Rng, span: Span) -> Span {
     Span(rng.below(span.0.max(1)))
 }
 
-fn pick<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
+pub(super) fn pick<T: Clone>(rng: &mut Rng, of: &[T]) -> T {
     of[rng.below(of.len() as u64) as usize].clone()
 }

@@ -24,6 +24,7 @@ pub struct Profile {
     pub(super) day: Day,
     pub(super) habits: Habits,
     pub(super) faults: Faults,
+    pub(super) owner: Owner,
 }
 
 /// A number, a range of which both ends are included, or one of several.
@@ -128,6 +129,13 @@ pub(super) struct Faults {
     pub drift_ppm: Range,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Owner {
+    pub comings_percent: Range,
+    pub comings_per_hour: Range,
+}
+
 impl Profile {
     /// Reads a profile.
     ///
@@ -182,7 +190,7 @@ impl Profile {
     }
 
     fn ranges(&self) -> Vec<(&'static str, &Range)> {
-        let Profile { people, engine, exchange, apns, network, day, faults, .. } = self;
+        let Profile { people, engine, exchange, apns, network, day, faults, owner, .. } = self;
         vec![
             ("users", &people.users),
             ("phones", &people.phones),
@@ -227,6 +235,8 @@ impl Profile {
             ("mails_per_delivery", &day.mails_per_delivery),
             ("per_hour", &faults.per_hour),
             ("network_per_hour", &faults.network_per_hour),
+            ("comings_percent", &owner.comings_percent),
+            ("comings_per_hour", &owner.comings_per_hour),
         ]
     }
 }

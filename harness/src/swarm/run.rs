@@ -98,7 +98,7 @@ fn live(plan: &Plan) -> Life {
     if !life.failures.is_empty() {
         return life;
     }
-    let person = plan.seed as usize % plan.users;
+    let Some(person) = life.somebody(plan.seed as usize) else { return life };
     match exam::ring_through_a_drizzle(&mut life.town, &plan.timing, person) {
         Ok(mails) => life.mails += mails,
         Err(why) => life.failures.push(why),
@@ -107,8 +107,8 @@ fn live(plan: &Plan) -> Life {
     life
 }
 
-struct Life {
-    town: Town,
+pub(super) struct Life {
+    pub(super) town: Town,
     /// Troubles that end by themselves.
     until: Vec<(Time, Trouble)>,
     knobs: crate::apns::Knobs,
@@ -119,10 +119,10 @@ struct Life {
     drift_ppm: i64,
     mail_clock_ahead_ms: i64,
     push_clock_behind: bool,
-    failures: Vec<String>,
-    mails: u64,
-    shards: usize,
-    back_ends: usize,
+    pub(super) failures: Vec<String>,
+    pub(super) mails: u64,
+    pub(super) shards: usize,
+    pub(super) back_ends: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -346,6 +346,7 @@ impl Life {
                 let servers = self.town.world.exchanges.len();
                 self.town.world.exchanges[server % servers].forget_sync_states();
             }
+            Act::Owner(act) => self.owner_act(act),
             Act::MailClock { ahead_ms } => {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
                 let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();
@@ -517,7 +518,7 @@ impl Life {
         self.town.run_for(SILENCE_NOTICED);
         loop {
             self.town.run_for(LOOK);
-            let people = self.town.people.len() as u64;
+            let people = self.town.watched() as u64;
             let live: u64 = (0..self.shards).map(|shard| self.town.world.stats(shard).users_live).sum();
             if live == people && self.town.is_quiet() && self.town.badges_are_right() {
                 return;

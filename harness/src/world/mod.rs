@@ -10,6 +10,7 @@ mod store;
 pub mod story;
 mod tokens;
 pub mod town;
+mod town_owner;
 
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;
@@ -185,6 +186,14 @@ impl World {
     pub fn crash(&mut self, shard: usize) {
         let kernel_sends = self.rng.chance(1, 2);
         self.die(shard, kernel_sends);
+    }
+
+    /// A user goes from one shard to another, with what is stored of him.
+    pub fn hand_over(&mut self, user: UserKey, from: usize, to: usize) {
+        let Some(assign) = self.store.hand_over(user, to) else { return };
+        self.input(from, Input::Command(Command::DropUser { user }));
+        self.input(to, Input::Command(Command::AssignUser(Box::new(assign))));
+        self.collect();
     }
 
     fn die(&mut self, shard: usize, kernel_sends: bool) {

@@ -34,7 +34,30 @@ struct Row {
     devices: BTreeMap<DeviceKey, DeviceSpec>,
 }
 
+impl Row {
+    fn assign(&self) -> AssignUser {
+        AssignUser { devices: self.devices.values().cloned().collect(), ..self.assign.clone() }
+    }
+}
+
 impl Store {
+    /// What is stored of a user.
+    pub fn assigned(&self, user: UserKey) -> Option<AssignUser> {
+        self.users.get(&user).map(Row::assign)
+    }
+
+    /// A user belongs to another shard from now on. Returns what is stored of him.
+    pub(super) fn hand_over(&mut self, user: UserKey, to: usize) -> Option<AssignUser> {
+        let row = self.users.get_mut(&user)?;
+        row.shard = to;
+        for change in self.tail.iter_mut().filter(|change| change.user == user) {
+            if let Some(row) = &mut change.before {
+                row.shard = to;
+            }
+        }
+        Some(row.assign())
+    }
+
     /// The power fails: everything written after `from` is gone. Returns whose acknowledged changes are.
     pub(super) fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
         let mut broken = Vec::new();
@@ -63,8 +86,10 @@ impl Store {
             | Command::RemoveDevice { user, .. }
             | Command::TouchDevice { user, .. }
             | Command::StopUser { user } => self.overwrite(now, *user, true),
+            Command::DropUser { user } => self.overwrite(now, *user, true),
             // A town is founded on solid ground.
-            Command::AssignUser(_) | Command::DropUser { .. } => {}
+            Command::AssignUser(assign) if now > Time(0) => self.overwrite(now, assign.user, true),
+            Command::AssignUser(_) => {}
             Command::SetTeamToken { .. }
             | Command::Signal { .. }
             | Command::SetMailCredential { .. }
@@ -181,10 +206,7 @@ impl Store {
     pub(super) fn commands(&self, shard: usize) -> Vec<Command> {
         let tokens = self.tokens.get(&shard).cloned().unwrap_or_default();
         let rows = self.users.values().filter(|row| row.shard == shard);
-        let users = rows.map(|row| {
-            let devices = row.devices.values().cloned().collect();
-            Command::AssignUser(Box::new(AssignUser { devices, ..row.assign.clone() }))
-        });
+        let users = rows.map(|row| Command::AssignUser(Box::new(row.assign())));
         tokens.into_iter().chain(users).collect()
     }
 }

@@ -35,7 +35,7 @@ pub const MAIL: PeerAt = PeerAt::Exchange(0);
 pub const PUSH: PeerAt = PeerAt::Apns(0);
 
 /// The town's push services.
-const ENVIRONMENTS: [Environment; 2] = [Environment::Production, Environment::Sandbox];
+pub(super) const ENVIRONMENTS: [Environment; 2] = [Environment::Production, Environment::Sandbox];
 
 /// How a town is made.
 pub struct TownConfig {
@@ -140,6 +140,8 @@ pub struct Person {
     pub mails: Vec<String>,
     /// His notifications are stopped.
     pub stopped: bool,
+    /// The owner has dropped him.
+    pub away: bool,
 }
 
 /// One phone.
@@ -293,7 +295,14 @@ impl Town {
         self.world.command(shard, Command::AssignUser(Box::new(assign)));
     }
 
-    fn settle_person(&mut self, number: usize, phones: usize, shards: usize, back_end: usize, chooses: bool) {
+    pub(super) fn settle_person(
+        &mut self,
+        number: usize,
+        phones: usize,
+        shards: usize,
+        back_end: usize,
+        chooses: bool,
+    ) {
         let address = format!("user{number:05}@example.com");
         let spec = MailboxSpec { address, back_end, ..MailboxSpec::default() };
         let server = number % self.world.exchanges.len();
@@ -312,6 +321,7 @@ impl Town {
             phones: Vec::new(),
             mails: Vec::new(),
             stopped: false,
+            away: false,
         };
         for phone in 0..phones {
             let token = format!("{:064x}", (number as u128) << 16 | phone as u128 | 0xabcd << 64);
@@ -332,7 +342,7 @@ impl Town {
     }
 
     /// What the engine's owner says of one of the people.
-    fn assign(&self, person: &Person, vip: VipRules, devices: Vec<DeviceSpec>) -> AssignUser {
+    pub(super) fn assign(&self, person: &Person, vip: VipRules, devices: Vec<DeviceSpec>) -> AssignUser {
         let exchange = &self.world.exchanges[person.server];
         let address = exchange.address(person.mailbox);
         let chosen = person.chosen.map(|folder| exchange.folder_id(person.mailbox, folder));
@@ -424,20 +434,15 @@ impl Town {
         self.audit.power_failed(from);
         let broken = self.world.lose_power(from);
         for person in 0..self.people.len() {
-            if !broken.contains(&self.people[person].key) {
-                continue;
-            }
-            if self.people[person].stopped {
-                self.stop(person);
-            } else {
-                (0..self.people[person].phones.len()).for_each(|phone| self.register_again(person, phone));
+            if broken.contains(&self.people[person].key) {
+                self.make_again(person);
             }
         }
     }
 
     /// Lets time pass until everybody's mailbox is watched. False if that takes longer than `limit`.
     pub fn run_until_live(&mut self, limit: Span) -> bool {
-        let people = self.people.len() as u64;
+        let people = self.watched() as u64;
         let shards = self.people.iter().map(|person| person.shard).max().map_or(1, |last| last + 1);
         let live =
             |world: &World| (0..shards).map(|shard| world.stats(shard).users_live).sum::<u64>() == people;
@@ -520,6 +525,9 @@ impl Town {
     pub fn use_app(&mut self, person: usize, phone: usize) {
         let at = self.world.now().unix;
         let row = &self.people[person];
+        if row.away {
+            return;
+        }
         let command = Command::TouchDevice { user: row.key, device: row.phones[phone].key, at };
         self.audit.touched(row.phones[phone].phone, at);
         let shard = row.shard;
@@ -530,6 +538,9 @@ impl Town {
     pub fn register_again(&mut self, person: usize, phone: usize) {
         let now = self.world.now();
         let row = &mut self.people[person];
+        if row.away {
+            return;
+        }
         row.stopped = false;
         let service = row.phones[phone].service;
         let spec = &mut row.phones[phone].spec;
@@ -550,6 +561,9 @@ impl Town {
 
     /// Notifications of one of the people are stopped.
     pub fn stop(&mut self, person: usize) {
+        if self.people[person].away {
+            return;
+        }
         self.people[person].stopped = true;
         let row = &self.people[person];
         self.audit.stopped(row.user, self.world.now().time);

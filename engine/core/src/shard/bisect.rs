@@ -73,7 +73,15 @@ impl ShardCore {
         if let (Some((subscription, address)), Some(anchor)) = (lost, anchor) {
             self.say_farewell(
                 now,
-                Farewell { server, address, anchor, cookie, subscription, since: now.time },
+                Farewell {
+                    server,
+                    address,
+                    anchor,
+                    cookie,
+                    subscription,
+                    since: now.time,
+                    not_before: now.time,
+                },
                 fx,
             );
         }

@@ -232,6 +232,7 @@ impl ShardCore {
                         cookie,
                         subscription,
                         since: now.time,
+                        not_before: now.time,
                     };
                     self.say_farewell(now, farewell, fx);
                 }

@@ -122,8 +122,9 @@ impl ShardCore {
                 } else if let Some(farewell) = server.farewells.pop(now.time) {
                     return Some(Job::Unsubscribe(Box::new(farewell)));
                 } else {
-                    if !server.subscribes.is_empty() {
-                        self.wheel.arm(&server.pace_timer, server.subscribe_not_before);
+                    let pace = (!server.subscribes.is_empty()).then_some(server.subscribe_not_before);
+                    if let Some(at) = pace.into_iter().chain(server.farewells.next_at()).min() {
+                        self.wheel.arm(&server.pace_timer, at);
                     }
                     return None;
                 };

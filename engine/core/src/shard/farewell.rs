@@ -20,6 +20,8 @@ pub(super) struct Farewell {
     pub(super) subscription: SubscriptionId,
     /// Since when.
     pub(super) since: Time,
+    /// Its mailbox's budget is exhausted until then.
+    pub(super) not_before: Time,
 }
 
 /// Those of one server, the oldest first.
@@ -37,15 +39,17 @@ impl Farewells {
         self.waiting.push_back(farewell);
     }
 
-    /// The next whose subscription may still be there.
+    /// The next whose subscription may still be there, and whose mailbox may be asked for something.
     pub(super) fn pop(&mut self, now: Time) -> Option<Farewell> {
-        let alive = |farewell: &Farewell| now.since(farewell.since) < FAREWELL_AGE_MAX;
-        while let Some(farewell) = self.waiting.pop_front() {
-            if alive(&farewell) {
-                return Some(farewell);
-            }
-        }
-        None
+        let over = |farewell: &mut Farewell| now.since(farewell.since) >= FAREWELL_AGE_MAX;
+        while self.waiting.pop_front_if(over).is_some() {}
+        let next = self.waiting.iter().position(|farewell| farewell.not_before <= now)?;
+        self.waiting.remove(next)
+    }
+
+    /// When the first of them may be said.
+    pub(super) fn next_at(&self) -> Option<Time> {
+        self.waiting.iter().map(|farewell| farewell.not_before).min()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -67,7 +71,20 @@ mod tests {
             cookie: "".into(),
             subscription: SubscriptionId::parse("JwBk").unwrap(),
             since,
+            not_before: Time(0),
         }
+    }
+
+    #[test]
+    fn who_must_wait_lets_others_pass() {
+        let mut farewells = Farewells::default();
+        let later = Time(0) + Span::from_secs(60);
+        farewells.push(Farewell { not_before: later, ..farewell(1, Time(0)) });
+        farewells.push(farewell(2, Time(0)));
+        let address = |farewell: Option<Farewell>| farewell.map(|one| one.address.as_str().to_owned());
+        assert_eq!(address(farewells.pop(Time(1))).as_deref(), Some("user2@example.com"));
+        assert_eq!((farewells.pop(Time(1)).is_none(), farewells.next_at()), (true, Some(later)));
+        assert_eq!(address(farewells.pop(later)).as_deref(), Some("user1@example.com"));
     }
 
     #[test]

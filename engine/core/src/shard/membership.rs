@@ -87,6 +87,7 @@ impl ShardCore {
         (user.streaming, user.overlap) = (false, false);
         // One that another owner reads is his to give back.
         let aside = std::mem::take(&mut user.aside);
+        let busy_until = user.setback.as_deref().and_then(|setback| setback.busy_until(now.time));
         let subscription = user.subscription.take();
         let address = user.address.clone();
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
@@ -111,7 +112,15 @@ impl ShardCore {
         if let (Some(subscription), Some((anchor, cookie)), false) = (subscription, route, aside) {
             self.say_farewell(
                 now,
-                Farewell { server, address, anchor, cookie, subscription, since: now.time },
+                Farewell {
+                    server,
+                    address,
+                    anchor,
+                    cookie,
+                    subscription,
+                    since: now.time,
+                    not_before: busy_until.unwrap_or(now.time),
+                },
                 fx,
             );
         }

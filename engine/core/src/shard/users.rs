@@ -146,7 +146,8 @@ impl ShardCore {
             user.account = item_hash(&self.config.item_key, assign.address.as_str());
             user.address = assign.address;
             user.server = assign.server;
-            user.call_not_before = Time(0);
+            let busy_until = user.setback.as_deref().and_then(|setback| setback.busy_until(now.time));
+            user.call_not_before = busy_until.filter(|_| !moved).unwrap_or(Time(0));
             if moved {
                 user.setback = None;
                 (user.inbox, user.inbox_unread) = (None, None);

@@ -27,7 +27,13 @@ impl Setback {
 
     /// Whether the mailbox's budget is exhausted, and the server has said for how long.
     pub fn is_busy(&self, now: Time) -> bool {
-        self.kind == discriminant(&Action::BackOffAccount { ms: 0 }) && now < self.until
+        self.busy_until(now).is_some()
+    }
+
+    /// How long the mailbox's budget is exhausted, as the server has said.
+    pub fn busy_until(&self, now: Time) -> Option<Time> {
+        let busy = self.kind == discriminant(&Action::BackOffAccount { ms: 0 }) && now < self.until;
+        busy.then_some(self.until)
     }
 
     /// It happened (again), and is waited out for so long.

@@ -1,0 +1,124 @@
+//! What the owner of a town's engine does while the days go on: users come, go, and are assigned again.
+
+use carillon_core::shard::{AssignUser, Command, VipRules};
+
+use super::town::{APP, ENVIRONMENTS, Town};
+use crate::apns::TokenSpec;
+use crate::exchange::ImpersonationRight;
+
+impl Town {
+    /// People whose mailboxes the engine watches.
+    pub fn watched(&self) -> usize {
+        self.people.iter().filter(|person| !person.away).count()
+    }
+
+    /// Somebody new comes, with a mailbox and phones. Returns who.
+    pub fn join(&mut self, phones: usize, back_ends: usize) -> usize {
+        let number = self.people.len();
+        let server = number % self.world.exchanges.len();
+        let mailbox = crate::exchange::MailboxKey(self.world.exchanges[server].mailbox_count() as u32);
+        let account = self.world.exchanges[server].account("EX\\carillon").expect("the town's account");
+        self.world.exchanges[server].change_account(account, |account| {
+            if account.impersonation == ImpersonationRight::None {
+                account.full_access.insert(mailbox);
+            }
+        });
+        self.settle_person(number, phones, self.world.shards(), number % back_ends, false);
+        number
+    }
+
+    /// The owner forgets one of the people, who goes. He may come back.
+    pub fn drop_person(&mut self, person: usize) {
+        let now = self.world.now().time;
+        let row = &mut self.people[person];
+        if std::mem::replace(&mut row.away, true) {
+            return;
+        }
+        row.stopped = false;
+        self.audit.absent(row.user, now);
+        row.phones.iter().for_each(|phone| self.audit.phone_gone(phone.phone, now));
+        let (shard, user) = (row.shard, row.key);
+        self.world.command(shard, Command::DropUser { user });
+    }
+
+    /// One of the people who went comes back, to whichever shard, as somebody of whom nothing is known.
+    pub fn come_back(&mut self, person: usize, shard: usize) {
+        if !std::mem::replace(&mut self.people[person].away, false) {
+            return;
+        }
+        let row = &mut self.people[person];
+        row.shard = shard;
+        // What the mail server asked for was asked of somebody who was to forget it.
+        self.world.exchanges[row.server].forgotten(row.mailbox);
+        self.audit.back(self.people[person].user, self.world.now().time);
+        for phone in 0..self.people[person].phones.len() {
+            self.reinstall(person, phone);
+        }
+        self.assign_anew(person);
+    }
+
+    /// The owner assigns one of the people with all that he has registered.
+    fn assign_anew(&mut self, person: usize) {
+        let row = &self.people[person];
+        let vip =
+            self.world.store.assigned(row.key).map_or_else(VipRules::default, |known| known.vip.clone());
+        let devices = row.phones.iter().map(|phone| phone.spec.clone()).collect();
+        let assign = self.assign(row, vip, devices);
+        let shard = row.shard;
+        self.world.command(shard, Command::AssignUser(Box::new(assign)));
+    }
+
+    /// An app is there anew, as far as the push service and the audit know.
+    fn reinstall(&mut self, person: usize, phone: usize) {
+        let now = self.world.now();
+        let row = &mut self.people[person].phones[phone];
+        (row.spec.registered, row.spec.active) = (now.unix, now.unix);
+        let spec = TokenSpec {
+            token: row.spec.token.as_str(),
+            bundle: APP,
+            environment: ENVIRONMENTS[row.service],
+            tag: row.spec.device.0,
+        };
+        self.world.apns[row.service].register(&spec);
+        self.audit.register_again(row.phone, now.time, now.unix);
+    }
+
+    /// The owner assigns one of the people again with what is stored of him, as if at a start; without his devices, if so
+    /// asked. `change` may alter it.
+    pub fn assign_again(&mut self, person: usize, devices: bool, change: impl FnOnce(&mut AssignUser)) {
+        let row = &self.people[person];
+        let Some(mut assign) = self.world.store.assigned(row.key).filter(|_| !row.away) else { return };
+        if !devices {
+            assign.devices.clear();
+        }
+        change(&mut assign);
+        let shard = row.shard;
+        self.world.command(shard, Command::AssignUser(Box::new(assign)));
+    }
+
+    /// One of the people goes from his shard to another, with what is stored of him.
+    pub fn change_shard(&mut self, person: usize, shard: usize) {
+        let row = &mut self.people[person];
+        if row.away || row.shard == shard {
+            return;
+        }
+        let from = std::mem::replace(&mut row.shard, shard);
+        self.world.exchanges[row.server].forgotten(row.mailbox);
+        self.world.hand_over(row.key, from, shard);
+    }
+
+    /// What the owner or an app was told that it is done, and that is gone with the power, is done again.
+    pub(super) fn make_again(&mut self, person: usize) {
+        let row = &self.people[person];
+        let (shard, user) = (row.shard, row.key);
+        if row.away {
+            return self.world.command(shard, Command::DropUser { user });
+        }
+        self.assign_anew(person);
+        if self.people[person].stopped {
+            self.stop(person);
+        } else {
+            (0..self.people[person].phones.len()).for_each(|phone| self.register_again(person, phone));
+        }
+    }
+}
