@@ -485,6 +485,27 @@ fn a_told_mail_that_comes_back_by_a_move_is_not_told_again_by_a_look() {
     no_violations(&town);
 }
 
+/// The service dies, and its host is not there to say so: to the server the stream of before stands until it gives up or the
+/// next one takes over, and swallows what comes until then.
+#[test]
+fn what_the_stream_of_an_earlier_life_swallows_is_found_when_the_next_one_stands() {
+    for moment_ms in (0..4_000).step_by(100) {
+        let exchange = ExchangeConfig { call_time: Span::from_millis(700), ..ExchangeConfig::default() };
+        let mut town = live(TownConfig { seed: moment_ms, users: 1, exchange, ..TownConfig::default() });
+        town.world.net.stalls = 1_000_000;
+        town.deliver(0, "the path goes dead with this one");
+        town.run_for(secs(2));
+        town.world.net.stalls = 0;
+        town.world.crash(0);
+        town.run_for(Span::from_millis(moment_ms));
+        town.deliver(0, "while it begins anew");
+        town.run_for(secs(120));
+        let told: u32 = alerts(&town, 0).iter().map(|push| push.payload.n).sum();
+        assert_eq!((told, badge(&town, 0)), (2, Some(2)), "after {moment_ms} ms");
+        clean(town);
+    }
+}
+
 #[test]
 fn a_told_mail_that_is_moved_right_before_a_crash_is_not_told_again() {
     let mut town = live(TownConfig { users: 1, choosers: vec![0], ..TownConfig::default() });

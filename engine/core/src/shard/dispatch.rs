@@ -36,7 +36,7 @@ impl ShardCore {
             server.subscribes.push_back(user_id);
         } else if user.needs.has(Needs::FETCH) {
             server.urgent.push_back(user_id);
-        } else if !user.needs.has(Needs::SUBSCRIBE) {
+        } else if !user.needs.has(Needs::SUBSCRIBE) && next_ask(user).is_some() {
             server.routine.push_back(user_id);
         } else {
             return;
@@ -185,7 +185,13 @@ fn next_ask(user: &User) -> Option<Ask> {
         // Which of the folders is not there is to be known before the others are subscribed to.
         return Some(if user.folders_doubtful { Ask::Badge } else { Ask::Subscribe });
     }
-    [(Needs::FETCH, Ask::Fetch(Vec::new())), (Needs::CATCH_UP, Ask::CatchUp), (Needs::BADGE, Ask::Badge)]
-        .into_iter()
-        .find_map(|(need, ask)| user.needs.has(need).then_some(ask))
+    // A look before the stream is open would have to be taken again: a stream of before, whose end the server has not
+    // noticed, swallows what comes until the next one takes over.
+    [
+        (Needs::FETCH, true, Ask::Fetch(Vec::new())),
+        (Needs::CATCH_UP, user.streaming, Ask::CatchUp),
+        (Needs::BADGE, true, Ask::Badge),
+    ]
+    .into_iter()
+    .find_map(|(need, may, ask)| (may && user.needs.has(need)).then_some(ask))
 }
