@@ -6,8 +6,12 @@
 
 #[cfg(feature = "api")]
 pub mod api_json;
+pub mod apns_answer;
+pub mod apns_peer;
+pub mod dates;
 pub mod ews_answer;
 pub mod ews_stream;
+pub mod exchange_peer;
 pub mod http_response;
 mod input;
 pub mod journal;
@@ -29,8 +33,12 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     #[cfg(feature = "api")]
     Target { name: "api_json", check: api_json::check },
+    Target { name: "apns_answer", check: apns_answer::check },
+    Target { name: "apns_peer", check: apns_peer::check },
+    Target { name: "dates", check: dates::check },
     Target { name: "ews_answer", check: ews_answer::check },
     Target { name: "ews_stream", check: ews_stream::check },
+    Target { name: "exchange_peer", check: exchange_peer::check },
     Target { name: "http_response", check: http_response::check },
     Target { name: "journal", check: journal::check },
     Target { name: "lane", check: lane::check },

@@ -24,7 +24,21 @@ macro_rules! replay {
     };
 }
 
-replay!(api_json, ews_answer, ews_stream, http_response, journal, lane, notice, shard, soap_envelope);
+replay!(
+    api_json,
+    apns_answer,
+    apns_peer,
+    dates,
+    ews_answer,
+    ews_stream,
+    exchange_peer,
+    http_response,
+    journal,
+    lane,
+    notice,
+    shard,
+    soap_envelope
+);
 
 #[test]
 fn each_target_has_its_binary() {

@@ -104,9 +104,12 @@ impl Told {
     }
 }
 
-/// `retry-after` in its form of seconds (RFC 9110 §10.2.3). The form of a date is not used by APNs.
+/// `retry-after` in its form of seconds, which is digits and nothing else (RFC 9110 §10.2.3). The form of a date is not
+/// used by APNs.
 fn seconds_to_ms(text: &str) -> Option<u64> {
-    text.trim().parse::<u32>().ok().map(|seconds| u64::from(seconds) * 1_000)
+    let text = text.trim();
+    let seconds: u32 = text.parse().ok().filter(|_| text.bytes().all(|byte| byte.is_ascii_digit()))?;
+    Some(u64::from(seconds) * 1_000)
 }
 
 #[cfg(test)]
@@ -207,6 +210,15 @@ mod tests {
             let outcome = classify(429, Some(br#"{"reason":"TooManyRequests"}"#), text).outcome;
             assert_eq!(outcome, Outcome::Throttled { retry_ms });
         }
+    }
+
+    #[test]
+    fn a_time_to_come_again_is_digits_and_nothing_else() {
+        for text in ["+30", "3 0", "30s", "", "٣", "4294967296"] {
+            let outcome = classify(429, None, Some(text)).outcome;
+            assert_eq!(outcome, Outcome::Throttled { retry_ms: None }, "{text}");
+        }
+        assert_eq!(classify(429, None, Some(" 030 ")).outcome, Outcome::Throttled { retry_ms: Some(30_000) });
     }
 
     #[test]
