@@ -4,7 +4,7 @@
 //! sound: what it calls a fault is one, however the two sides crossed ([`crate::phone`] says where either is right). To
 //! be heard in time, an act of the workload is to be told here before it is done there.
 //!
-//! Memory: 32 bytes for a mail and some 240 for a phone; nothing per push but pushes that tell of more mails than they
+//! Memory: 32 bytes for a mail and some 350 for a phone; nothing per push but pushes that tell of more mails than they
 //! list, and one name for each move.
 
 mod phones;
@@ -100,7 +100,8 @@ impl Audit {
     /// A phone registers.
     pub fn add_phone(&mut self, user: UserIx, at: Time, active: UnixMillis, wants: Wants) -> PhoneIx {
         let unread = self.users[user.0 as usize].unread();
-        let phone = Phone { since: at, present_since: at, until: Time::NEVER, active, wants };
+        let phone =
+            Phone { since: at, present_since: at, until: Time::NEVER, active, wants: vec![(Time(0), wants)] };
         self.phones.push(PhoneRow::new(user, phone, unread));
         self.revive(user, at);
         PhoneIx(self.phones.len() as u32 - 1)
@@ -119,6 +120,11 @@ impl Audit {
         }
         self.touched(phone, active);
         self.revive(user, at);
+    }
+
+    /// What a phone's user wants to see changes.
+    pub fn wants(&mut self, phone: PhoneIx, at: Time, wants: Wants) {
+        self.phones[phone.0 as usize].phone.wants.push((at, wants));
     }
 
     /// The phone is removed, or its token gone.
@@ -246,16 +252,35 @@ impl Audit {
         self.users[user.0 as usize].unread()
     }
 
-    /// A push to a phone left the engine at `at`, and arrived whole: whatever became of it then, details past the cut-off
-    /// have been told.
+    /// A push to a phone left the engine at `at`, and arrived whole: whatever became of it then, it told what it tells.
     pub fn left(&mut self, phone: PhoneIx, at: Now, payload: &Payload) {
         let Some(row) = self.phones.get(phone.0 as usize) else { return };
-        let tells = matches!(payload.alert, AlertKind::Details { .. });
-        if tells && !row.phone.details_allowed(at.unix, &self.rules) {
-            let item = payload.items.first().copied();
+        let item = payload.items.first().copied();
+        if payload.has_details() && !row.phone.details_allowed(at, &self.rules) {
             let note = "details for an app not used for the cut-off, or that wants none";
             self.report.details_after_cutoff.note(Some(row.user), phone, item, at.time, note);
         }
+        for (note, is_wanted) in unwanted(payload) {
+            if !row.phone.wanted(at.time, at.time).any(|wants| is_wanted(&wants)) {
+                self.report.told_unwanted.note(Some(row.user), phone, item, at.time, note);
+            }
+        }
+    }
+
+    /// A push that [`Audit::left`] was refused for what it is, and the client told so: its mails need not be told any more,
+    /// and whoever never heard of the refusal may tell them.
+    pub fn refused(&mut self, phone: PhoneIx, at: Time, payload: &Payload) {
+        let Some(row) = self.phones.get_mut(phone.0 as usize) else { return };
+        if !payload.is_alert() {
+            row.badge_unsure = true;
+            return;
+        }
+        let user = &self.users[row.user.0 as usize];
+        let names = payload.items.iter().map(|item| self.names.get(item).copied().unwrap_or(*item));
+        let listed = names.filter_map(|item| user.mails.iter().rposition(|mail| mail.item == item));
+        row.excused.extend(listed);
+        let unlisted = payload.n.saturating_sub(payload.items.len() as u32);
+        row.unlisted_excused.extend((unlisted > 0).then_some((at, unlisted)));
     }
 
     /// A push was accepted for a phone; that it [`Audit::left`] has been told before. Says of each mail that is told by name for the first time.
@@ -282,7 +307,7 @@ impl Audit {
         if user.surely_stopped(at, rules) {
             report.told_after_stop.note(Some(user_ix), phone, None, at, "a push for a user who is stopped");
         }
-        let details_allowed = row.phone.details_allowed(push.at.unix, rules);
+        let details_allowed = row.phone.details_allowed(push.at, rules);
         match &payload.alert {
             AlertKind::None => {
                 report.badge_only += 1;
@@ -413,7 +438,7 @@ impl Audit {
     fn judge_badge(&self, row: &PhoneRow) -> Option<(u32, u32)> {
         let user = &self.users[row.user.0 as usize];
         let revived = user.stops.last().map_or(Time(0), |stop| stop.to);
-        let judged = row.phone.wants.badge
+        let judged = row.phone.wants().badge
             && row.phone.until == Time::NEVER
             && row.badge_at >= revived
             && !row.badge_unsure;
@@ -435,14 +460,15 @@ impl Audit {
                 continue;
             }
             owed.untold.push(mail.at);
-            if duty == Duty::Must {
+            if duty == Duty::Must && !row.excused.contains(&index) {
                 owed.must.push((mail.at, mail.item));
             }
         }
         owed.untold.sort_unstable();
         owed.must.sort_unstable();
         let must: Vec<Time> = owed.must.iter().map(|(at, _)| *at).collect();
-        let unlisted: Vec<_> = row.unlisted.iter().chain(&row.unlisted_again).copied().collect();
+        let numbers = row.unlisted.iter().chain(&row.unlisted_again).chain(&row.unlisted_excused);
+        let unlisted: Vec<_> = numbers.copied().collect();
         owed.matched = matched(&unlisted, &must);
         owed
     }
@@ -455,6 +481,26 @@ impl Audit {
         }
     }
 }
+
+/// What a payload brings that not every user wants, and who wants it.
+fn unwanted(payload: &Payload) -> impl Iterator<Item = (&'static str, IsWanted)> {
+    let alert = payload.is_alert();
+    let brings: [(bool, &'static str, IsWanted); 6] = [
+        (alert, "an alert for a phone that wants none", |wants| wants.alerts),
+        (payload.badge.is_some(), "a badge for a phone that wants none", |wants| wants.badge),
+        (payload.sound, "a sound for a phone that wants none", |wants| wants.sound),
+        (alert && !payload.sound, "no sound for a phone that wants one", |wants| !wants.sound),
+        (payload.by_key, "a text by its key for an app without texts", |wants| wants.localized),
+        (
+            alert && !payload.by_key && !payload.has_details(),
+            "an English text for an app with texts of its own",
+            |wants| !wants.localized,
+        ),
+    ];
+    brings.into_iter().filter(|(brought, ..)| *brought).map(|(_, note, is_wanted)| (note, is_wanted))
+}
+
+type IsWanted = fn(&Wants) -> bool;
 
 /// What one phone is still owed.
 struct Owed {

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use carillon_core::time::{Span, Time, UnixMillis};
+use carillon_core::time::{Now, Span, Time, UnixMillis};
 
 /// How long things may take, and the cut-off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ pub struct User {
 }
 
 /// One registered phone of his.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Phone {
     /// First registered.
     pub since: Time,
@@ -74,8 +74,8 @@ pub struct Phone {
     pub until: Time,
     /// When the app was last used.
     pub active: UnixMillis,
-    /// What its user wants.
-    pub wants: Wants,
+    /// What its user wanted, each from when, in order.
+    pub wants: Vec<(Time, Wants)>,
 }
 
 /// What the user of a phone wants to see.
@@ -87,6 +87,10 @@ pub struct Wants {
     pub details: bool,
     /// The number on the icon.
     pub badge: bool,
+    /// A sound with each alert.
+    pub sound: bool,
+    /// Texts by the keys of the app; otherwise in English.
+    pub localized: bool,
 }
 
 /// Whether a phone is to be told of a mail.
@@ -102,7 +106,7 @@ pub enum Duty {
 
 impl Default for Wants {
     fn default() -> Wants {
-        Wants { alerts: true, details: true, badge: true }
+        Wants { alerts: true, details: true, badge: true, sound: true, localized: true }
     }
 }
 
@@ -135,12 +139,14 @@ impl Phone {
         let wait_end = mail.at + rules.wait_max;
         let before = mail.at + rules.crossing_max < self.since;
         let after = self.until + rules.crossing_max < mail.at;
-        if before || after || user.surely_absent(mail.at, rules) || !self.wants.alerts {
+        let silent = self.silent_since().is_some_and(|from| from + rules.crossing_max < mail.at);
+        if before || after || silent || user.surely_absent(mail.at, rules) {
             Duty::MustNot
         } else if mail.at < self.present_since + rules.crossing_max
             || self.until <= wait_end
             || mail.gone <= wait_end
             || mail.moved_in
+            || self.wanted(mail.at, wait_end + rules.crossing_max).any(|wants| !wants.alerts)
             || user.perhaps_stopped(mail.at, wait_end, rules)
         {
             Duty::May
@@ -150,8 +156,28 @@ impl Phone {
     }
 
     /// Whether a push that leaves at `at` may tell details.
-    pub fn details_allowed(&self, at: UnixMillis, rules: &Rules) -> bool {
-        let unused_ms = at.millis_since(self.active);
-        self.wants.details && unused_ms <= (rules.detail_cutoff + rules.transit_max).as_millis()
+    pub fn details_allowed(&self, at: Now, rules: &Rules) -> bool {
+        let unused_ms = at.unix.millis_since(self.active);
+        self.wanted(at.time, at.time).any(|wants| wants.details)
+            && unused_ms <= (rules.detail_cutoff + rules.transit_max).as_millis()
+    }
+
+    /// What its user wanted at some time of `from..=to`. A change and what happens in the same moment can have come in
+    /// either order.
+    pub fn wanted(&self, from: Time, to: Time) -> impl Iterator<Item = Wants> {
+        let ends = self.wants.iter().skip(1).map(|(at, _)| *at).chain([Time::NEVER]);
+        let spans = self.wants.iter().zip(ends);
+        spans.filter(move |((begin, _), end)| *begin <= to && from <= *end).map(|((_, wants), _)| *wants)
+    }
+
+    /// What its user wants by now.
+    pub fn wants(&self) -> Wants {
+        self.wants.last().map_or_else(Wants::default, |(_, wants)| *wants)
+    }
+
+    /// Since when it wants no alerts; `None` if it does.
+    fn silent_since(&self) -> Option<Time> {
+        let silent = self.wants.iter().rev().take_while(|(_, wants)| !wants.alerts);
+        silent.last().map(|(from, _)| *from)
     }
 }

@@ -1,9 +1,8 @@
 //! The owner of the engine lets users come and go, and changes his mind, while something is under way.
 
 use carillon_core::names::FolderId;
-use carillon_core::time::Span;
 use carillon_harness::exchange::{BusyScope, BusyShape, ExchangeConfig, Operation};
-use carillon_harness::world::story::{alerts, clean, live, minutes, secs, times};
+use carillon_harness::world::story::{clean, live, minutes, secs, times};
 use carillon_harness::world::town::TownConfig;
 
 #[test]
@@ -20,26 +19,6 @@ fn the_subscription_of_who_goes_in_a_pause_is_given_back_after_it() {
     let given_back = times(&mut town, Operation::Unsubscribe, 2);
     assert!(matches!(given_back[..], [at] if at.since(now.time) >= secs(60)), "{given_back:?}");
     assert_eq!((town.world.stats(0).users, town.world.exchanges[0].subscription_count()), (3, 3));
-    clean(town);
-}
-
-#[test]
-fn what_came_before_a_user_is_not_told_though_answers_take_long() {
-    let mut town = live(TownConfig { users: 4, ..TownConfig::default() });
-    town.run_for(secs(30));
-    town.drop_person(2);
-    town.run_for(secs(30));
-    town.deliver(2, "while he is not there");
-    town.run_for(secs(4));
-    town.world.net.delay = Span::from_millis(3_900);
-    town.come_back(2, 0);
-    assert!(town.run_until_live(minutes(2)));
-    town.world.net.delay = Span(200);
-    town.run_for(secs(20));
-    assert_eq!(alerts(&town, 2), 0);
-    town.deliver(2, "for him");
-    town.run_for(secs(20));
-    assert_eq!(alerts(&town, 2), 1);
     clean(town);
 }
 

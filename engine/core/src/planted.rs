@@ -127,6 +127,8 @@ mod on_demand {
         AmbiguousTakenForSafe,
         /// What goes out is not written down first.
         NotPutDown,
+        /// A device that registers again keeps the settings that it had.
+        SettingsIgnored,
     }
 
     #[cfg(test)]

@@ -61,6 +61,28 @@ reasons! {
     503 Shutdown,
 }
 
+impl Reason {
+    /// Whether it is about this one message: as it is, it is never taken, and neither token nor connection nor account are
+    /// to blame.
+    pub const fn is_of_message(self) -> bool {
+        matches!(
+            self,
+            Reason::BadCollapseId
+                | Reason::BadExpirationDate
+                | Reason::BadMessageId
+                | Reason::BadPriority
+                | Reason::DuplicateHeaders
+                | Reason::InvalidPushType
+                | Reason::MissingDeviceToken
+                | Reason::MissingTopic
+                | Reason::PayloadEmpty
+                | Reason::BadPath
+                | Reason::MethodNotAllowed
+                | Reason::PayloadTooLarge
+        )
+    }
+}
+
 /// A refusal: a reason, and for 410 the time since which the token is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {

@@ -2,6 +2,7 @@
 
 use carillon_core::time::Now;
 
+use super::answer::Reason;
 use super::payload::Payload;
 use super::registry::{DeviceIx, Registry};
 use super::request::{Head, route};
@@ -20,6 +21,8 @@ pub struct Arrived {
     pub tag: u64,
     /// What it says.
     pub payload: Payload,
+    /// Why it was refused; `None` when it was not, or never came to be judged.
+    pub refused: Option<Reason>,
 }
 
 impl Arrived {
@@ -34,6 +37,6 @@ impl Arrived {
         let device = registry.find(route(head).ok()?)?;
         let background = head.headers.get("apns-push-type").is_some_and(|value| value == "background");
         let (payload, _) = Payload::read(body, background);
-        Some(Arrived { at, conn, device, tag: registry.row(device).tag, payload })
+        Some(Arrived { at, conn, device, tag: registry.row(device).tag, payload, refused: None })
     }
 }

@@ -3,6 +3,7 @@
 use carillon_core::rng::Rng;
 use carillon_core::time::{Span, Time};
 
+use super::answer::Reason;
 use super::auth::TokenRules;
 
 /// Everything that can be turned. The default is the service on a good day.
@@ -41,6 +42,10 @@ pub struct Knobs {
     pub faults_max: Option<u32>,
     /// 500 `InternalServerError`.
     pub internal_errors: Share,
+    /// Pushes refused without a reason of their own,
+    pub refusals: Share,
+    /// with this one.
+    pub refusal: Reason,
     /// 503 `ServiceUnavailable` for everything until then.
     pub unavailable_until: Time,
     /// Pushes that one device takes.
@@ -108,6 +113,8 @@ impl Default for Knobs {
             goaway_unprocessed: 0,
             faults_max: None,
             internal_errors: Share(0),
+            refusals: Share(0),
+            refusal: Reason::Forbidden,
             unavailable_until: Time(0),
             device_rate: Some(Rate { per_s: 200, burst: 200 }),
             ping_unanswered: false,

@@ -12,6 +12,8 @@ pub struct Payload {
     pub alert: AlertKind,
     /// Whether it makes a sound.
     pub sound: bool,
+    /// Whether the alert's text is one of the app's own, by its key.
+    pub by_key: bool,
     /// `m.a`: the account, a keyed hash.
     pub account: Option<u64>,
     /// `m.n`: how many mails it tells of; 0 without alert.
@@ -166,10 +168,12 @@ impl Payload {
         let aps = &body.aps;
         let mut fault = None;
         let alert = aps.alert.as_ref().map_or(AlertKind::None, Alert::kind);
+        let by_key = matches!(&aps.alert, Some(Alert::Parts(parts)) if parts.loc_key.is_some());
         let mut payload = Payload {
             badge: aps.badge,
             alert,
             sound: aps.sound.is_some(),
+            by_key,
             account: None,
             n: 0,
             items: Vec::new(),
@@ -225,6 +229,7 @@ impl Payload {
             badge: number(&aps["badge"]),
             alert,
             sound: !aps["sound"].is_null(),
+            by_key: !aps["alert"]["loc-key"].is_null(),
             account: value["m"]["a"].as_str().and_then(parse_hash),
             n: number(&value["m"]["n"]).unwrap_or(0),
             items: items.into_iter().flatten().filter_map(|item| parse_hash(item.as_str()?)).collect(),

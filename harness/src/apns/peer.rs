@@ -218,6 +218,14 @@ impl Apns {
         mark_ready(&mut self.ready, conn, found);
     }
 
+    /// Sends SETTINGS with these entries (identifier, value), in the middle of everything.
+    pub fn announce(&mut self, conn: PeerConn, entries: &[(u16, u32)]) {
+        if let Some(found) = self.conns.get_mut(&conn) {
+            found.pump.send_settings(entries);
+            mark_ready(&mut self.ready, conn, found);
+        }
+    }
+
     /// Sends a frame or other bytes that HTTP/2 does not foresee, between two frames.
     pub fn send_raw(&mut self, conn: PeerConn, bytes: &[u8]) {
         if let Some(found) = self.conns.get_mut(&conn) {
@@ -378,7 +386,9 @@ fn take_request(
         authority: request.head.uri.authority().map(|authority| authority.as_str()),
         headers: &request.head.headers,
     };
-    service.arrived.extend(Arrived::read(&service.registry, now, name, &head, &request.body));
+    let arrived = Arrived::read(&service.registry, now, name, &head, &request.body);
+    let is_known = arrived.is_some();
+    service.arrived.extend(arrived);
     conn.requests += 1;
     if service.knobs.goaway_after_streams == Some(conn.requests - 1) {
         let how = Goaway { unprocessed: service.knobs.goaway_unprocessed, ..Goaway::default() };
@@ -397,6 +407,9 @@ fn take_request(
     conn.processed_stream = conn.processed_stream.max(stream);
     let origin = Origin { conn: name, client: &conn.client };
     let verdict = service.push(now, origin, &mut conn.binding, &head, &request.body);
+    if let Some(arrived) = service.arrived.back_mut().filter(|_| is_known) {
+        arrived.refused = verdict.result.err().map(|refusal| refusal.reason);
+    }
     conn.faults += u32::from(verdict.result.is_err_and(|refusal| refusal.reason.status() == 400));
     if service.knobs.faults_max.is_some_and(|faults_max| conn.faults > faults_max) {
         // What is on its way is still answered.

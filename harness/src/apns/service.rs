@@ -206,6 +206,9 @@ impl Service {
             return Err(Reason::PayloadTooLarge.into());
         }
         row.check_rate(now, self.knobs.device_rate)?;
+        if self.knobs.refusals.draw(&mut self.rng) {
+            return Err(self.knobs.refusal.into());
+        }
         let apns_id = fields.apns_id.unwrap_or_else(|| self.rng.uuid_v4());
         progress.apns_id = Some(apns_id);
         self.accept(now, origin.conn, device, apns_id, push_type, &fields, body);

@@ -23,7 +23,11 @@ pub(super) struct PhoneRow {
     pub(super) again: Vec<usize>,
     /// As `unlisted`, of pushes right before the power failed: their mails may be told once more.
     pub(super) unlisted_again: Vec<(Time, u32)>,
-    /// The power failed, and the engine may not know which badge it sent last.
+    /// Mails whose push was refused for what it was, by index.
+    pub(super) excused: Vec<usize>,
+    /// As `unlisted`, of pushes that were refused so.
+    pub(super) unlisted_excused: Vec<(Time, u32)>,
+    /// The power failed, or a badge was refused, and the engine may not know which badge it sent last.
     pub(super) badge_unsure: bool,
 }
 
@@ -41,15 +45,17 @@ impl PhoneRow {
     pub(super) fn new(user: UserIx, phone: Phone, unread_at_since: u32) -> PhoneRow {
         PhoneRow {
             user,
+            badge_at: phone.since,
             phone,
             told: Bits::default(),
             unlisted: Vec::new(),
             badge: None,
-            badge_at: phone.since,
             unread_at_since,
             lately: Vec::new(),
             again: Vec::new(),
             unlisted_again: Vec::new(),
+            excused: Vec::new(),
+            unlisted_excused: Vec::new(),
             badge_unsure: false,
         }
     }

@@ -40,7 +40,7 @@ pub struct AuditReport {
     pub lost: Finding,
     /// Mails told to a phone twice.
     pub duplicates: Finding,
-    /// Details of a mail on a phone whose app was not used for the cut-off.
+    /// Details of a mail on a phone whose app was not used for the cut-off, or that wants none.
     pub details_after_cutoff: Finding,
     /// Phones whose last badge is not the number of unread mails.
     pub wrong_badges: Finding,
@@ -50,7 +50,8 @@ pub struct AuditReport {
     pub told_after_stop: Finding,
     /// Pushes to a phone that was removed.
     pub told_after_removal: Finding,
-    /// Mails told to a phone that had not registered when they came, or wants no alerts.
+    /// Mails told to a phone that had not registered when they came; alerts, badges, sounds and texts other than its user
+    /// wants them.
     pub told_unwanted: Finding,
     /// Mails that stand on a screen in two places ([`super::Audit::check_screen`]).
     pub shown_twice: Finding,

@@ -49,7 +49,8 @@ fn push(s: u64, apns_id: u128, badge: u32, n: u32, items: &[u64]) -> Delivery {
         payload: Payload {
             badge: Some(badge),
             alert,
-            sound: false,
+            sound: n > 0,
+            by_key: n > 0,
             account: Some(1),
             n,
             items: items.to_vec(),
@@ -540,4 +541,66 @@ fn an_engine_that_miscounts_once_is_found() {
         report.lost.count + report.duplicates.count > 0
     });
     assert!(found.count() >= 50);
+}
+
+/// What a phone is sent that wants `wants` since 150 s.
+fn sent_to(wants: Wants, push: &Delivery) -> Vec<(&'static str, u64)> {
+    let mut desk = Desk::new();
+    desk.audit.wants(desk.phone, at(150), wants);
+    desk.audit.left(desk.phone, push.at, &push.payload);
+    desk.faults()
+}
+
+#[test]
+fn an_alert_a_badge_a_sound_and_a_text_that_nobody_wants_are_found() {
+    let all = Wants::default();
+    let alert = push(202, 1, 4, 1, &[1]);
+    let badge = push(202, 1, 3, 0, &[]);
+    assert_eq!(sent_to(all, &alert), []);
+    let fault: &[_] = &[("told_unwanted", 1)];
+    assert_eq!(sent_to(Wants { alerts: false, ..all }, &alert), fault);
+    assert_eq!(sent_to(Wants { badge: false, ..all }, &alert), fault);
+    assert_eq!(sent_to(Wants { badge: false, ..all }, &badge), fault);
+    assert_eq!(sent_to(Wants { sound: false, ..all }, &alert), fault);
+    assert_eq!(sent_to(Wants { localized: false, ..all }, &alert), fault);
+    assert_eq!(sent_to(Wants { details: false, ..all }, &with_details(alert)), [("details_after_cutoff", 1)]);
+    assert_eq!(sent_to(Wants { alerts: false, sound: false, localized: false, ..all }, &badge), []);
+}
+
+#[test]
+fn an_alert_without_its_sound_or_its_text_is_found() {
+    let mut mute = push(202, 1, 4, 1, &[1]);
+    mute.payload.sound = false;
+    assert_eq!(sent_to(Wants::default(), &mute), [("told_unwanted", 1)]);
+    let mut english = push(202, 1, 4, 1, &[1]);
+    english.payload.by_key = false;
+    assert_eq!(sent_to(Wants::default(), &english), [("told_unwanted", 1)]);
+    assert_eq!(sent_to(Wants { localized: false, ..Wants::default() }, &english), []);
+}
+
+#[test]
+fn what_is_sent_in_the_moment_of_a_change_may_follow_either() {
+    for wants in [Wants::default(), Wants { alerts: false, badge: false, ..Wants::default() }] {
+        assert_eq!(sent_to(wants, &push(150, 1, 4, 1, &[1])), []);
+    }
+}
+
+#[test]
+fn who_was_let_off_by_a_refusal_is_not_lost_and_may_be_told() {
+    let refused = push(202, 1, 4, 2, &[2]);
+    let mut desk = Desk::new();
+    desk.arrived(1, 200).arrived(2, 201);
+    desk.audit.refused(desk.phone, at(202), &refused.payload);
+    desk.told(&push(210, 2, 4, 0, &[]));
+    assert_eq!(desk.faults(), [], "one by name, one by number");
+    let mut desk = Desk::new();
+    desk.arrived(1, 200).arrived(2, 201);
+    desk.audit.refused(desk.phone, at(202), &refused.payload);
+    desk.told(&push(203, 1, 4, 2, &[1, 2]));
+    assert_eq!(desk.faults(), []);
+    let mut desk = Desk::new();
+    desk.arrived(1, 200).arrived(2, 201).arrived(3, 204);
+    desk.audit.refused(desk.phone, at(202), &refused.payload);
+    desk.told(&push(210, 2, 5, 0, &[]));
+    assert_eq!(desk.faults(), [("lost", 1)], "the one that came after it");
 }

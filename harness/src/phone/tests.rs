@@ -23,7 +23,7 @@ fn phone() -> Phone {
         present_since: at(100),
         until: Time::NEVER,
         active: UnixMillis(1_000_000),
-        wants: Wants::default(),
+        wants: vec![(Time(0), Wants::default())],
     }
 }
 
@@ -70,10 +70,33 @@ fn a_stop_lets_off_the_mails_around_it() {
 #[test]
 fn details_end_with_the_cutoff() {
     let last = 1_000_000 + 43_200_000 + 1_000;
-    assert!(phone().details_allowed(UnixMillis(last), &RULES));
-    assert!(!phone().details_allowed(UnixMillis(last + 1), &RULES));
-    let unwanted = Phone { wants: Wants { details: false, ..Wants::default() }, ..phone() };
-    assert!(!unwanted.details_allowed(UnixMillis(1_000_000), &RULES));
+    let now = |unix_ms| Now { time: at(300), unix: UnixMillis(unix_ms) };
+    assert!(phone().details_allowed(now(last), &RULES));
+    assert!(!phone().details_allowed(now(last + 1), &RULES));
+    let unwanted = Phone { wants: vec![(Time(0), Wants { details: false, ..Wants::default() })], ..phone() };
+    assert!(!unwanted.details_allowed(now(1_000_000), &RULES));
+}
+
+#[test]
+fn what_its_user_wants_changes_with_time() {
+    let silent = Wants { alerts: false, ..Wants::default() };
+    let mut phone = Phone { wants: vec![(Time(0), Wants::default()), (at(300), silent)], ..phone() };
+    // Whoever waits when alerts end need not be told, whoever comes later must not.
+    for (arrived_s, duty) in
+        [(278, Duty::Must), (279, Duty::May), (301, Duty::May), (302, Duty::MustNot), (400, Duty::MustNot)]
+    {
+        assert_eq!(phone.duty(&mail(arrived_s), &User::default(), &RULES), duty, "{arrived_s}");
+    }
+    phone.wants.push((at(500), Wants::default()));
+    // The mail of the meantime may be heard of late.
+    for (arrived_s, duty) in [(400, Duty::May), (500, Duty::May), (501, Duty::Must)] {
+        assert_eq!(phone.duty(&mail(arrived_s), &User::default(), &RULES), duty, "{arrived_s}");
+    }
+    let wanted = |s| phone.wanted(at(s), at(s)).map(|wants| wants.alerts).collect::<Vec<_>>();
+    assert_eq!(
+        [wanted(299), wanted(300), wanted(301), wanted(500)],
+        [vec![true], vec![true, false], vec![false], vec![false, true]]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! After the last fault: a day that ends in peace must be one in which everything works.
 
-use carillon_core::shard::Timing;
+use carillon_core::shard::{DeviceSettings, Timing};
 use carillon_core::time::Span;
 
 use crate::world::town::Town;
@@ -21,7 +21,7 @@ pub(super) fn ring_through_a_drizzle(town: &mut Town, timing: &Timing, person: u
         return Ok(0);
     }
     for phone in 0..town.people[person].phones.len() {
-        town.register_again(person, phone);
+        town.choose(person, phone, &DeviceSettings::default());
     }
     // Connections that died in silence are noticed, whatever the day left behind goes out.
     town.deliver(person, "is anybody there?");

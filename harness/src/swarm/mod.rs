@@ -4,6 +4,7 @@ mod exam;
 #[cfg(feature = "planted")]
 pub mod mutants;
 mod owner;
+mod phones;
 mod plan;
 mod profile;
 mod run;
@@ -11,6 +12,7 @@ mod scenes;
 mod shrink;
 
 pub use owner::OwnerAct;
+pub use phones::{PhoneAct, Turned};
 pub use plan::{Act, Manners, NetTrouble, Plan};
 pub use profile::{BUILTIN, Profile};
 pub use run::{Verdict, run, tell};

@@ -7,6 +7,7 @@ use carillon_core::shard::{BadgeCount, CatchUp, Timing};
 use carillon_core::time::{Span, Time};
 
 use super::owner::OwnerAct;
+use super::phones::PhoneAct;
 use super::profile::{self, Day, Habits, Profile, Range};
 use crate::apns::{Knobs, Latency, WindowPolicy};
 use crate::exchange::{BusyShape, Chunks, EnvelopeStyle, Lead, Limits, Transfer};
@@ -158,6 +159,8 @@ pub enum Act {
     MailClock { ahead_ms: i64 },
     /// The push service's clock is set.
     PushClock { ahead_ms: i64 },
+    /// Something happens to phones or at push services.
+    Phones(PhoneAct),
     /// A mail server does not understand its earlier states of synchronisation any more.
     ForgetSyncStates { server: usize },
     /// The owner of the engine does something.
@@ -207,6 +210,7 @@ impl Act {
             | Act::Network { .. }
             | Act::PowerFailure { .. } => true,
             Act::Owner(act) => act.deafens(),
+            Act::Phones(act) => act.deafens(),
             Act::Mail { .. }
             | Act::RuledMail { .. }
             | Act::Move { .. }
@@ -296,6 +300,7 @@ impl Plan {
         plan.draw_pieces(&mut rng, &profile.network);
         plan.draw_scenes();
         plan.draw_owner(&profile.owner);
+        plan.draw_phones(&profile.phones);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

@@ -20,6 +20,7 @@ pub struct Profile {
     pub(super) engine: Engine,
     pub(super) exchange: Exchange,
     pub(super) apns: Apns,
+    pub(super) phones: Phones,
     pub(super) network: Network,
     pub(super) day: Day,
     pub(super) habits: Habits,
@@ -84,6 +85,13 @@ pub(super) struct Apns {
     pub tokens_percent: Range,
     pub sandbox_percent: Range,
     pub renew_minutes: Range,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Phones {
+    pub kinds: Range,
+    pub times: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -190,7 +198,7 @@ impl Profile {
     }
 
     fn ranges(&self) -> Vec<(&'static str, &Range)> {
-        let Profile { people, engine, exchange, apns, network, day, faults, owner, .. } = self;
+        let Profile { people, engine, exchange, apns, phones, network, day, faults, owner, .. } = self;
         vec![
             ("users", &people.users),
             ("phones", &people.phones),
@@ -222,6 +230,8 @@ impl Profile {
             ("power_failures_per_hour", &faults.power_failures_per_hour),
             ("clock_jumps_per_hour", &faults.clock_jumps_per_hour),
             ("drift_ppm", &faults.drift_ppm),
+            ("kinds", &phones.kinds),
+            ("times", &phones.times),
             ("streams_max", &apns.streams_max),
             ("answer_ms_min", &apns.answer_ms_min),
             ("answer_more_ms", &apns.answer_more_ms),

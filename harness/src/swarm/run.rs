@@ -4,6 +4,7 @@ use carillon_core::shard::VipRules;
 use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::exam;
+use super::phones::Turned;
 use super::plan::{Act, NetTrouble, Place, Plan, TOKENS_EXPIRED};
 use crate::apns::{Goaway, Share, StrictFault};
 use crate::exchange::{
@@ -110,10 +111,13 @@ fn live(plan: &Plan) -> Life {
 pub(super) struct Life {
     pub(super) town: Town,
     /// Troubles that end by themselves.
-    until: Vec<(Time, Trouble)>,
-    knobs: crate::apns::Knobs,
+    pub(super) until: Vec<(Time, Trouble)>,
+    /// The push services on a good day.
+    pub(super) knobs: crate::apns::Knobs,
+    /// What is turned there, and until when.
+    pub(super) turned: Vec<(Time, Turned)>,
     net: Net,
-    deaf: bool,
+    pub(super) deaf: bool,
     /// When that begins.
     deaf_from: Time,
     drift_ppm: i64,
@@ -126,8 +130,9 @@ pub(super) struct Life {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+pub(super) enum Trouble {
     Push,
+    Turned,
     Network,
 }
 
@@ -201,6 +206,7 @@ impl Life {
         Life {
             town,
             until: Vec::new(),
+            turned: Vec::new(),
             knobs: plan.knobs.clone(),
             net,
             deaf: false,
@@ -232,7 +238,7 @@ impl Life {
     }
 
     fn end_trouble(&mut self, trouble: Trouble) {
-        if self.until.iter().any(|(_, other)| *other == trouble) {
+        if trouble != Trouble::Turned && self.until.iter().any(|(_, other)| *other == trouble) {
             return;
         }
         match trouble {
@@ -241,7 +247,9 @@ impl Life {
                     let knobs = self.knobs.clone();
                     self.town.turn_push_service(service, |present| *present = knobs);
                 }
+                self.turn_again();
             }
+            Trouble::Turned => self.turn_back(),
             Trouble::Network => self.town.world.net = self.net.clone(),
         }
     }
@@ -339,6 +347,7 @@ impl Life {
                 }
                 self.until.push((now.time + *length, Trouble::Network));
             }
+            Act::Phones(act) => self.phone_act(act),
             Act::PowerFailure { tail } => {
                 self.town.lose_power(*tail);
             }
@@ -498,6 +507,7 @@ impl Life {
 
     fn end_faults(&mut self) {
         self.until.clear();
+        self.turned.clear();
         self.end_trouble(Trouble::Push);
         self.end_trouble(Trouble::Network);
         self.town.world.exchanges.iter_mut().for_each(|exchange| exchange.clear_orders());

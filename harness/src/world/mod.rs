@@ -11,6 +11,7 @@ pub mod story;
 mod tokens;
 pub mod town;
 mod town_owner;
+mod town_phones;
 
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;

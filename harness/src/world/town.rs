@@ -14,7 +14,7 @@ use carillon_core::user::item_hash;
 use super::tokens::{KEY_ID, TEAM, Tokens};
 use super::{PeerAt, World, WorldConfig};
 use crate::apns::{
-    Apns, Certificate, Delivery, DeviceIx, Environment, KeyScope, Knobs, TeamKey, TokenSpec, WorldKey,
+    Apns, Certificate, Delivery, DeviceIx, Environment, KeyScope, Knobs, Reason, TeamKey, TokenSpec, WorldKey,
 };
 use crate::audit::{Audit, AuditReport, Moved, PhoneIx, Place, UserIx};
 use crate::exchange::{
@@ -607,7 +607,11 @@ impl Town {
 
     fn hear(&mut self) {
         while let Some((service, push)) = self.world.poll_push() {
-            self.audit.left(self.phones[&(service, push.device)], push.at, &push.payload);
+            let phone = self.phones[&(service, push.device)];
+            self.audit.left(phone, push.at, &push.payload);
+            if push.refused.is_some_and(Reason::is_of_message) {
+                self.audit.refused(phone, push.at.time, &push.payload);
+            }
         }
         for service in 0..self.world.apns.len() {
             while let Some(mut delivery) = self.world.apns[service].poll_delivery() {

@@ -119,7 +119,7 @@ impl World {
             latency.add_phone(phone.person as usize, phone.alerts);
             phones_left[phone.person as usize] += 1;
             // The first badges come as soon as Carillon knows the phone; mail comes when all are registered.
-            let wants = Wants { alerts: phone.alerts, details: phone.details, badge: true };
+            let wants = Wants { alerts: phone.alerts, details: phone.details, ..Wants::default() };
             audit.add_phone(UserIx(phone.person), now.time, phone.active, wants);
         }
         Ok(World {

@@ -41,4 +41,8 @@ pub struct Flight {
     pub(super) ambiguous: u8,
     /// It is not sent again before.
     pub(super) not_before: Time,
+    /// The device's settings have changed since it was worded.
+    pub(super) words_stale: bool,
+    /// The device has another token now than the one that it was sent to.
+    pub(super) token_stale: bool,
 }

@@ -24,6 +24,10 @@ impl ShardCore {
                 self.service_worked(service, fx);
                 self.accepted(flight_id, fx);
             }
+            // It was sent to a token that has been replaced meanwhile.
+            Outcome::TokenGone { .. } | Outcome::TokenSuspect(_) if flight.token_stale => {
+                self.not_processed(now, flight_id, Span::ZERO, fx);
+            }
             Outcome::TokenGone { since } => self.token_gone(now, flight_id, since, fx),
             Outcome::TokenSuspect(reason) => self.token_doubted(now, flight_id, &reason, fx),
             Outcome::AuthStale(reason) => {
@@ -85,7 +89,8 @@ impl ShardCore {
         }
         let Some(device) = self.devices.get_mut(flight.device) else { return };
         (device.failures, device.stale_gones) = (0, 0);
-        let badge = flight.badge.or(device.badge);
+        // What another phone shows, or the app before it was installed anew, says nothing about this one.
+        let badge = flight.badge.filter(|_| !flight.token_stale).or(device.badge);
         let changed = badge != device.badge || flight.mails > 0;
         device.badge = badge;
         if flight.mails > 0 {
@@ -153,8 +158,8 @@ impl ShardCore {
     /// The push was certainly never processed: its mails wait again, and fold with what came since.
     pub(super) fn come_back(&mut self, now: Now, flight_id: FlightId, wait: Span, fx: &mut Effects) {
         let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
-        if self.is_stopped(&flight) {
-            return self.give_up(&flight, Suppressed::Stopped, fx);
+        if let Some(why) = self.unwanted(&flight) {
+            return self.give_up(&flight, why, fx);
         }
         if let Some(device) = self.devices.get_mut(flight.device) {
             device.not_before = device.not_before.max(now.time + wait);
@@ -176,11 +181,11 @@ impl ShardCore {
         let expired = now.time.since(flight.times.signalled)
             > Span::from_secs(self.config.timing.alert_expiry_s.into());
         let Some(flight) = self.flights.get(flight_id) else { return };
-        let (stopped, removed) = (self.is_stopped(flight), self.devices.get(flight.device).is_none());
-        if expired || stopped || removed {
+        let unwanted = self.unwanted(flight);
+        if expired || unwanted.is_some() {
             let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
-            if stopped || removed {
-                self.give_up(&flight, Suppressed::Stopped, fx);
+            if let Some(why) = unwanted {
+                self.give_up(&flight, why, fx);
             } else {
                 self.stats.ledger.enter(Station::Expired, u64::from(flight.mails));
                 self.forget_owed(&flight, fx);
@@ -192,8 +197,15 @@ impl ShardCore {
         self.note_blocked(now, service, fx);
     }
 
-    fn is_stopped(&self, flight: &Flight) -> bool {
-        self.users.get(flight.user).is_some_and(|user| user.stopped) && !planted!(StopIgnored)
+    /// Why a notice that did not go through is not to be sent again.
+    fn unwanted(&self, flight: &Flight) -> Option<Suppressed> {
+        let Some(device) = self.devices.get(flight.device) else { return Some(Suppressed::Removed) };
+        let wanted = if flight.mails > 0 { device.settings.alerts } else { device.settings.badge };
+        if self.users.get(flight.user).is_some_and(|user| user.stopped) && !planted!(StopIgnored) {
+            Some(Suppressed::Stopped)
+        } else {
+            (!wanted).then_some(Suppressed::AlertsOff)
+        }
     }
 
     /// The provider will not take this notice: its mails are not told to this device.
@@ -204,7 +216,7 @@ impl ShardCore {
         self.stats.ledger.enter(Station::Suppressed(why), u64::from(flight.mails));
         self.forget_owed(flight, fx);
         let Some(device) = self.devices.get_mut(flight.device) else { return };
-        if flight.mails == 0 {
+        if flight.mails == 0 && why == Suppressed::Rejected {
             // A badge that is refused for good is not offered again until it changes.
             device.badge = flight.badge;
         }

@@ -227,6 +227,8 @@ impl ShardCore {
             expiration_s,
             ambiguous: 0,
             not_before: Time(0),
+            words_stale: false,
+            token_stale: false,
         });
         device.flight = Some(flight_id);
         self.stats.pushes_in_flight += 1;
@@ -243,6 +245,7 @@ impl ShardCore {
         else {
             return;
         };
+        let badge = flight.badge.filter(|_| device.settings.badge);
         let told = |seq: u32| is_after(seq, flight.from_seq) && !is_after(seq, flight.to_seq);
         let covered = user.pending.items().iter().rev().filter(|item| match flight.newest {
             Some(newest) => item.hash == newest,
@@ -264,7 +267,7 @@ impl ShardCore {
         let vip = user.pending.is_vip();
         let vip_sound = device.settings.vip_sound.as_deref().filter(|_| vip);
         let sound = vip_sound.or(device.settings.sound.as_deref()).filter(|_| flight.mails > 0);
-        let notice = Notice { text, badge: flight.badge, sound, vip, account: user.account, items: &items };
+        let notice = Notice { text, badge, sound, vip, account: user.account, items: &items };
         let mut payload = Vec::new();
         let mut composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
         if !first {
@@ -283,14 +286,19 @@ impl ShardCore {
         if let Some(flight) = self.flights.get_mut(flight_id) {
             flight.payload = payload;
             flight.composed = composed;
+            flight.badge = badge;
         }
     }
 
     /// Hands a worded flight to a lane; without room it waits to be sent again.
     pub(super) fn launch(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+        let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        if std::mem::take(&mut flight.words_stale) {
+            self.word(now, flight_id, false);
+        }
+        // The second look, at the finished bytes: time may have passed since they were worded.
         let Some(flight) = self.flights.get(flight_id) else { return };
         let Some(device) = self.devices.get(flight.device) else { return };
-        // The second look, at the finished bytes: time may have passed since they were worded.
         let detailed = carries_details(&flight.payload) && !planted!(NoSecondLook);
         if detailed && !self.details_allowed(now.unix, device.active) {
             self.stats.second_look += 1;
@@ -327,6 +335,7 @@ impl ShardCore {
             return self.wait_for_lane(flight_id);
         }
         flight.lane = Some(lane_id);
+        flight.token_stale = false;
         self.stats.pushes_sent += 1;
         if flight.mails > 0 && flight.ambiguous == 0 {
             fx.push(Effect::Sent(flight.times));

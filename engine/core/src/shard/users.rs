@@ -227,14 +227,22 @@ impl ShardCore {
                 let service = spec.service;
                 // Whatever it waited for, it may be another app, provider or token now.
                 self.unpark(device_id);
+                let mut silent = false;
                 if let Some(device) = self.devices.get_mut(device_id) {
                     let same = device.token == spec.token && device.service == spec.service;
+                    if let Some(flight) = device.flight.and_then(|flight| self.flights.get_mut(flight)) {
+                        flight.token_stale |= !same || device.topic != spec.topic;
+                        flight.words_stale |= device.settings != spec.settings;
+                    }
                     device.service = spec.service;
                     device.token = spec.token;
                     device.topic = spec.topic;
                     device.registered = device.registered.max(spec.registered);
                     device.active = last_use(now.unix, device.active, spec.active);
-                    device.settings = spec.settings;
+                    if !planted!(SettingsIgnored) {
+                        device.settings = spec.settings;
+                    }
+                    silent = !device.settings.alerts;
                     device.suspect = false;
                     (device.pardoned, device.trusted) = (false, false);
                     (device.failures, device.stale_gones) = (0, 0);
@@ -242,6 +250,9 @@ impl ShardCore {
                     if !same {
                         device.badge = None;
                     }
+                }
+                if silent {
+                    self.silence(user_id, device_id, fx);
                 }
                 self.use_service(now, service, fx);
                 self.try_app_soon(now, device_id);
@@ -267,6 +278,26 @@ impl ShardCore {
         user.devices.push(self.devices.insert(device));
         self.stats.devices += 1;
         self.use_service(now, service, fx);
+    }
+
+    /// A device wants no alerts any more: what it is owed is not told. A push on its way is ended by its answer.
+    fn silence(&mut self, user_id: UserId, device_id: DeviceId, fx: &mut Effects) {
+        let (Some(user), Some(device)) = (self.users.get(user_id), self.devices.get_mut(device_id)) else {
+            return;
+        };
+        let owed = std::mem::take(&mut device.owed);
+        self.stats.ledger.enter(Station::Suppressed(Suppressed::AlertsOff), u64::from(owed));
+        device.told_seq = user.pending.seq();
+        let flight =
+            device.flight.filter(|flight| self.flights.get(*flight).is_some_and(|one| one.mails > 0));
+        if device.unsettled.take().is_some() {
+            let (key, badge) = (device.key, device.badge);
+            fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
+        }
+        if let Some(flight) = flight {
+            self.end_unsent(flight, Suppressed::AlertsOff);
+        }
+        self.tidy(user_id);
     }
 
     /// Takes a device out. A push on its way is answered to nobody: its tellings count as accepted or not by what comes.

@@ -65,11 +65,10 @@ pub struct Unsettled {
 impl Device {
     /// A row for a new registration.
     pub fn new(user: UserId, spec: DeviceSpec, told_seq: u32) -> Device {
-        let unsettled = spec.unsettled.filter(|notice| notice.mails > 0).map(|notice| Unsettled {
-            notice,
-            frozen: true,
-            resolved: false,
-        });
+        let unsettled = spec
+            .unsettled
+            .filter(|notice| notice.mails > 0 && spec.settings.alerts)
+            .map(|notice| Unsettled { notice, frozen: true, resolved: false });
         Device {
             user,
             key: spec.device,

@@ -1,0 +1,398 @@
+//! What push services and phones can do, in days: limits and windows that change, refusals of each kind, outages, and apps
+//! whose users want other things than they did before.
+//!
+//! A day draws only some of it. What is turned at a push service is turned back after a while, each thing by itself.
+
+use carillon_core::rng::Rng;
+use carillon_core::shard::DeviceSettings;
+use carillon_core::time::{Span, Time};
+
+use super::plan::{Act, Plan, pick};
+use super::profile::Phones;
+use super::run::{Life, Trouble};
+use crate::apns::{Goaway, Knobs, Latency, Rate, Reason, Share, WindowPolicy};
+use crate::world::PeerAt;
+
+/// Phones have a generator of their own: the rest of a day is what it would be without them.
+const PHONES: u64 = 0x0050_686f_6e65_7300;
+
+/// One thing that happens to phones or at push services. Indices are taken modulo what there is.
+#[derive(Clone, Debug)]
+#[expect(missing_docs, reason = "the names of the parts say it")]
+pub enum PhoneAct {
+    /// An app registers again, with other settings.
+    Choose { user: usize, phone: usize, settings: DeviceSettings },
+    /// 429 for one phone.
+    Throttle { user: usize, phone: usize, length: Span },
+    /// Something is turned at the push services for a while.
+    Turn { turned: Turned, length: Span },
+    /// SETTINGS in mid-flight, on all connections.
+    Announce { entries: Vec<(u16, u32)> },
+    /// All connections get GOAWAY.
+    SendAway { how: Goaway },
+    /// All pushes that wait for an answer get RST_STREAM with this code.
+    ResetStreams { code: u32 },
+    /// Everybody gets mail in the same moment, with much to tell.
+    AllHands,
+}
+
+/// What is turned at a push service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turned {
+    /// Streams on one connection.
+    Streams(u32),
+    /// When the window is opened again.
+    Window(WindowPolicy),
+    /// What an answer takes.
+    Latency(Latency),
+    /// What one device takes.
+    DeviceRate(Rate),
+    /// So many are refused for this reason.
+    Refused(Share, Reason),
+    /// So many streams are refused before anything is processed.
+    RefusedStreams(Share),
+}
+
+/// The kinds of which a day draws some.
+const KINDS: [fn(&mut Plan, &mut Rng, u64); 7] = [
+    Plan::draw_settings,
+    Plan::draw_throttling,
+    Plan::draw_streams,
+    Plan::draw_windows,
+    Plan::draw_bursts,
+    Plan::draw_refusals,
+    Plan::draw_outages,
+];
+
+impl PhoneAct {
+    /// Whether the engine may not hear, from then on, what happens in mailboxes.
+    pub(super) fn deafens(&self) -> bool {
+        match self {
+            PhoneAct::Choose { .. }
+            | PhoneAct::Throttle { .. }
+            | PhoneAct::Turn { .. }
+            | PhoneAct::Announce { .. }
+            | PhoneAct::SendAway { .. }
+            | PhoneAct::ResetStreams { .. }
+            | PhoneAct::AllHands => false,
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn draw_phones(&mut self, phones: &Phones) {
+        let mut rng = Rng::new(!self.seed ^ PHONES);
+        for _ in 0..phones.kinds.draw(&mut rng) {
+            let kind = pick(&mut rng, &KINDS);
+            let times = phones.times.draw(&mut rng);
+            kind(self, &mut rng, times);
+        }
+    }
+
+    fn phone_act(&mut self, at: Time, act: PhoneAct) {
+        self.acts.push((at, Act::Phones(act)));
+    }
+
+    /// Some moment of the day; every other time one shortly after a mail has come.
+    fn moment_amid(&self, rng: &mut Rng) -> Time {
+        let mails = self.acts.iter().filter(|(_, act)| matches!(act, Act::Mail { .. })).count();
+        if mails == 0 || rng.chance(1, 2) {
+            return self.moment(rng);
+        }
+        let mail = rng.below(mails as u64) as usize;
+        let mut at = self.acts.iter().filter(|(_, act)| matches!(act, Act::Mail { .. })).map(|(at, _)| *at);
+        let soon = 1_000 * u64::from(self.timing.settle_ms.max(self.timing.min_interval_ms)) + 2_000_000;
+        at.nth(mail).unwrap_or(Time(0)) + Span(rng.below(soon))
+    }
+
+    fn draw_settings(&mut self, rng: &mut Rng, times: u64) {
+        for _ in 0..times * 2 {
+            let (user, phone) = (rng.below(self.users as u64) as usize, rng.below(4) as usize);
+            let mut mostly = |percent| rng.chance(percent, 100);
+            let (alerts, details, badge, localized, sound) =
+                (mostly(60), mostly(60), mostly(60), mostly(70), mostly(70));
+            let vip_sound = sound && mostly(30);
+            let settings = DeviceSettings {
+                alerts,
+                details,
+                badge,
+                localized,
+                sound: sound.then(|| "default".into()),
+                vip_sound: vip_sound.then(|| "bell.caf".into()),
+            };
+            let at = self.moment_amid(rng);
+            self.phone_act(at, PhoneAct::Choose { user, phone, settings });
+        }
+    }
+
+    fn draw_throttling(&mut self, rng: &mut Rng, times: u64) {
+        for _ in 0..times {
+            let (at, length) = (self.moment_amid(rng), Span(rng.below(180_000_000)));
+            let (user, phone) = (rng.below(self.users as u64) as usize, rng.below(4) as usize);
+            self.phone_act(at, PhoneAct::Throttle { user, phone, length });
+        }
+        let (at, length) = (self.moment(rng), Span(rng.below(900_000_000)));
+        let turned = match rng.below(3) {
+            0 => Turned::Refused(Share(pick(rng, &[100_000, 900_000])), Reason::TooManyRequests),
+            _ => Turned::DeviceRate(Rate { per_s: 1, burst: 1 + rng.below(2) as u32 }),
+        };
+        self.phone_act(at, PhoneAct::Turn { turned, length });
+    }
+
+    /// The limit of streams falls and rises.
+    fn draw_streams(&mut self, rng: &mut Rng, times: u64) {
+        for _ in 0..times {
+            let at = self.moment_amid(rng);
+            let (fallen, length) = (1 + rng.below(2) as u32, Span(rng.below(120_000_000)));
+            self.phone_act(at, PhoneAct::Turn { turned: Turned::Streams(fallen), length });
+            let (some, then) = (pick(rng, &[1, 7, 100, 2_000]), Span(rng.below(60_000_000)));
+            self.phone_act(at + then, PhoneAct::Turn { turned: Turned::Streams(some), length });
+        }
+        let at = self.moment(rng);
+        let share = Share(pick(rng, &[20_000, 500_000]));
+        let length = Span(rng.below(120_000_000));
+        self.phone_act(at, PhoneAct::Turn { turned: Turned::RefusedStreams(share), length });
+    }
+
+    /// Windows are opened late, far away, while everybody is told much; SETTINGS change on the way.
+    fn draw_windows(&mut self, rng: &mut Rng, times: u64) {
+        let length = Span(self.length.0 / 2 + rng.below(self.length.0 / 2 + 1));
+        let late = Span(rng.below(2_000_000) + 1);
+        let policy = pick(rng, &[WindowPolicy::Every(late), WindowPolicy::AtHalf, WindowPolicy::Immediate]);
+        let begin = Time(0) + Span(rng.below(60_000_000));
+        self.phone_act(begin, PhoneAct::Turn { turned: Turned::Window(policy), length });
+        let far = Span(rng.below(3_000_000));
+        let latency = Latency::Between(far, far + far);
+        self.phone_act(begin, PhoneAct::Turn { turned: Turned::Latency(latency), length });
+        for _ in 0..times {
+            let at = self.moment(rng);
+            for _ in 0..1 + rng.below(4) {
+                let after = at + Span(rng.below(5_000_000));
+                self.phone_act(after, PhoneAct::AllHands);
+            }
+            let begun = at + Span(rng.below(8_000_000));
+            let entries = self.draw_entries(rng);
+            self.phone_act(begun, PhoneAct::Announce { entries });
+            if rng.chance(1, 3) {
+                let length = Span(rng.below(20_000_000));
+                let never = Turned::Window(WindowPolicy::Never);
+                self.phone_act(begun, PhoneAct::Turn { turned: never, length });
+            }
+        }
+    }
+
+    /// Some SETTINGS (RFC 9113 §6.5.2), and one that nobody knows.
+    fn draw_entries(&self, rng: &mut Rng) -> Vec<(u16, u32)> {
+        let all = [
+            (HEADER_TABLE_SIZE, pick(rng, &[0, 100, 4_096, 65_536])),
+            (INITIAL_WINDOW_SIZE, pick(rng, &[0, 1, 500, 65_535, 1 << 20])),
+            (MAX_FRAME_SIZE, pick(rng, &[16_384, (1 << 24) - 1])),
+            (MAX_HEADER_LIST_SIZE, 8_000),
+            (UNKNOWN_SETTING, rng.below(1 << 32) as u32),
+        ];
+        all.into_iter().filter(|_| rng.chance(1, 2)).collect()
+    }
+
+    /// Connections end at any moment of a burst.
+    fn draw_bursts(&mut self, rng: &mut Rng, times: u64) {
+        for _ in 0..times {
+            let at = self.moment(rng);
+            self.phone_act(at, PhoneAct::AllHands);
+            let settled = at + Span::from_millis(self.timing.settle_ms.into());
+            let within = pick(rng, &[20_000, 500_000, 3_000_000]);
+            let amid = settled + Span(rng.below(within));
+            let act = match rng.below(4) {
+                0 => PhoneAct::ResetStreams { code: pick(rng, &[2, 5, 8, 11]) },
+                1 => PhoneAct::SendAway { how: Goaway { twice: true, ..Goaway::default() } },
+                _ => PhoneAct::SendAway {
+                    how: Goaway { unprocessed: rng.below(12) as u32, ..Goaway::default() },
+                },
+            };
+            self.phone_act(amid, act);
+        }
+    }
+
+    fn draw_refusals(&mut self, rng: &mut Rng, times: u64) {
+        for _ in 0..times {
+            let of_account: &[Reason] = match self.tokens {
+                Some(_) => &OF_TOKENS,
+                None => &OF_CERTIFICATES,
+            };
+            let some = Share(pick(rng, &[20_000, 200_000, 700_000]));
+            let (share, reason) = match rng.below(4) {
+                0 => (Share(1_000_000), pick(rng, of_account)),
+                1 => (Share(some.0 / 2), pick(rng, &OF_CONNECTIONS)),
+                _ => (some, pick(rng, &OF_MESSAGES)),
+            };
+            let (at, length) = (self.moment_amid(rng), Span(rng.below(300_000_000)));
+            self.phone_act(at, PhoneAct::Turn { turned: Turned::Refused(share, reason), length });
+        }
+    }
+
+    /// 500 or 503 to everything, for up to half an hour.
+    fn draw_outages(&mut self, rng: &mut Rng, _times: u64) {
+        let reason = pick(rng, &[Reason::InternalServerError, Reason::ServiceUnavailable]);
+        let (at, length) = (self.moment(rng), Span(rng.below(1_800_000_000)));
+        let turned = Turned::Refused(Share(1_000_000), reason);
+        self.phone_act(at, PhoneAct::Turn { turned, length });
+    }
+}
+
+/// Refusals of one push: it is given up.
+const OF_MESSAGES: [Reason; 8] = [
+    Reason::BadCollapseId,
+    Reason::BadExpirationDate,
+    Reason::BadMessageId,
+    Reason::BadPriority,
+    Reason::DuplicateHeaders,
+    Reason::InvalidPushType,
+    Reason::PayloadEmpty,
+    Reason::PayloadTooLarge,
+];
+const OF_CONNECTIONS: [Reason; 2] = [Reason::IdleTimeout, Reason::Shutdown];
+/// What somebody has to mend: everything waits.
+const OF_CERTIFICATES: [Reason; 5] = [
+    Reason::BadCertificate,
+    Reason::BadCertificateEnvironment,
+    Reason::BadTopic,
+    Reason::Forbidden,
+    Reason::TopicDisallowed,
+];
+const OF_TOKENS: [Reason; 7] = [
+    Reason::BadEnvironmentKeyIdInToken,
+    Reason::BadTopic,
+    Reason::Forbidden,
+    Reason::InvalidProviderToken,
+    Reason::MissingProviderToken,
+    Reason::TooManyProviderTokenUpdates,
+    Reason::UnrelatedKeyIdInToken,
+];
+
+const HEADER_TABLE_SIZE: u16 = 1;
+const INITIAL_WINDOW_SIZE: u16 = 4;
+const MAX_FRAME_SIZE: u16 = 5;
+const MAX_HEADER_LIST_SIZE: u16 = 6;
+const UNKNOWN_SETTING: u16 = 0x4242;
+
+impl Turned {
+    fn apply(self, knobs: &mut Knobs) {
+        match self {
+            Turned::Streams(streams) => knobs.streams_max = streams,
+            Turned::Window(policy) => knobs.window = policy,
+            Turned::Latency(latency) => knobs.latency = latency,
+            Turned::DeviceRate(rate) => knobs.device_rate = Some(rate),
+            Turned::Refused(share, reason) => (knobs.refusals, knobs.refusal) = (share, reason),
+            Turned::RefusedStreams(share) => {
+                (knobs.resets_before, knobs.reset_code) = (share, REFUSED_STREAM)
+            }
+        }
+    }
+
+    /// Whether a push can go out whose fate nobody knows: then it goes out again, though its mail was read meanwhile.
+    fn leaves_in_doubt(self) -> bool {
+        match self {
+            Turned::Latency(_) | Turned::Refused(_, Reason::InternalServerError) => true,
+            Turned::Streams(_)
+            | Turned::Window(_)
+            | Turned::DeviceRate(_)
+            | Turned::Refused(..)
+            | Turned::RefusedStreams(_) => false,
+        }
+    }
+
+    /// As it is on a good day.
+    fn undo(self, knobs: &mut Knobs, good: &Knobs) {
+        match self {
+            Turned::Streams(_) => knobs.streams_max = good.streams_max,
+            Turned::Window(_) => knobs.window = good.window,
+            Turned::Latency(_) => knobs.latency = good.latency,
+            Turned::DeviceRate(_) => knobs.device_rate = good.device_rate,
+            Turned::Refused(..) => knobs.refusals = good.refusals,
+            Turned::RefusedStreams(_) => {
+                (knobs.resets_before, knobs.reset_code) = (good.resets_before, good.reset_code);
+            }
+        }
+    }
+}
+
+const REFUSED_STREAM: u32 = 7;
+
+impl Life {
+    pub(super) fn phone_act(&mut self, act: &PhoneAct) {
+        let now = self.town.world.now();
+        let people = self.town.people.len();
+        match act {
+            PhoneAct::Choose { user, phone, settings } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.choose(user % people, phone % phones, settings);
+            }
+            PhoneAct::Throttle { user, phone, length } => {
+                let phones = &self.town.people[user % people].phones;
+                let phone = &phones[phone % phones.len()];
+                self.town.world.apns[phone.service].throttle(phone.device, now.time + *length);
+            }
+            PhoneAct::Turn { turned, length } => {
+                self.deaf |= turned.leaves_in_doubt();
+                self.turn_all(|knobs| turned.apply(knobs));
+                self.turned.push((now.time + *length, *turned));
+                self.until.push((now.time + *length, Trouble::Turned));
+            }
+            PhoneAct::Announce { .. } | PhoneAct::SendAway { .. } | PhoneAct::ResetStreams { .. } => {
+                // Who pushes what in doubt again does not know that a mail was read meanwhile.
+                self.deaf = true;
+                self.for_connections(act);
+            }
+            PhoneAct::AllHands => {
+                for person in 0..people {
+                    let mut mail = self.town.mail();
+                    mail.subject = "All hands 🎉 ".repeat(300);
+                    self.town.deliver_mail(person, mail);
+                    self.mails += 1;
+                }
+            }
+        }
+    }
+
+    fn for_connections(&mut self, act: &PhoneAct) {
+        for service in 0..self.town.world.apns.len() {
+            let now = self.town.world.now_of(PeerAt::Apns(service));
+            let apns = &mut self.town.world.apns[service];
+            for conn in apns.connections() {
+                match act {
+                    PhoneAct::Announce { entries } => apns.announce(conn, entries),
+                    PhoneAct::SendAway { how } => apns.goaway(now, conn, *how),
+                    PhoneAct::ResetStreams { code } => apns.reset_streams(conn, *code),
+                    PhoneAct::Choose { .. }
+                    | PhoneAct::Throttle { .. }
+                    | PhoneAct::Turn { .. }
+                    | PhoneAct::AllHands => {}
+                }
+            }
+        }
+        self.town.world.collect();
+    }
+
+    fn turn_all(&mut self, change: impl Fn(&mut Knobs)) {
+        for service in 0..self.town.world.apns.len() {
+            self.town.turn_push_service(service, &change);
+        }
+    }
+
+    /// Turns back what has been turned for long enough. What was turned since in the same way stays so.
+    pub(super) fn turn_back(&mut self) {
+        let now = self.town.world.now().time;
+        let good = self.knobs.clone();
+        let over: Vec<_> = self.turned.extract_if(.., |(until, _)| *until <= now).collect();
+        let lasting: Vec<_> = self.turned.iter().map(|(_, turned)| *turned).collect();
+        self.turn_all(|knobs| {
+            over.iter().for_each(|(_, turned)| turned.undo(knobs, &good));
+            lasting.iter().for_each(|turned| turned.apply(knobs));
+        });
+    }
+
+    /// Whatever is turned is turned again, after everything was turned back.
+    pub(super) fn turn_again(&mut self) {
+        let lasting: Vec<_> = self.turned.iter().map(|(_, turned)| *turned).collect();
+        self.turn_all(|knobs| lasting.iter().for_each(|turned| turned.apply(knobs)));
+    }
+}
