@@ -485,3 +485,33 @@ fn each_mail_server_has_its_own_number_of_calls_in_flight() {
     assert_eq!(peak(&mut town, 20), 16, "and all of them again");
     clean(town);
 }
+
+#[test]
+fn what_the_answer_to_a_farewell_says_of_the_account_holds_for_all_its_calls() {
+    for shape in [BusyShape::Fault, BusyShape::Message, BusyShape::Inner] {
+        let mut town = until_live(without_impersonation(patient(3, Limits::default()), |_| {}));
+        let now = town.world.now();
+        town.world.exchanges[0].set_busy(now, BusyScope::All, secs(60), shape, false);
+        town.drop_person(1);
+        town.run_for(secs(5));
+        town.deliver(0, "its details wait, and it then goes without");
+        town.run_for(secs(90));
+        assert_eq!(alerts(&town, 0), 1, "{shape:?}");
+        // That nothing was asked before the end of the pause is among what the server looks at.
+        clean(town);
+    }
+}
+
+#[test]
+fn the_full_budget_of_somebody_who_is_gone_slows_nobody_else_down() {
+    let mut town = live(patient(3, Limits::default()));
+    let (now, gone) = (town.world.now(), town.people[1].mailbox);
+    town.world.exchanges[0].set_busy(now, BusyScope::Mailbox(gone), secs(600), BusyShape::Message, false);
+    town.drop_person(1);
+    town.run_for(secs(5));
+    town.deliver(0, "with details, at once");
+    town.run_for(secs(10));
+    let told = town.told(0, 0).into_iter().filter(|push| push.payload.has_details()).count();
+    assert_eq!(told, 1);
+    clean(town);
+}

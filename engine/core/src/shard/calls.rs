@@ -164,8 +164,20 @@ impl ShardCore {
         let done = match job {
             Job::OfUser { user, ask, .. } => Answer::read(ask, self.mail_server(server_id).catch_up, body)
                 .and_then(|answer| self.user_answered(now, server_id, *user, answer, reply, fx)),
-            // Whatever the answer, nobody waits for it.
-            Job::Unsubscribe(_) => Ok(()),
+            Job::Unsubscribe(_) => match response::unsubscribe(body) {
+                // Nobody waits for it; but what it says of the server, or of a budget, holds for other calls.
+                Err(error)
+                    if matches!(
+                        error.action(),
+                        Action::BackOffAccount { .. }
+                            | Action::FewerConnections { .. }
+                            | Action::RetryConnection
+                    ) =>
+                {
+                    Err(error)
+                }
+                Ok(()) | Err(_) => Ok(()),
+            },
         };
         match done {
             Ok(()) => {
@@ -226,6 +238,7 @@ impl ShardCore {
                     cookies.absorb(&reply.head);
                     let (anchor, cookie) = (address.clone(), cookies.as_str().into());
                     let farewell = Farewell {
+                        user: user_id,
                         server: server_id,
                         address,
                         anchor,
@@ -267,7 +280,7 @@ impl ShardCore {
         match error.action() {
             Action::AuthFailed => self.server_refused(now, server_id, error, fx),
             Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
-            Action::BackOffAccount { ms } => self.budget_busy(now, server_id, job.user(), ms, fx),
+            Action::BackOffAccount { ms } => self.budget_busy(now, server_id, Some(job.charged()), ms, fx),
             Action::LowerVersion => {
                 if !self.lower_version(server_id, sent.version) {
                     wait = TERMINAL_RETRY;

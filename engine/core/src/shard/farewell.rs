@@ -9,10 +9,13 @@ use super::config::MailServerId;
 use crate::limits::{FAREWELL_AGE_MAX, FAREWELLS_MAX};
 use crate::names::{SmtpAddress, SubscriptionId};
 use crate::time::Time;
+use crate::user::UserId;
 
 /// A subscription that nobody needs any more.
 #[derive(Clone, Debug)]
 pub(super) struct Farewell {
+    /// Whose it was. He may be gone.
+    pub(super) user: UserId,
     pub(super) server: MailServerId,
     pub(super) address: SmtpAddress,
     pub(super) anchor: SmtpAddress,
@@ -65,6 +68,7 @@ mod tests {
     fn farewell(number: usize, since: Time) -> Farewell {
         let address = SmtpAddress::parse(&format!("user{number}@example.com")).unwrap();
         Farewell {
+            user: UserId::from_bits(number as u64),
             server: MailServerId(0),
             anchor: address.clone(),
             address,

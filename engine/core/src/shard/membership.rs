@@ -113,6 +113,7 @@ impl ShardCore {
             self.say_farewell(
                 now,
                 Farewell {
+                    user: user_id,
                     server,
                     address,
                     anchor,

@@ -119,10 +119,19 @@ pub(super) enum Ask {
 }
 
 impl Job {
+    /// Who needs it.
     pub(super) fn user(&self) -> Option<UserId> {
         match self {
             Job::OfUser { user, .. } => Some(*user),
             Job::Unsubscribe(_) => None,
+        }
+    }
+
+    /// On whose mailbox's budget it is, under impersonation. He may be gone.
+    pub(super) fn charged(&self) -> UserId {
+        match self {
+            Job::OfUser { user, .. } => *user,
+            Job::Unsubscribe(farewell) => farewell.user,
         }
     }
 }
