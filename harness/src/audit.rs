@@ -254,7 +254,8 @@ impl Audit {
 
     /// A push to a phone left the engine at `at`, and arrived whole: whatever became of it then, it told what it tells.
     pub fn left(&mut self, phone: PhoneIx, at: Now, payload: &Payload) {
-        let Some(row) = self.phones.get(phone.0 as usize) else { return };
+        let Some(row) = self.phones.get_mut(phone.0 as usize) else { return };
+        row.left_at = Some(at.time);
         let item = payload.items.first().copied();
         if payload.has_details() && !row.phone.details_allowed(at, &self.rules) {
             let note = "details for an app not used for the cut-off, or that wants none";
@@ -301,10 +302,12 @@ impl Audit {
             row.badge_at = at;
             row.badge_unsure = false;
         }
-        if row.phone.until + rules.crossing_max < at {
+        // However long the network took: who was gone or stopped is judged by the moment at which it left.
+        let left = row.left_at.unwrap_or(at).min(at);
+        if row.phone.until + rules.crossing_max < left {
             report.told_after_removal.note(Some(user_ix), phone, None, at, "a push for a phone that is gone");
         }
-        if user.surely_stopped(at, rules) {
+        if user.surely_stopped(left, rules) {
             report.told_after_stop.note(Some(user_ix), phone, None, at, "a push for a user who is stopped");
         }
         let details_allowed = row.phone.details_allowed(push.at, rules);
@@ -343,7 +346,7 @@ impl Audit {
             }
             fresh += 1;
             report.told_by_name += 1;
-            if mail.gone + rules.crossing_max < at {
+            if mail.gone + rules.crossing_max < left {
                 let note = "told after it was read or deleted";
                 report.told_after_gone.note(Some(user_ix), phone, Some(item), at, note);
             }

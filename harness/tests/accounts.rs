@@ -63,6 +63,20 @@ fn one_shard_tries_a_wrong_password_for_all_and_a_right_one_heals_all() {
 }
 
 #[test]
+fn a_shard_that_begins_anew_does_not_try_what_another_knows_to_be_wrong() {
+    let mut town = with_wrong_password(40, 2);
+    town.run_for(minutes(3));
+    for n in 0..6 {
+        town.world.crash(n % 2);
+        town.run_for(minutes(1));
+    }
+    assert_eq!(refused(&town), 1);
+    set_password(&mut town, 2, "correct horse");
+    assert!(town.run_until_live(secs(60)));
+    clean(town);
+}
+
+#[test]
 fn a_refusal_that_takes_long_is_waited_for() {
     let mut town = with_wrong_password(40, 4);
     town.world.net.delay = secs(8);

@@ -14,6 +14,8 @@ pub(super) struct PhoneRow {
     pub(super) told: Bits,
     /// Mails told by number alone: when, how many.
     pub(super) unlisted: Vec<(Time, u32)>,
+    /// When the last push to it left the engine, if that is known: a device has one on its way at a time.
+    pub(super) left_at: Option<Time>,
     pub(super) badge: Option<u32>,
     pub(super) badge_at: Time,
     pub(super) unread_at_since: u32,
@@ -49,6 +51,7 @@ impl PhoneRow {
             phone,
             told: Bits::default(),
             unlisted: Vec::new(),
+            left_at: None,
             badge: None,
             unread_at_since,
             lately: Vec::new(),

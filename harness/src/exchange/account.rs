@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use carillon_core::time::{Time, UnixMillis};
 
 use super::mailbox::MailboxKey;
+use crate::peer::PeerConn;
 
 /// An account of this organisation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -86,6 +87,8 @@ impl std::fmt::Debug for Account {
 #[derive(Debug)]
 pub(super) struct AccountRow {
     pub spec: Account,
+    /// The password before the present one, while it is still taken.
+    pub earlier_password: Option<String>,
     /// Wrong passwords in a row.
     pub failures: u32,
     pub locked: bool,
@@ -104,6 +107,8 @@ pub(super) struct Caller {
 pub(super) struct Refused {
     pub first: Time,
     pub last: Time,
+    /// On which connection it was said last.
+    pub by: PeerConn,
 }
 
 impl Account {

@@ -145,10 +145,11 @@ impl Exchange {
     }
 
     /// What was said on this connection never reached the client, or the client has forgotten it: whom it was told to let
-    /// alone, and which ids are bad.
+    /// alone, that its credential is refused, and which ids are bad.
     pub fn unheard(&mut self, conn: PeerConn) {
         self.told.retain(|_, told| told.by != conn);
         self.sent_away.retain(|_, told| told.by != conn);
+        self.refused.retain(|_, refused| refused.by != conn);
         self.forget_return(conn);
         self.reported.retain(|_, by| {
             by.retain(|by| *by != conn);

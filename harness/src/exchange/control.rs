@@ -532,8 +532,28 @@ impl Exchange {
     pub fn set_password(&mut self, account: AccountKey, password: &str) {
         let row = &mut self.accounts[usize::from(account.0)];
         row.spec.password = Some(password.to_owned());
+        row.earlier_password = None;
         row.failures = 0;
         row.locked = false;
+    }
+
+    /// Somebody has told the client to try its credentials again, or it has died and knows nothing: that they were refused
+    /// need not hold it back.
+    pub fn may_try_again(&mut self) {
+        self.refused.clear();
+    }
+
+    /// As [`Exchange::set_password`], but the old one is taken, too, until [`Exchange::end_earlier_password`]: not every
+    /// server knows of the change at once (Microsoft: "NTLM network authentication behavior", an hour by default).
+    pub fn change_password(&mut self, account: AccountKey, password: &str) {
+        let earlier = self.accounts[usize::from(account.0)].spec.password.clone();
+        self.set_password(account, password);
+        self.accounts[usize::from(account.0)].earlier_password = earlier;
+    }
+
+    /// The password from before the last change is wrong from now on.
+    pub fn end_earlier_password(&mut self, account: AccountKey) {
+        self.accounts[usize::from(account.0)].earlier_password = None;
     }
 
     /// Whether wrong passwords have locked an account.

@@ -506,7 +506,7 @@ impl Exchange {
                 match self.token(now, rest.trim()) {
                     Ok(caller) => Some(caller),
                     Err(reply) => {
-                        self.note_refused(now, credential);
+                        self.note_refused(now, conn, credential);
                         return Err(reply);
                     }
                 }
@@ -519,7 +519,7 @@ impl Exchange {
                 self.allow(caller.account, caller.must_impersonate)
             }
             None => {
-                self.note_refused(now, credential);
+                self.note_refused(now, conn, credential);
                 Err(self.challenge(false))
             }
         }
@@ -541,7 +541,8 @@ impl Exchange {
         if row.locked {
             return None;
         }
-        if row.spec.password.as_deref() == Some(password) {
+        let known = [row.spec.password.as_deref(), row.earlier_password.as_deref()];
+        if known.contains(&Some(password)) {
             row.failures = 0;
             return Some(Caller { account, must_impersonate: false });
         }
@@ -573,11 +574,11 @@ impl Exchange {
     }
 
     /// Counts a refused credential, and records whoever keeps trying it.
-    fn note_refused(&mut self, now: Now, credential: &str) {
+    fn note_refused(&mut self, now: Now, conn: PeerConn, credential: &str) {
         self.stats.refused += 1;
         let rules = &self.config.strict;
-        let row =
-            self.refused.entry(credential.to_owned()).or_insert(Refused { first: now.time, last: now.time });
+        let refused = Refused { first: now.time, last: now.time, by: conn };
+        let row = self.refused.entry(credential.to_owned()).or_insert(refused);
         if now.time >= row.last + rules.refused_credential_rest {
             row.first = now.time;
         } else if now.time > row.first + rules.refused_credential_grace {
@@ -585,6 +586,7 @@ impl Exchange {
             self.violations.add(format!("a refused credential is tried again after {after_ms} ms"));
         }
         row.last = now.time;
+        row.by = conn;
     }
 
     fn overridden(&mut self, now: Now, conn: PeerConn, credential: &str, order: &Override) -> HttpReply {

@@ -123,7 +123,7 @@ impl Exchange {
         for name in &account.names {
             self.account_names.insert(name.to_ascii_lowercase(), key);
         }
-        self.accounts.push(AccountRow { spec: account, failures: 0, locked: false });
+        self.accounts.push(AccountRow { spec: account, earlier_password: None, failures: 0, locked: false });
         key
     }
 

@@ -1,11 +1,13 @@
 //! What the owner of the engine does in a day, and what becomes of the accounts that it logs in with.
 
 use carillon_core::rng::Rng;
-use carillon_core::time::Span;
+use carillon_core::time::{Span, Time};
 
-use super::plan::{Act, Plan, below, chance};
+use super::plan::{Act, Plan, below, chance, pick};
 use super::profile::Owner;
-use super::run::Life;
+use super::run::{Life, Trouble};
+use crate::exchange::{ImpersonationRight, MailboxKey, Override};
+use crate::world::Change;
 
 /// The owner has a generator of its own: the rest of a day is what it would be without it.
 const OWNER: u64 = 0x0b0e_0e55_0000_0002;
@@ -26,14 +28,44 @@ pub enum OwnerAct {
     Refresh { user: usize, devices: bool },
     /// A user is to share streams with others.
     Regroup { user: usize, grouping: u8 },
+    /// The credential for a mail server is changed; what is to follow does so after so long.
+    Credential { server: usize, change: Change, later: Span },
+    /// A mail server refuses the next requests although the credential is right.
+    Distrust { server: usize, requests: u32 },
+    /// The account may not act in mailboxes for a while.
+    RightsTaken { server: usize, length: Span },
+    /// EWS is disabled for the account for a while.
+    EwsDisabled { server: usize, length: Span },
 }
 
 impl OwnerAct {
     /// Whether the engine may not hear, from then on, what happens in mailboxes.
     pub(super) fn deafens(&self) -> bool {
         match self {
-            OwnerAct::Drop { .. } | OwnerAct::ChangeShard { .. } | OwnerAct::Regroup { .. } => true,
+            OwnerAct::Drop { .. }
+            | OwnerAct::ChangeShard { .. }
+            | OwnerAct::Regroup { .. }
+            | OwnerAct::Credential { .. }
+            | OwnerAct::Distrust { .. }
+            | OwnerAct::RightsTaken { .. }
+            | OwnerAct::EwsDisabled { .. } => true,
             OwnerAct::Join { .. } | OwnerAct::Return { .. } | OwnerAct::Refresh { .. } => false,
+        }
+    }
+}
+
+impl OwnerAct {
+    fn draw_credential(rng: &mut Rng) -> OwnerAct {
+        let server = rng.below(1 << 20) as usize;
+        let length = Span(rng.below(400_000_000));
+        match rng.below(8) {
+            0..=3 => {
+                let change = pick(rng, &[Change::Unannounced, Change::WithOverlap, Change::TooEarly]);
+                OwnerAct::Credential { server, change, later: Span(length.0 / 4) }
+            }
+            4 | 5 => OwnerAct::Distrust { server, requests: 1 + rng.below(3) as u32 },
+            6 => OwnerAct::RightsTaken { server, length },
+            _ => OwnerAct::EwsDisabled { server, length },
         }
     }
 }
@@ -46,6 +78,19 @@ impl Plan {
         if chance(rng, &owner.comings_percent) {
             let times = owner.comings_per_hour.draw(rng) * self.length.0 / 3_600_000_000;
             (0..times.max(1)).for_each(|_| self.draw_coming(rng));
+            if self.full_access {
+                // Newcomers, other groups and another distribution over the shards need streams, each twice as above.
+                self.manners.limits.hanging_connections_max += 2 * times.max(1) as u32;
+            }
+        }
+        self.patience = Span::from_secs(owner.patience_s.draw(rng));
+        self.mail_tokens = chance(rng, &owner.mail_tokens_percent);
+        if chance(rng, &owner.credentials_percent) {
+            let times = owner.credentials_per_hour.draw(rng) * self.length.0 / 3_600_000_000;
+            for _ in 0..times.max(1) {
+                let act = (self.moment(rng), Act::Owner(OwnerAct::draw_credential(rng)));
+                self.acts.push(act);
+            }
         }
     }
 
@@ -75,7 +120,7 @@ impl Plan {
         }
         if let Some(before) = at.0.checked_sub(AROUND.0) {
             let mail = Act::Mail { user, mails: 1 + rng.below(2), vip: rng.chance(1, 4) };
-            self.acts.push((carillon_core::time::Time(before) + below(rng, AROUND), mail));
+            self.acts.push((Time(before) + below(rng, AROUND), mail));
         }
     }
 }
@@ -89,6 +134,7 @@ const AROUND: Span = Span::from_secs(6);
 impl Life {
     pub(super) fn owner_act(&mut self, act: &OwnerAct) {
         let (people, shards) = (self.town.people.len(), self.shards);
+        let servers = self.town.world.exchanges.len();
         match act {
             OwnerAct::Join { phones } => {
                 self.town.join(*phones, self.back_ends);
@@ -103,6 +149,55 @@ impl Life {
                 let grouping = format!("group {grouping}").into();
                 self.town.assign_again(user % people, false, |assign| assign.grouping = grouping);
             }
+            OwnerAct::Credential { server, change, later } => {
+                self.town.change_credential(server % servers, *change, *later);
+            }
+            OwnerAct::Distrust { server, requests } => {
+                let exchange = &mut self.town.world.exchanges[server % servers];
+                exchange.answer_next(*requests, None, Override::Unauthorized);
+            }
+            OwnerAct::RightsTaken { server, length } => {
+                let (server, account) = (server % servers, self.town.account(server % servers));
+                self.town.world.exchanges[server].change_account(account, |account| {
+                    account.impersonation = ImpersonationRight::None;
+                    account.full_access.clear();
+                });
+                self.until.push((self.town.world.now().time + *length, Trouble::Rights(server)));
+            }
+            OwnerAct::EwsDisabled { server, length } => {
+                let (server, account) = (server % servers, self.town.account(server % servers));
+                self.town.world.exchanges[server]
+                    .change_account(account, |account| account.ews_enabled = false);
+                self.until.push((self.town.world.now().time + *length, Trouble::Rights(server)));
+            }
+        }
+    }
+
+    /// The account may act in all mailboxes again.
+    pub(super) fn give_rights_back(&mut self, server: usize) {
+        let account = self.town.account(server);
+        let exchange = &mut self.town.world.exchanges[server];
+        let mailboxes = (0..exchange.mailbox_count() as u32).map(MailboxKey);
+        let full_access = self.full_access;
+        exchange.change_account(account, |account| {
+            account.ews_enabled = true;
+            match full_access {
+                true => account.full_access = mailboxes.collect(),
+                false => account.impersonation = ImpersonationRight::All,
+            }
+        });
+    }
+
+    /// No account may have been locked, and nobody asked twice for the same.
+    pub(super) fn judge_accounts(&mut self) {
+        for server in 0..self.town.world.exchanges.len() {
+            if self.town.world.exchanges[server].is_locked(self.town.account(server)) {
+                self.failures.push(format!("the account at mail server {server} is locked"));
+            }
+        }
+        // Who dies forgets whom he has told.
+        if self.town.nagged() > 0 && !self.somebody_died {
+            self.failures.push(format!("{} refusals were told more than once", self.town.nagged()));
         }
     }
 

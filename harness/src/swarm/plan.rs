@@ -65,6 +65,10 @@ pub struct Plan {
     pub mail_servers: usize,
     /// Provider tokens are renewed after so long; without, pushes go with a client certificate.
     pub tokens: Option<Span>,
+    /// The engine logs in to mail servers by bearer tokens.
+    pub mail_tokens: bool,
+    /// How long it takes until somebody mends a credential that a mail server refuses.
+    pub patience: Span,
     /// How far the mail server's clock is ahead of the engine's; negative when it is behind.
     pub mail_clock_ahead_ms: i64,
     /// How far the push service's clock is behind the engine's.
@@ -194,6 +198,11 @@ pub enum NetTrouble {
 }
 
 impl Act {
+    /// Whether a shard's process dies of it.
+    pub(super) fn kills(&self) -> bool {
+        matches!(self, Act::Crash { .. } | Act::PowerFailure { .. })
+    }
+
     /// Whether the engine may not hear, from then on, what happens in mailboxes.
     pub(super) fn deafens(&self) -> bool {
         match self {
@@ -279,6 +288,8 @@ impl Plan {
             length,
             mail_servers: 1,
             tokens: None,
+            mail_tokens: false,
+            patience: Span::ZERO,
             mail_clock_ahead_ms: 0,
             push_clock_behind_ms: 0,
             drift_ppm: 0,
@@ -554,6 +565,9 @@ impl std::fmt::Display for Plan {
         )?;
         if self.sandbox {
             writeln!(f, "  two push services")?;
+        }
+        if self.mail_tokens {
+            writeln!(f, "  bearer tokens for mail")?;
         }
         if self.full_access {
             writeln!(f, "  full access to all mailboxes, no impersonation")?;

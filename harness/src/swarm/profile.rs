@@ -142,6 +142,10 @@ pub(super) struct Faults {
 pub(super) struct Owner {
     pub comings_percent: Range,
     pub comings_per_hour: Range,
+    pub credentials_percent: Range,
+    pub credentials_per_hour: Range,
+    pub mail_tokens_percent: Range,
+    pub patience_s: Range,
 }
 
 impl Profile {
@@ -247,6 +251,10 @@ impl Profile {
             ("network_per_hour", &faults.network_per_hour),
             ("comings_percent", &owner.comings_percent),
             ("comings_per_hour", &owner.comings_per_hour),
+            ("credentials_percent", &owner.credentials_percent),
+            ("credentials_per_hour", &owner.credentials_per_hour),
+            ("mail_tokens_percent", &owner.mail_tokens_percent),
+            ("patience_s", &owner.patience_s),
         ]
     }
 }

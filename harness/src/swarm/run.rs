@@ -55,6 +55,9 @@ const NEWS_MAX: Span = Span::from_secs(10);
 /// How often a long calm looks whether everything has come to rest.
 const LOOK: Span = Span::from_secs(10);
 
+/// Log-ins with a wrong password that lock an account: what Windows recommends.
+const LOCKOUT_FAILURES: u32 = 10;
+
 /// Lives through the plan.
 pub fn run(plan: &Plan) -> Verdict {
     live(plan).judge()
@@ -126,6 +129,9 @@ pub(super) struct Life {
     pub(super) failures: Vec<String>,
     pub(super) mails: u64,
     pub(super) shards: usize,
+    pub(super) full_access: bool,
+    /// A shard did.
+    pub(super) somebody_died: bool,
     pub(super) back_ends: usize,
 }
 
@@ -134,6 +140,8 @@ pub(super) enum Trouble {
     Push,
     Turned,
     Network,
+    /// What the account at a mail server may do was taken away.
+    Rights(usize),
 }
 
 impl Life {
@@ -146,6 +154,7 @@ impl Life {
             call_time: manners.call_time,
             detached_ttl: manners.detached_ttl,
             limits: manners.limits.clone(),
+            lockout_failures: Some(LOCKOUT_FAILURES),
             strict: StrictRules { calls_max: Some(plan.calls_max), ..StrictRules::default() },
             ..ExchangeConfig::default()
         };
@@ -160,6 +169,8 @@ impl Life {
             knobs: plan.knobs.clone(),
             timing: plan.timing,
             tokens: plan.tokens,
+            mail_tokens: plan.mail_tokens,
+            patience: Some(plan.patience),
             mail_servers: plan.mail_servers,
             sandbox: plan.sandbox,
             full_access: plan.full_access,
@@ -217,6 +228,8 @@ impl Life {
             failures: Vec::new(),
             mails: 0,
             shards: plan.shards,
+            full_access: plan.full_access,
+            somebody_died: plan.acts.iter().any(|(_, act)| act.kills()),
             back_ends: plan.back_ends,
         }
     }
@@ -251,6 +264,7 @@ impl Life {
             }
             Trouble::Turned => self.turn_back(),
             Trouble::Network => self.town.world.net = self.net.clone(),
+            Trouble::Rights(server) => self.give_rights_back(server),
         }
     }
 
@@ -510,6 +524,8 @@ impl Life {
         self.turned.clear();
         self.end_trouble(Trouble::Push);
         self.end_trouble(Trouble::Network);
+        (0..self.town.world.exchanges.len()).for_each(|server| self.end_trouble(Trouble::Rights(server)));
+        self.town.put_credentials_right();
         self.town.world.exchanges.iter_mut().for_each(|exchange| exchange.clear_orders());
         // What a mail server's clock has always been off by is its way, not a fault.
         for number in 0..self.town.world.exchanges.len() {
@@ -553,6 +569,7 @@ impl Life {
                     .push(format!("{second_look} notices were worded with details past the cut-off"));
             }
         }
+        self.judge_accounts();
         let violations = self.town.world.exchanges.iter().flat_map(|exchange| exchange.violations());
         self.failures.extend(violations.map(|violation| format!("mail server: {violation}")));
         // Where the push service's clock is behind, a token that is gone seems to have been so before it was registered.

@@ -14,7 +14,7 @@ use crate::exchange::{ExchangeConfig, Faults};
 type Ease = fn(&mut Plan);
 
 /// What a drawn day can do without, by name.
-const EASES: [(&str, Ease); 16] = [
+const EASES: [(&str, Ease); 17] = [
     ("phones", |plan| plan.phones = 1),
     ("shards", |plan| plan.shards = 1),
     ("servers", |plan| plan.mail_servers = 1),
@@ -22,6 +22,7 @@ const EASES: [(&str, Ease); 16] = [
     ("pieces", |plan| (plan.fragment_bytes_max, plan.piece_gap_max) = (None, Span::ZERO)),
     ("jitter", |plan| plan.jitter = Span::ZERO),
     ("tokens", |plan| plan.tokens = None),
+    ("mail-tokens", |plan| plan.mail_tokens = false),
     ("clocks", |plan| (plan.mail_clock_ahead_ms, plan.push_clock_behind_ms) = (0, 0)),
     ("drift", |plan| plan.drift_ppm = 0),
     ("knobs", |plan| plan.knobs = Knobs::default()),

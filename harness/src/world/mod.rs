@@ -4,6 +4,7 @@
 //! line of the script. Everything that could differ between two runs is drawn from the seed, so equal seeds give equal
 //! traces, to the byte.
 
+mod administrator;
 mod net;
 mod site;
 mod store;
@@ -27,6 +28,7 @@ use crate::apns::{Apns, Arrived};
 use crate::exchange::Exchange;
 use crate::peer::Peer;
 
+pub use administrator::Change;
 pub use net::{Net, PeerAt};
 pub use store::{POWER_LOSS_MAX, Store};
 
@@ -186,7 +188,24 @@ impl World {
     /// came to send it. Which of the two is drawn.
     pub fn crash(&mut self, shard: usize) {
         let kernel_sends = self.rng.chance(1, 2);
+        if self.sites.len() == 1 {
+            self.all_is_forgotten();
+        }
         self.die(shard, kernel_sends);
+    }
+
+    /// The process dies with all its shards, as [`World::crash`].
+    pub fn crash_all(&mut self) {
+        self.all_is_forgotten();
+        for shard in 0..self.sites.len() {
+            self.crash(shard);
+        }
+    }
+
+    /// No shard is left that knows what was learnt of accounts.
+    fn all_is_forgotten(&mut self) {
+        self.accounts = Accounts::new(self.sites.len() as u16, self.exchanges.len());
+        self.exchanges.iter_mut().for_each(Exchange::may_try_again);
     }
 
     /// A user goes from one shard to another, with what is stored of him.
@@ -217,7 +236,7 @@ impl World {
     /// is gone (not before [`POWER_LOSS_MAX`] ago). Returns whose acknowledged changes are among it.
     pub fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
         let broken = self.store.lose_power(from);
-        self.accounts = Accounts::new(self.sites.len() as u16, self.exchanges.len());
+        self.all_is_forgotten();
         for shard in 0..self.sites.len() {
             self.die(shard, false);
         }

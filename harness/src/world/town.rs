@@ -11,15 +11,14 @@ use carillon_core::shard::{
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use carillon_core::user::item_hash;
 
+use super::administrator::Administrator;
 use super::tokens::{KEY_ID, TEAM, Tokens};
 use super::{PeerAt, World, WorldConfig};
 use crate::apns::{
     Apns, Certificate, Delivery, DeviceIx, Environment, KeyScope, Knobs, Reason, TeamKey, TokenSpec, WorldKey,
 };
 use crate::audit::{Audit, AuditReport, Moved, PhoneIx, Place, UserIx};
-use crate::exchange::{
-    Account, Exchange, ExchangeConfig, FolderKey, INBOX, ImpersonationRight, Mail, MailboxKey, MailboxSpec,
-};
+use crate::exchange::{Exchange, ExchangeConfig, FolderKey, INBOX, Mail, MailboxKey, MailboxSpec};
 use crate::phone::{Rules, Wants};
 
 /// 2026-01-05T08:00:00Z, a Monday.
@@ -71,6 +70,11 @@ pub struct TownConfig {
     /// Pushes go with a provider token, which is renewed after so long (at least 20 minutes); otherwise with a client
     /// certificate.
     pub tokens: Option<Span>,
+    /// The engine logs in to mail servers by bearer tokens.
+    pub mail_tokens: bool,
+    /// From the engine's word that a mail server refuses its credential until the right one is handed in; without, nobody
+    /// listens.
+    pub patience: Option<Span>,
     /// Shards are looked through as they go ([`WorldConfig::vigilant`]).
     pub vigilant: bool,
 }
@@ -93,6 +97,8 @@ impl Default for TownConfig {
             push_service: Box::new(|_| {}),
             wait_max: Span::from_secs(60),
             tokens: None,
+            mail_tokens: false,
+            patience: None,
             vigilant: true,
         }
     }
@@ -114,6 +120,7 @@ pub struct Town {
     /// By push service and device.
     phones: HashMap<(usize, DeviceIx), PhoneIx>,
     tokens: Option<Tokens>,
+    pub(super) administrator: Administrator,
     badge: BadgeCount,
     /// Reports that have been looked at.
     reports_heard: usize,
@@ -165,9 +172,8 @@ impl Town {
         let exchange = |number: usize| {
             let seed = config.seed.wrapping_add(number as u64);
             let mut exchange = Exchange::new(ExchangeConfig { seed, ..config.exchange.clone() });
-            let mut account = Account::service("EX\\carillon", "correct horse");
+            let mut account = Administrator::account(config.mail_tokens, config.full_access);
             if config.full_access {
-                account.impersonation = ImpersonationRight::None;
                 account.full_access = (0..config.users as u32).map(MailboxKey).collect();
             }
             exchange.add_account(account);
@@ -214,6 +220,7 @@ impl Town {
             }
             let mut server = mail_server(endpoint);
             server.impersonate = !config.full_access;
+            server.credential = Administrator::first(config.mail_tokens);
             (config.mail_server)(&mut server);
             mail_servers.push(server);
         }
@@ -274,6 +281,7 @@ impl Town {
             moves_are_heard: true,
             phones: HashMap::new(),
             tokens,
+            administrator: Administrator::new(config.mail_servers, config.mail_tokens, config.patience),
             badge,
             reports_heard: 0,
             item_key,
@@ -374,7 +382,7 @@ impl Town {
     pub fn run_for(&mut self, span: Span) {
         let until = self.world.now().time + span;
         loop {
-            let stop = until.min(self.token_due());
+            let stop = until.min(self.token_due()).min(self.administrator.due());
             while self.world.step(stop) {
                 self.hear();
             }
@@ -383,6 +391,7 @@ impl Town {
                 return;
             }
             self.renew_token();
+            self.administrate();
         }
     }
 
@@ -625,6 +634,7 @@ impl Town {
         if self.tokens.is_some() {
             self.hear_refusals();
         }
+        self.hear_of_credentials();
     }
 }
 

@@ -17,7 +17,7 @@ impl Town {
         let number = self.people.len();
         let server = number % self.world.exchanges.len();
         let mailbox = crate::exchange::MailboxKey(self.world.exchanges[server].mailbox_count() as u32);
-        let account = self.world.exchanges[server].account("EX\\carillon").expect("the town's account");
+        let account = self.account(server);
         self.world.exchanges[server].change_account(account, |account| {
             if account.impersonation == ImpersonationRight::None {
                 account.full_access.insert(mailbox);

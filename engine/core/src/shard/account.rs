@@ -60,6 +60,8 @@ struct Account {
     wanted: VecDeque<u16>,
     /// For who comes later: what the server asked for holds for him, too.
     busy_until: Option<Time>,
+    /// As `busy_until`: the last credential that was refused and has not worked since.
+    refused: Option<MailCredential>,
     /// Of each shard.
     news: Vec<AccountNews>,
 }
@@ -81,8 +83,14 @@ impl Accounts {
         match &word {
             AccountWord::TurnWanted => account.wanted.push_back(from),
             AccountWord::TurnOver => account.end_turn(from),
-            AccountWord::Proven(credential) => account.others(from, verdict(credential, Verdict::Proven)),
-            AccountWord::Refused(credential) => account.others(from, verdict(credential, Verdict::Refused)),
+            AccountWord::Proven(credential) => {
+                account.refused.take_if(|refused| refused == credential);
+                account.others(from, verdict(credential, Verdict::Proven));
+            }
+            AccountWord::Refused(credential) => {
+                account.refused = Some(credential.clone());
+                account.others(from, verdict(credential, Verdict::Refused));
+            }
             AccountWord::Busy(until) => {
                 account.busy_until = account.busy_until.max(Some(*until));
                 account.others(from, |news| news.busy_until = news.busy_until.max(Some(*until)));
@@ -97,7 +105,8 @@ impl Accounts {
             account.wanted.retain(|wanting| *wanting != shard);
             account.end_turn(shard);
             if let Some(news) = account.news.get_mut(usize::from(shard)) {
-                *news = AccountNews { busy_until: account.busy_until, ..AccountNews::default() };
+                let verdict = account.refused.clone().map(|credential| (credential, Verdict::Refused));
+                *news = AccountNews { verdict, busy_until: account.busy_until, turn: false };
             }
             account.give_turn();
         }
@@ -203,6 +212,17 @@ mod tests {
             accounts.forget(shard);
             assert_eq!(heard(&mut accounts, shard).busy_until, Some(Time(9)));
         }
+    }
+
+    #[test]
+    fn a_shard_that_begins_anew_does_not_try_what_was_refused() {
+        let mut accounts = Accounts::new(2, 1);
+        accounts.tell(0, SERVER, AccountWord::Refused(basic("wrong")));
+        accounts.forget(0);
+        assert_eq!(heard(&mut accounts, 0).verdict, Some((basic("wrong"), Verdict::Refused)));
+        accounts.tell(1, SERVER, AccountWord::Proven(basic("wrong")));
+        accounts.forget(0);
+        assert_eq!(heard(&mut accounts, 0).verdict, None, "it is right by now");
     }
 
     #[test]

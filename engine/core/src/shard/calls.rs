@@ -144,8 +144,7 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         if let Some(date_s) = reply.head.date_s {
-            let ahead_ms = (date_s * 1_000).cast_signed() - now.unix.0.cast_signed();
-            self.servers[usize::from(server_id.0)].clock_ahead_ms = ahead_ms;
+            self.servers[usize::from(server_id.0)].hear_clock(now.unix, date_s, reply.took);
         }
         if let Job::OfUser { user, watch, ask } = job
             && self.users.get(*user).is_some_and(|user| user.watch != *watch)

@@ -44,7 +44,7 @@ impl ShardCore {
     fn begin_page(&mut self, user_id: UserId) {
         let Some(user) = self.users.get_mut(user_id) else { return };
         if let Some(server) = user.server {
-            user.known.set_clock(self.servers[usize::from(server.0)].clock_ahead_ms);
+            user.known.set_clock(self.servers[usize::from(server.0)].clock_ahead_ms.unwrap_or(0));
         }
         if user.catch_up_at == 0 && user.catch_up_offset == 0 {
             // What waits may have been deleted meanwhile, which nothing on a page shows: it is looked at again before it is

@@ -6,7 +6,7 @@ use super::ConnId;
 use super::farewell::{Farewell, Farewells};
 use crate::ews::{CONNECTIONS_WAIT_MS, SchemaVersion};
 use crate::limits::STREAM_OPENS_PER_S;
-use crate::time::{Span, Time};
+use crate::time::{Span, Time, UnixMillis};
 use crate::user::UserId;
 use crate::wheel::TimerSlot;
 
@@ -14,8 +14,8 @@ use crate::wheel::TimerSlot;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) version: SchemaVersion,
-    /// So far its clock is ahead of ours, by the `Date` of its last answer: a second less at most, and the answer's time.
-    pub(super) clock_ahead_ms: i64,
+    /// So far its clock is ahead of ours at least, by the `Date` of its answers ([`Server::hear_clock`]).
+    pub(super) clock_ahead_ms: Option<i64>,
     /// Its events have had ids of an old form: those of new mails are converted before anything else.
     pub(super) old_ids: bool,
     /// A request has succeeded since the credential came or was refused, on this shard or on another. Until then one
@@ -140,7 +140,7 @@ impl Server {
     pub(super) fn new(calls_max: u16, timer: TimerSlot, pace_timer: TimerSlot) -> Server {
         Server {
             version: SchemaVersion::default(),
-            clock_ahead_ms: 0,
+            clock_ahead_ms: None,
             old_ids: false,
             proven: false,
             turn: Turn::None,
@@ -186,6 +186,16 @@ impl Server {
             return Ok(());
         }
         Err(format!("{in_flight} calls are out in a window of {window}, {calls_max} is the most"))
+    }
+
+    /// What an answer's `Date` says of the server's clock: it was read, to the second, while the answer was on its way. So
+    /// it is ahead by what is seen now at least, and by a second and the answer's time more at most. The quickest answer
+    /// says most, and one that was held up next to nothing; what contradicts is a clock that was set.
+    pub(super) fn hear_clock(&mut self, now: UnixMillis, date_s: u64, took: Span) {
+        let least = (date_s * 1_000).cast_signed() - now.0.cast_signed();
+        let most = least.saturating_add_unsigned(1_000 + took.as_millis());
+        self.clock_ahead_ms =
+            self.clock_ahead_ms.filter(|known| (least..=most).contains(known)).or(Some(least));
     }
 
     /// When the next stream may be opened. Each answer is for one.
