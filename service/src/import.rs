@@ -61,9 +61,9 @@ pub fn run_at(
     let bytes_total = opened.metadata().map_err(unreadable)?.len();
     let mut link = Link { config, address, authorization: format!("Bearer {}", token.expose()), calls: None };
     let bar = progress_bar(bytes_total);
-    let mut parts = Parts { reader: BufReader::with_capacity(256 * 1024, opened), lines: 0 };
+    let mut parts = Parts::new(BufReader::with_capacity(256 * 1024, opened), PartBounds::default());
     let mut total = ImportAnswer::default();
-    while let Some((lines_before, part)) = parts.next().map_err(unreadable)? {
+    while let Some((lines_before, part)) = parts.next_part().map_err(unreadable)? {
         let bytes = part.len() as u64;
         let answer = link.send(&part).map_err(|failure| {
             bar.abandon();
@@ -107,26 +107,59 @@ fn progress_bar(bytes_total: u64) -> ProgressBar {
     }
 }
 
+/// How a file is cut into parts.
+#[derive(Clone, Copy, Debug)]
+pub struct PartBounds {
+    /// Lines in one part.
+    pub lines_max: u64,
+    /// Bytes from which on a part takes no further line.
+    pub bytes_enough: usize,
+    /// The longest line, in bytes without its end.
+    pub line_bytes_max: usize,
+}
+
+impl Default for PartBounds {
+    fn default() -> PartBounds {
+        PartBounds {
+            lines_max: LINES_PER_REQUEST,
+            bytes_enough: BYTES_PER_REQUEST,
+            line_bytes_max: LINE_BYTES_MAX,
+        }
+    }
+}
+
 /// A file in parts of whole lines.
-struct Parts {
-    reader: BufReader<File>,
+#[derive(Debug)]
+pub struct Parts<R> {
+    reader: R,
+    bounds: PartBounds,
     lines: u64,
 }
 
-impl Parts {
-    /// The next part, with the number of lines before it.
-    fn next(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
+impl<R: BufRead> Parts<R> {
+    /// The parts of what `reader` reads.
+    pub fn new(reader: R, bounds: PartBounds) -> Parts<R> {
+        Parts { reader, bounds, lines: 0 }
+    }
+
+    /// The next part, with the number of lines before it; `None` at the end.
+    ///
+    /// # Errors
+    /// The reader's; `InvalidData` for a line that is too long.
+    pub fn next_part(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let PartBounds { lines_max, bytes_enough, line_bytes_max } = self.bounds;
         let before = self.lines;
         let mut part = Vec::new();
-        while self.lines - before < LINES_PER_REQUEST && part.len() < BYTES_PER_REQUEST {
+        while self.lines - before < lines_max && part.len() < bytes_enough {
             let start = part.len();
-            let mut limited = io::Read::take(&mut self.reader, LINE_BYTES_MAX as u64);
+            // With its end, a line of the greatest length is one byte longer.
+            let mut limited = io::Read::take(&mut self.reader, line_bytes_max as u64 + 1);
             if limited.read_until(b'\n', &mut part)? == 0 {
                 break;
             }
-            if !part.ends_with(b"\n") && part.len() - start == LINE_BYTES_MAX {
+            if !part.ends_with(b"\n") && part.len() - start > line_bytes_max {
                 let line = self.lines + 1;
-                let message = format!("line {line} is longer than {LINE_BYTES_MAX} bytes");
+                let message = format!("line {line} is longer than {line_bytes_max} bytes");
                 return Err(io::Error::new(io::ErrorKind::InvalidData, message));
             }
             self.lines += 1;
@@ -199,4 +232,22 @@ fn refused(status: u16, response: &Response) -> Failure {
         _ => "import again when that is mended; what is stored already does no harm",
     };
     Failure::new(format!("the service refused ({status}: {message})"), advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_may_be_as_long_as_the_bound_says_with_or_without_an_end() {
+        let bounds = PartBounds { lines_max: 2, bytes_enough: 100, line_bytes_max: 4 };
+        let mut parts = Parts::new(&b"1234\n\n1234"[..], bounds);
+        assert_eq!(parts.next_part().unwrap(), Some((0, b"1234\n\n".to_vec())));
+        assert_eq!(parts.next_part().unwrap(), Some((2, b"1234".to_vec())));
+        assert_eq!(parts.next_part().unwrap(), None);
+        for long in [&b"12345"[..], b"12345\n"] {
+            let error = Parts::new(long, bounds).next_part().unwrap_err();
+            assert_eq!(error.to_string(), "line 1 is longer than 4 bytes");
+        }
+    }
 }

@@ -1,9 +1,10 @@
-//! The JSON of the API, and lines of an import. Input: which type and how to cut (2 bytes), then the text.
+//! The JSON of the API, lines of an import, and a file of them. Input: which type and how to cut (2 bytes), then the text.
 
 use carillon::api::error::Complaint;
 use carillon::api::lines::{Line, Lines};
 use carillon::api::types::{ActiveRequest, RegisterRequest, SettingsRequest, VipRequest};
 use carillon::api::{registration, strict};
+use carillon::import::{PartBounds, Parts};
 use carillon_core::names::{DeviceToken, SmtpAddress, Topic};
 use carillon_core::time::UnixMillis;
 
@@ -14,7 +15,7 @@ pub fn check(data: &[u8]) {
     let mut input = Input::new(data);
     let (kind, how) = (input.u8(), input.u8());
     let text = input.rest();
-    match kind % 5 {
+    match kind % 6 {
         0 => {
             if let Some(request) = parsed::<RegisterRequest>(text) {
                 names(&request);
@@ -29,7 +30,8 @@ pub fn check(data: &[u8]) {
                 assert!(at.is_ok_and(|at| at <= now) || request.at_ms.is_some());
             }
         }
-        _ => assert_eq!(lines(&[text]), lines(&cut(how, text))),
+        4 => assert_eq!(lines(&[text]), lines(&cut(how, text))),
+        _ => file(how, text),
     }
 }
 
@@ -79,6 +81,43 @@ fn lines(pieces: &[&[u8]]) -> Vec<(u64, Option<Vec<u8>>)> {
     pieces.iter().for_each(|piece| lines.feed(piece, &mut each));
     lines.finish(&mut each);
     found
+}
+
+/// A file is sent whole, in parts that begin where a line does, up to a line that is too long; the service reads the
+/// same lines.
+fn file(how: u8, text: &[u8]) {
+    let bounds = PartBounds {
+        lines_max: 1 + u64::from(how % 4),
+        bytes_enough: 1 + usize::from(how),
+        line_bytes_max: LINE_BYTES_MAX,
+    };
+    let mut parts = Parts::new(text, bounds);
+    let mut sent = Vec::new();
+    let refused = loop {
+        match parts.next_part() {
+            Ok(Some((before, part))) => {
+                assert_eq!(before, sent.iter().filter(|byte| **byte == b'\n').count() as u64);
+                assert!(sent.is_empty() || sent.ends_with(b"\n"), "a part begins where a line does");
+                let (count, _) = lines_of(&part);
+                assert!(count <= bounds.lines_max);
+                assert!(part.len() <= bounds.bytes_enough + LINE_BYTES_MAX);
+                sent.extend(part);
+            }
+            Ok(None) => break false,
+            Err(_) => break true,
+        }
+    };
+    assert!(text.starts_with(&sent));
+    assert_eq!(refused, sent.len() < text.len());
+    let (_, longest) = lines_of(text);
+    assert_eq!(refused, longest > LINE_BYTES_MAX);
+    assert!(refused || lines(&[text]).iter().all(|(_, line)| line.is_some()));
+}
+
+/// How many lines there are, and how long the longest is.
+fn lines_of(text: &[u8]) -> (u64, usize) {
+    let all = text.strip_suffix(b"\n").unwrap_or(text).split(|byte| *byte == b'\n');
+    all.fold((0, 0), |(count, longest), line| (count + 1, longest.max(line.len())))
 }
 
 /// Short, so that the fuzzer meets the bound.

@@ -13,7 +13,8 @@ use crate::input::{Input, cut};
 pub fn check(data: &[u8]) {
     let Some((how, script)) = data.split_first() else { return };
     let whole = lived(0, script);
-    if *how != 0 {
+    // Byte by byte takes ten times as long, and pieces of all sizes have such of one byte among them.
+    if *how > 1 {
         assert_eq!(String::from_utf8_lossy(&whole), String::from_utf8_lossy(&lived(*how, script)));
     }
     read_answers(&whole);
@@ -102,12 +103,16 @@ impl Lab {
 
     /// Bytes that XML cannot have stand for what the server gave: ids of a subscription and a mail, a state.
     fn filled_in(&self, bytes: &[u8]) -> Vec<u8> {
+        let given = |byte: u8| match byte {
+            1 => self.last("SubscriptionId"),
+            2 => self.item.clone(),
+            _ => self.last("SyncState"),
+        };
         let mut filled = Vec::with_capacity(bytes.len());
-        for byte in bytes {
+        for (at, byte) in bytes.iter().enumerate() {
             match byte {
-                1 => filled.extend_from_slice(self.last("SubscriptionId").as_bytes()),
-                2 => filled.extend_from_slice(self.item.as_bytes()),
-                3 => filled.extend_from_slice(self.last("SyncState").as_bytes()),
+                // Once each: many would only be long.
+                1..=3 if !bytes[..at].contains(byte) => filled.extend_from_slice(given(*byte).as_bytes()),
                 other => filled.push(*other),
             }
         }
@@ -118,22 +123,23 @@ impl Lab {
     fn last(&self, name: &str) -> String {
         let said = String::from_utf8_lossy(&self.said);
         let begin = format!("{name}>");
-        let inner =
-            said.rsplit(&*begin).find_map(|behind| behind.split_once("</").map(|(inner, _)| inner));
+        let inner = said.rsplit(&*begin).find_map(|behind| behind.split_once("</").map(|(inner, _)| inner));
         inner.unwrap_or_default().to_owned()
     }
 
     fn hear(&mut self) {
+        let mut heard = Vec::new();
         loop {
-            let output = self.exchange.drain(self.now, CONN, &mut self.said, 64 * 1024);
+            let output = self.exchange.drain(self.now, CONN, &mut heard, 64 * 1024);
             self.closed |= output.close.is_some();
             if !output.more || self.closed {
                 break;
             }
         }
-        while let Some(at) = self.said.windows(CONTINUE.len()).position(|window| window == CONTINUE) {
-            self.said.drain(at..at + CONTINUE.len());
+        while let Some(at) = heard.windows(CONTINUE.len()).position(|window| window == CONTINUE) {
+            heard.drain(at..at + CONTINUE.len());
         }
+        self.said.append(&mut heard);
     }
 
     fn pass(&mut self, span: Span) {

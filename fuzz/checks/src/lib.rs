@@ -6,8 +6,12 @@
 
 #[cfg(feature = "api")]
 pub mod api_json;
+#[cfg(feature = "api")]
+pub mod api_request;
 pub mod apns_answer;
 pub mod apns_peer;
+#[cfg(feature = "api")]
+pub mod config;
 pub mod dates;
 pub mod ews_answer;
 pub mod ews_stream;
@@ -19,6 +23,8 @@ pub mod lane;
 pub mod notice;
 pub mod shard;
 pub mod soap_envelope;
+#[cfg(feature = "api")]
+pub mod stored;
 
 /// A fuzz target.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +39,12 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     #[cfg(feature = "api")]
     Target { name: "api_json", check: api_json::check },
+    #[cfg(feature = "api")]
+    Target { name: "api_request", check: api_request::check },
     Target { name: "apns_answer", check: apns_answer::check },
     Target { name: "apns_peer", check: apns_peer::check },
+    #[cfg(feature = "api")]
+    Target { name: "config", check: config::check },
     Target { name: "dates", check: dates::check },
     Target { name: "ews_answer", check: ews_answer::check },
     Target { name: "ews_stream", check: ews_stream::check },
@@ -45,4 +55,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "notice", check: notice::check },
     Target { name: "shard", check: shard::check },
     Target { name: "soap_envelope", check: soap_envelope::check },
+    #[cfg(feature = "api")]
+    Target { name: "stored", check: stored::check },
 ];

@@ -26,8 +26,10 @@ macro_rules! replay {
 
 replay!(
     api_json,
+    api_request,
     apns_answer,
     apns_peer,
+    config,
     dates,
     ews_answer,
     ews_stream,
@@ -37,7 +39,8 @@ replay!(
     lane,
     notice,
     shard,
-    soap_envelope
+    soap_envelope,
+    stored
 );
 
 #[test]

@@ -49,8 +49,8 @@ pub fn table() -> Vec<Route> {
     ]
 }
 
-/// The router over all routes.
-pub(super) fn router(state: ApiState) -> Router {
+/// The router over all routes: the API without its socket.
+pub fn router(state: ApiState) -> Router {
     let mut router = Router::new();
     for Route { method: _, path, access, handler } in table() {
         // `route_layer`: a method that a path does not know is answered before anybody asks for a token.

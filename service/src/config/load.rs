@@ -423,12 +423,21 @@ fn https(text: &str, path: &str) -> Result<(Box<str>, u16, Box<str>), String> {
     if authority.as_str().contains('@') || uri.query().is_some() {
         return Err("must have neither user nor query".to_owned());
     }
-    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    // `Uri` leaves a port that is none out without a word.
+    let port = match authority.as_str().strip_prefix(authority.host()).unwrap_or_default() {
+        "" | ":" => 443,
+        port => match port.trim_start_matches(':').parse() {
+            Ok(0) | Err(_) => return Err("has no port from 1 to 65535 behind its colon".to_owned()),
+            Ok(port) => port,
+        },
+    };
+    let host = authority.host();
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if host.is_empty() {
         return Err(bad());
     }
     let path = if uri.path() == "/" { path } else { uri.path() };
-    Ok((host.into(), uri.port_u16().unwrap_or(443), path.into()))
+    Ok((host.into(), port, path.into()))
 }
 
 /// Team and key ids of Apple.

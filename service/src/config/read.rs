@@ -66,7 +66,7 @@ impl<'a> Source<'a> {
         DeTable::parse(self.text).map_err(|error| {
             let line = error.span().map_or(1, |span| self.line_of(span));
             let text = error.message().replace('\n', "; ");
-            ConfigError { complaints: vec![format!("{}:{line}: {text}", self.file.display())] }
+            ConfigError { complaints: vec![self.worded(line, &text)] }
         })
     }
 
@@ -76,13 +76,27 @@ impl<'a> Source<'a> {
 
     /// Every complaint, by line.
     pub(super) fn finish(self) -> Result<(), ConfigError> {
-        let mut complaints = self.complaints.into_inner();
+        let mut complaints = self.complaints.take();
         if complaints.is_empty() {
             return Ok(());
         }
         complaints.sort();
-        let line = |(line, text)| format!("{}:{line}: {text}", self.file.display());
-        Err(ConfigError { complaints: complaints.into_iter().map(line).collect() })
+        Err(ConfigError {
+            complaints: complaints.iter().map(|(line, text)| self.worded(*line, text)).collect(),
+        })
+    }
+
+    /// One line. What stands in the file is repeated in it, and may hold line breaks and a terminal's control sequences.
+    fn worded(&self, line: usize, text: &str) -> String {
+        let mut worded = format!("{}:{line}: ", self.file.display());
+        for c in text.chars() {
+            if c.is_control() {
+                worded.extend(c.escape_default());
+            } else {
+                worded.push(c);
+            }
+        }
+        worded
     }
 
     fn line_of(&self, span: Range<usize>) -> usize {

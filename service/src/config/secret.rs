@@ -1,7 +1,13 @@
 //! A text that must not be seen.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
+
+/// The longest file of a secret, in bytes. Tokens of Microsoft have some 4,000; more is a file named by mistake, or one
+/// without end.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
 /// A password or token. It shows itself only to who asks for it by name.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,7 +30,13 @@ impl Secret {
 /// # Errors
 /// What is wrong with the file, which is named, or with what stands in it, which is not.
 pub fn read_secret(file: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let named = |what: &dyn fmt::Display| format!("{}: {what}", file.display());
+    let mut text = String::new();
+    let read = File::open(file).and_then(|open| open.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text));
+    let len = read.map_err(|error| named(&error))?;
+    if len as u64 > SECRET_BYTES_MAX {
+        return Err(named(&format_args!("longer than {SECRET_BYTES_MAX} bytes, so no secret")));
+    }
     one_line(&text)
 }
 

@@ -256,3 +256,49 @@ fn broken_toml_and_a_missing_file_are_one_line() {
     assert!(missing.starts_with("/nonexistent/carillon.toml: no such file; "), "{missing}");
     assert!(!missing.contains('\n'));
 }
+
+#[test]
+fn a_complaint_is_one_plain_line_whatever_stands_in_the_file() {
+    for (old, new) in [
+        ("name = \"main\"", "name = \"a\\nb\\u001b[2J\""),
+        ("name = \"main\"", "name = \"main\"\n\"a\\nb\" = 1"),
+        ("url = \"https://mail.example.com\"", "url = \"\"\"https://\nx\"\"\""),
+        ("name = \"main\"", "name = \"main\u{1b}[2J\""),
+    ] {
+        let told = complaints(&SMALL.replace(old, new));
+        assert!(!told.is_empty(), "{new}");
+        for complaint in told {
+            assert!(!complaint.contains(char::is_control), "{complaint:?}");
+        }
+    }
+}
+
+#[test]
+fn a_port_that_is_none_is_not_taken_for_443() {
+    let with = |url: &str| SMALL.replace("https://mail.example.com", url);
+    for bad in ["https://mail.example.com:99999", "https://mail.example.com:0", "https://[::1]:70000/EWS"] {
+        let told = complaints(&with(bad));
+        assert!(told.len() == 1 && told[0].contains("has no port from 1 to 65535"), "{bad}: {told:?}");
+    }
+    let dir = folder();
+    for (url, host, port) in [
+        ("https://mail.example.com:", "mail.example.com", 443),
+        ("https://mail.example.com:8443/EWS", "mail.example.com", 8443),
+        ("https://[::1]", "::1", 443),
+        ("https://[::1]:8443", "::1", 8443),
+    ] {
+        let config = parse(dir.path(), &with(url)).unwrap();
+        assert_eq!((&*config.exchange[0].host, config.exchange[0].port), (host, port), "{url}");
+    }
+}
+
+#[test]
+fn a_file_that_is_too_long_is_no_secret() {
+    let dir = folder();
+    fs::write(dir.path().join("admin.token"), "x".repeat(70_000)).unwrap();
+    let error = parse(dir.path(), SMALL).unwrap_err();
+    assert!(
+        error.complaints.len() == 1 && error.complaints[0].contains("admin.token: longer than"),
+        "{error}"
+    );
+}

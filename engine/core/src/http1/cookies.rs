@@ -10,11 +10,14 @@ pub struct Cookies {
 }
 
 impl Cookies {
-    /// From what [`Cookies::as_str`] gave: `name=value; name=value`. Parts that are no cookies are left out.
+    /// From what [`Cookies::as_str`] gave: `name=value; name=value`. Parts that are no cookies, or none that can be sent,
+    /// are left out: a header with a line break in it would fail every call.
     pub fn from_text(text: &str) -> Cookies {
         let mut cookies = Cookies::default();
-        for pair in text.split(';') {
-            cookies.set(pair.trim());
+        for pair in text.split(';').map(str::trim) {
+            if pair.split_once('=').is_some_and(|(name, value)| can_be_sent(name, value)) {
+                cookies.set(pair);
+            }
         }
         cookies
     }
@@ -52,6 +55,12 @@ impl Cookies {
     }
 }
 
+/// Whether `name=value` can stand in a `Cookie` header.
+pub(super) fn can_be_sent(name: &str, value: &str) -> bool {
+    let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    !name.is_empty() && !name.contains(' ') && printable(name) && printable(value)
+}
+
 impl std::fmt::Debug for Cookies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Names tell enough; a value may be a session.
@@ -81,6 +90,12 @@ mod tests {
         assert!(cookies.absorb(&head(&["exchangecookie=", "X-BackEndCookie="])));
         assert_eq!(cookies.as_str(), "X-BackEndOverrideCookie=be1~19");
         assert_eq!(Cookies::from_text(cookies.as_str()), cookies);
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_not_taken_from_a_store() {
+        let text = "a=1; b=\r\nX: y; =c; d e=f; g=\u{e9}; h; i=2";
+        assert_eq!(Cookies::from_text(text).as_str(), "a=1; i=2");
     }
 
     #[test]

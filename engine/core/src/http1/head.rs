@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::http1::HttpError;
 use crate::http1::chunked::ChunkedDecoder;
+use crate::http1::cookies::can_be_sent;
 use crate::http1::date::imf_fixdate;
 use crate::limits::{HEADER_LINES_MAX, HEADER_VALUE_BYTES_MAX};
 
@@ -172,13 +173,7 @@ fn set_cookie(value: &[u8]) -> Option<Box<str>> {
     let pair = std::str::from_utf8(parts.next()?).ok()?;
     let (name, value) = pair.split_once('=')?;
     let (name, value) = (name.trim(), value.trim());
-    let printable = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    if name.is_empty()
-        || name.contains(' ')
-        || !printable(name)
-        || !printable(value)
-        || pair.len() > HEADER_VALUE_BYTES_MAX
-    {
+    if !can_be_sent(name, value) || pair.len() > HEADER_VALUE_BYTES_MAX {
         return None;
     }
     let expired = parts.any(|part| {

@@ -3,7 +3,7 @@
 use carillon_core::names::UserKey;
 use sqlx::{Row, SqliteConnection};
 
-use super::{RowError, rows, write};
+use super::{RowError, columns, write};
 use crate::store::{Keep, RemovedDevice};
 
 pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<RemovedDevice>, RowError> {
@@ -17,11 +17,10 @@ pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<
             .await?;
     }
     for (user, notices) in &batch.notices {
-        let told: Vec<u8> = notices.told.iter().flat_map(|mail| mail.to_bytes()).collect();
         sqlx::query("UPDATE users SET sync_point_ms = ?2, told = ?3, unread = ?4 WHERE key = ?1")
             .bind(user.0 as i64)
             .bind(notices.sync_point.0 as i64)
-            .bind(told)
+            .bind(columns::write_told(&notices.told))
             .bind(notices.unread)
             .execute(&mut *db)
             .await?;
@@ -29,20 +28,21 @@ pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<
     for (user, folders) in &batch.syncs {
         sqlx::query("UPDATE users SET sync_states = ?2 WHERE key = ?1")
             .bind(user.0 as i64)
-            .bind(rows::sync_text(folders))
+            .bind(columns::write_sync(folders))
             .execute(&mut *db)
             .await?;
     }
     for (device, badge, unsettled) in &batch.devices {
+        let (apns_id, mails, newest) = columns::write_unsettled(*unsettled);
         sqlx::query(
             "UPDATE devices SET badge = ?2, unsettled_id = ?3, unsettled_mails = ?4, unsettled_newest = ?5
              WHERE key = ?1",
         )
         .bind(device.0 as i64)
         .bind(*badge)
-        .bind(unsettled.map(|notice| notice.apns_id.to_le_bytes().to_vec()))
-        .bind(unsettled.map(|notice| notice.mails))
-        .bind(unsettled.map(|notice| notice.newest.to_le_bytes().to_vec()))
+        .bind(apns_id)
+        .bind(mails)
+        .bind(newest)
         .execute(&mut *db)
         .await?;
     }

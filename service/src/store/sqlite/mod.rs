@@ -3,6 +3,7 @@
 //! Write-ahead log with `synchronous = NORMAL`: a commit is one `write()` into the log, which outlives the process;
 //! [`Store::sync`] brings the log onto the disk, once a second.
 
+pub mod columns;
 mod keep;
 mod rows;
 mod write;

@@ -2,15 +2,13 @@
 
 use std::collections::VecDeque;
 
-use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, SubscriptionId, Topic, UserKey};
-use carillon_core::shard::{
-    DeviceSettings, FolderSync, NoticeRecord, ToldMail, UnsettledNotice, VipRules, WatchRecord,
-};
+use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, SubscriptionId, Topic, UserKey};
+use carillon_core::shard::{DeviceSettings, NoticeRecord, VipRules, WatchRecord};
 use carillon_core::time::UnixMillis;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::RowError;
+use super::{RowError, columns};
 use crate::ids::{DeviceId, UserId};
 use crate::store::{DeviceRow, UserRow};
 
@@ -92,10 +90,7 @@ fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
     let anchor = optional(9)?.map(|anchor| named("anchor", SmtpAddress::parse(anchor))).transpose()?;
     let subscription = optional(8)?.map(|id| named("subscription", SubscriptionId::parse(id))).transpose()?;
     let cookie = optional(10)?.unwrap_or_default().into();
-    let told: &[u8] = row.try_get(12)?;
-    let folders = serde_json::from_str::<Vec<String>>(text(14)?);
-    let folders = named("folders", folders)?.iter().map(|id| FolderId::parse(id)).collect::<Result<_, _>>();
-    let senders = serde_json::from_str::<Vec<Box<str>>>(text(7)?);
+    let senders = named("VIP senders", columns::read_texts(text(7)?))?;
     Ok(UserRow {
         key: UserKey(row.try_get::<i64, _>(0)? as u64),
         id: named("user id", UserId::parse(text(1)?))?,
@@ -103,50 +98,24 @@ fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
         exchange: optional(3)?.map(Box::from),
         grouping: text(4)?.into(),
         stopped: row.try_get(5)?,
-        vip: VipRules { high_importance: row.try_get(6)?, senders: named("VIP senders", senders)?.into() },
-        folders: named("folders", folders)?,
-        sync: sync_states(text(15)?)?,
+        vip: VipRules { high_importance: row.try_get(6)?, senders: senders.into() },
+        folders: named("folders", columns::read_folders(text(14)?))?,
+        sync: named("sync states", columns::read_sync(text(15)?))?,
         watch: anchor.map(|anchor| WatchRecord { subscription, anchor, cookie }),
         notices: NoticeRecord {
             sync_point: UnixMillis(row.try_get::<i64, _>(11)? as u64),
-            told: told.as_chunks().0.iter().map(|mail| ToldMail::from_bytes(*mail)).collect(),
+            told: named("mails told of", columns::read_told(row.try_get(12)?))?,
             unread: row.try_get(13)?,
         },
         devices: Vec::new(),
     })
 }
 
-/// [`FolderSync`]s as they are stored.
-pub(super) fn sync_text(folders: &[FolderSync]) -> String {
-    let pair =
-        |sync: &FolderSync| serde_json::json!([sync.folder.as_ref().map(FolderId::as_str), &*sync.state]);
-    serde_json::Value::from(folders.iter().map(pair).collect::<Vec<_>>()).to_string()
-}
-
-fn sync_states(text: &str) -> Result<Vec<FolderSync>, RowError> {
-    let pairs = serde_json::from_str::<Vec<(Option<String>, Box<str>)>>(text);
-    let pairs = named("sync states", pairs)?.into_iter().map(|(folder, state)| {
-        let folder = folder.map(|id| named("sync states", FolderId::parse(&id))).transpose()?;
-        Ok(FolderSync { folder, state })
-    });
-    pairs.collect()
-}
-
 /// A device with its owner.
 pub(super) fn device(row: &SqliteRow) -> Result<(UserKey, DeviceRow), RowError> {
     let text = |at: usize| row.try_get::<&str, _>(at);
     let optional = |at: usize| row.try_get::<Option<&str>, _>(at);
-    let apns_id = row.try_get::<Option<&[u8]>, _>(15)?;
-    let newest = row.try_get::<Option<&[u8]>, _>(17)?;
-    let unsettled = match (apns_id.map(TryInto::try_into), row.try_get(16)?, newest.map(TryInto::try_into)) {
-        (Some(Ok(apns_id)), Some(mails), Some(Ok(newest))) => Some(UnsettledNotice {
-            apns_id: u128::from_le_bytes(apns_id),
-            mails,
-            newest: u64::from_le_bytes(newest),
-        }),
-        (None, None, None) => None,
-        (_, _, _) => return Err(RowError::Name { column: "unsettled notice" }),
-    };
+    let unsettled = columns::read_unsettled((row.try_get(15)?, row.try_get(16)?, row.try_get(17)?));
     let device = DeviceRow {
         key: DeviceKey(row.try_get::<i64, _>(1)? as u64),
         id: named("device id", DeviceId::parse(text(2)?))?,
@@ -164,7 +133,7 @@ pub(super) fn device(row: &SqliteRow) -> Result<(UserKey, DeviceRow), RowError> 
             vip_sound: optional(13)?.map(Box::from),
         },
         badge: row.try_get(14)?,
-        unsettled,
+        unsettled: named("unsettled notice", unsettled)?,
     };
     Ok((UserKey(row.try_get::<i64, _>(0)? as u64), device))
 }

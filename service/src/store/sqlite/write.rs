@@ -5,6 +5,7 @@ use carillon_core::names::{DeviceKey, FolderId, UserKey};
 use carillon_core::time::UnixMillis;
 use sqlx::{Row, SqliteConnection};
 
+use super::columns::write_texts;
 use super::{RowError, rows};
 use crate::ids::{DeviceId, UserId};
 use crate::store::{DeviceRow, RegisterWrite, RegisteredRow, RemovedDevice, UserRow, Write, Wrote};
@@ -160,8 +161,8 @@ async fn insert_user(db: &mut SqliteConnection, register: &RegisterWrite) -> Res
     .bind(register.exchange.as_deref())
     .bind(&*register.grouping)
     .bind(vip.high_importance)
-    .bind(texts(vip.senders.iter().map(|sender| &**sender)))
-    .bind(texts(register.folders.iter().flatten().map(FolderId::as_str)))
+    .bind(write_texts(vip.senders.iter().map(|sender| &**sender)))
+    .bind(write_texts(register.folders.iter().flatten().map(FolderId::as_str)))
     .fetch_one(db)
     .await?;
     Ok(UserKey(key as u64))
@@ -193,8 +194,8 @@ async fn update_user(
     .bind(register.exchange.as_deref())
     .bind(&*register.grouping)
     .bind(vip.high_importance)
-    .bind(texts(vip.senders.iter().map(|sender| &**sender)))
-    .bind(texts(folders.iter().map(FolderId::as_str)))
+    .bind(write_texts(vip.senders.iter().map(|sender| &**sender)))
+    .bind(write_texts(folders.iter().map(FolderId::as_str)))
     .execute(db)
     .await?;
     Ok(true)
@@ -299,8 +300,4 @@ fn device_row(key: DeviceKey, register: &RegisterWrite) -> DeviceRow {
         badge: None,
         unsettled: None,
     }
-}
-
-fn texts<'a>(texts: impl Iterator<Item = &'a str>) -> String {
-    serde_json::Value::from(texts.collect::<Vec<&str>>()).to_string()
 }
