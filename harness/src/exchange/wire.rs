@@ -181,8 +181,11 @@ fn take_head(bytes: &mut Vec<u8>, limits: &Limits) -> Result<Option<(Stage, bool
 }
 
 fn take_line(bytes: &mut Vec<u8>) -> Result<Option<String>, BadRequest> {
-    let Some(end) = bytes.iter().position(|&b| b == b'\n') else {
-        return if bytes.len() > LINE_BYTES_MAX { Err(bad(400, "Bad Request - Chunk")) } else { Ok(None) };
+    let end = match bytes.iter().position(|&b| b == b'\n') {
+        None if bytes.len() <= LINE_BYTES_MAX => return Ok(None),
+        Some(end) if end <= LINE_BYTES_MAX => end,
+        // However it was cut on the way.
+        Some(_) | None => return Err(bad(400, "Bad Request - Chunk")),
     };
     let line: Vec<u8> = bytes.drain(..=end).collect();
     let line = line.strip_suffix(b"\r\n").ok_or(bad(400, "Bad Request - Chunk"))?;
@@ -295,6 +298,17 @@ mod tests {
         let seen: Vec<_> = requests.iter().map(|r| (&*r.path, &*r.body, r.close)).collect();
         assert_eq!(seen, [("/a", &b"abc"[..], false), ("/b", &b"def"[..], false), ("/c", &b""[..], true)]);
         assert_eq!((requests[0].cookie("b"), requests[0].cookie("c")), (Some("2"), None));
+    }
+
+    #[test]
+    fn a_chunk_line_that_is_too_long_is_refused_whole_or_in_pieces() {
+        let long = "x".repeat(LINE_BYTES_MAX);
+        let text =
+            format!("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0;{long}\r\n\r\n");
+        assert_eq!(all(&text).unwrap_err().status, 400);
+        let mut intake = Intake::default();
+        intake.feed(text.as_bytes());
+        assert_eq!(intake.take(&Limits::default()).unwrap_err().status, 400);
     }
 
     #[test]
