@@ -176,6 +176,15 @@ impl Audit {
         }
     }
 
+    /// A mail was copied. Whether the copy is news nobody can know who finds it.
+    pub fn copied(&mut self, user: UserIx, copy: u64, at: Time, to: Place, unread: bool) {
+        if to.watched {
+            let gone = if unread { Time::NEVER } else { at };
+            let mail = Mail { item: copy, at, gone, unread, counts: to.counts, moved_in: true };
+            self.users[user.0 as usize].mails.push(mail);
+        }
+    }
+
     /// The id that a mail came with.
     fn name(&self, item: u64) -> u64 {
         self.names.get(&item).copied().unwrap_or(item)

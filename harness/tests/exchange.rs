@@ -104,7 +104,7 @@ fn a_database_that_is_away_is_waited_for_longer_and_longer_and_then_looked_for_e
 }
 
 #[test]
-fn an_address_that_is_no_mailbox_is_looked_for_once_and_then_daily() {
+fn an_address_that_is_no_mailbox_is_tried_again_soon_and_then_daily_and_its_owner_is_told_each_time() {
     let mut town = live(TownConfig { exchange: recorded(), ..TownConfig::default() });
     let mailbox = town.people[2].mailbox;
     let code = Code::ErrorNonExistentMailbox;
@@ -115,7 +115,7 @@ fn an_address_that_is_no_mailbox_is_looked_for_once_and_then_daily() {
     town.run_for(secs(2 * 86_400));
     let gaps = gaps_s(&times(&mut town, Operation::Subscribe, 2));
     assert!((15..=30).contains(&gaps[0]) && gaps[1..] == [86_400, 86_400], "{gaps:?}");
-    assert_eq!(count(&town, |report| matches!(report, Report::Misplaced { .. })), 1);
+    assert_eq!(count(&town, |report| matches!(report, Report::Misplaced { .. })), 3);
     assert_eq!(alerts(&town, 1), 1);
     clean(town);
 }

@@ -381,6 +381,19 @@ impl Exchange {
         self.end_stream(now.time, stream, Ending::Error(Failure::new(code)));
     }
 
+    /// Another owner of the same account opens a stream with all subscriptions of this one, which ends. What happens in
+    /// their mailboxes is told to him, until a stream of ours names them again.
+    pub fn take_stream_over(&mut self, now: Now, stream: u64) {
+        let keys = self.streams.get(&stream).map(|stream| stream.subscriptions.clone()).unwrap_or_default();
+        self.fail_stream(now, stream, Code::ErrorNewEventStreamConnectionOpened);
+        for key in keys {
+            if let Some(subscription) = self.subscriptions.get_mut(&key) {
+                subscription.taken = true;
+                subscription.queue.clear();
+            }
+        }
+    }
+
     /// Subscriptions of some mailboxes die, if that is what `code` says. A stream that reads them is told their ids with
     /// `code` and `text` (the code's own sentence if `None`), and then tells nothing more of the others or ends
     /// ([`Faults::bad_id_mix`]); a stream that opens later with such an id is told the same.
@@ -459,13 +472,6 @@ impl Exchange {
         self.addresses.insert(old.to_ascii_lowercase(), (mailbox, false));
         let before = self.addresses.insert(address.to_ascii_lowercase(), (mailbox, true));
         assert!(before.is_none_or(|(key, _)| key == mailbox), "{address} belongs to another mailbox");
-    }
-
-    /// A mailbox is no more: its addresses are unknown from now on, its subscriptions die.
-    pub fn remove_mailbox(&mut self, now: Now, mailbox: MailboxKey) {
-        self.addresses.retain(|_, (key, _)| *key != mailbox);
-        self.principals.retain(|_, key| *key != mailbox);
-        self.fail_subscriptions(now, &[mailbox], Code::ErrorNonExistentMailbox, None);
     }
 
     /// Bytes go into a stream's body as they are: what is not XML, another server's envelopes, events that this server
@@ -573,6 +579,12 @@ impl Exchange {
         {
             item.corrupt = true;
         }
+    }
+
+    /// The server is of this age from now on.
+    pub fn set_version(&mut self, version_max: super::version::Version) {
+        self.config.version_max = version_max;
+        self.info = super::reply::version_info(version_max);
     }
 
     /// Changes the settings while the server runs: heartbeat, limits, time of a call.

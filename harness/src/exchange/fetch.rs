@@ -38,6 +38,7 @@ impl Exchange {
         }
         let id = StoreId::parse(text).filter(|id| id.item.is_some()).ok_or(Code::ErrorInvalidIdMalformed)?;
         let mailbox = self.box_by_guid(id.mailbox).ok_or(Code::ErrorItemNotFound)?;
+        self.reach(mailbox.key)?;
         if !self.may_read(context, mailbox.key) {
             return Err(Code::ErrorAccessDenied);
         }
@@ -63,6 +64,7 @@ impl Exchange {
             let legacy = |exchange: &Exchange| {
                 let found = exchange.addresses.get(&owner.to_ascii_lowercase());
                 let (mailbox, _) = *found.ok_or(Code::ErrorNonExistentMailbox)?;
+                exchange.reach(mailbox)?;
                 if !exchange.may_read(context, mailbox) {
                     return Err(Code::ErrorAccessDenied);
                 }

@@ -410,9 +410,9 @@ impl Exchange {
             None => self.violations.add(format!("{name} without X-AnchorMailbox")),
             Some(anchor) => {
                 let anchored = self.addresses.get(anchor).map(|(key, _)| *key);
-                if anchored.is_none() {
+                if anchored.is_none() && !self.former.contains_key(anchor) {
                     self.violations.add(format!("{name} with an X-AnchorMailbox that is no mailbox"));
-                } else if !affinity && anchored != mailbox {
+                } else if !affinity && anchored.is_some() && anchored != mailbox {
                     self.violations.add(format!("{name} with the X-AnchorMailbox of another mailbox"));
                 }
             }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use carillon_core::time::UnixMillis;
 
+use super::code::Code;
 use super::ids::StoreId;
 
 /// A mailbox of this organisation.
@@ -163,6 +164,8 @@ pub(super) struct Mailbox {
     pub subscriptions: Vec<u64>,
     /// Of those, the ones that a stream reads.
     pub attached: u32,
+    /// What whoever asks for it is told while it cannot be reached here.
+    pub away: Option<Code>,
 }
 
 impl Default for Mail {
@@ -224,6 +227,7 @@ impl Mailbox {
             sync_since: 0,
             subscriptions: Vec::new(),
             attached: 0,
+            away: None,
         }
     }
 

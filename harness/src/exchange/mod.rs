@@ -14,6 +14,7 @@
 //! [`ExchangeConfig`] says which are a guess.
 
 mod account;
+mod away;
 mod budget;
 mod code;
 mod config;
@@ -47,6 +48,7 @@ mod wire;
 mod xml;
 
 pub use account::{Account, AccountKey, ImpersonationRight, TokenKind};
+pub use away::Removal;
 pub use code::Code;
 pub use config::{CertificateRule, ExchangeConfig, Limits, StrictRules};
 pub use control::{OnWire, Station, StreamView, SubscriptionView};

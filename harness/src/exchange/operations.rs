@@ -83,6 +83,7 @@ impl Exchange {
                     .filter(|id| id.item.is_none())
                     .ok_or(Code::ErrorInvalidIdMalformed)?;
                 let mailbox = self.box_by_guid(id.mailbox).ok_or(Code::ErrorFolderNotFound)?;
+                self.reach(mailbox.key)?;
                 mailbox.folder(id.folder).ok_or(Code::ErrorFolderNotFound)?;
                 Ok((mailbox.key, id.folder))
             }
@@ -98,6 +99,7 @@ impl Exchange {
                     }
                     None => context.mailbox.ok_or(Code::ErrorMissingEmailAddress)?,
                 };
+                self.reach(key)?;
                 let folders = &self.box_of(key).folders;
                 let at = folders.iter().position(|one| one.distinguished == Some(literal));
                 Ok((key, FolderKey(at.ok_or(Code::ErrorFolderNotFound)? as u16)))

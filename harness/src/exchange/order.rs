@@ -144,6 +144,9 @@ impl Exchange {
                 Refusal::Message(Failure::new(code))
             });
         }
+        if let Some(Err(code)) = context.mailbox.map(|mailbox| self.reach(mailbox)) {
+            return Some(Refusal::Message(Failure::new(code)));
+        }
         let Body::GetStreamingEvents { ids, .. } = body else { return None };
         let named = ids.iter().filter_map(|id| self.subscription_ids.get(id.as_str()));
         let poison = named.filter_map(|key| self.subscriptions.get(key)?.poison).next();

@@ -35,6 +35,10 @@ pub struct Exchange {
     /// By address in lower case; true for the primary one.
     pub(super) addresses: HashMap<String, (MailboxKey, bool)>,
     pub(super) principals: HashMap<String, MailboxKey>,
+    /// Addresses that were those of mailboxes and are nobody's now; their mailboxes may come back.
+    pub(super) former: HashMap<String, (MailboxKey, bool)>,
+    /// Mailboxes that were made elsewhere, by GUID.
+    pub(super) immigrants: HashMap<u128, MailboxKey>,
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
     pub(super) subscription_ids: HashMap<Box<str>, u64>,
     pub(super) next_subscription: u64,
@@ -88,6 +92,8 @@ impl Exchange {
             mailboxes: Vec::new(),
             addresses: HashMap::new(),
             principals: HashMap::new(),
+            former: HashMap::new(),
+            immigrants: HashMap::new(),
             subscriptions: BTreeMap::new(),
             subscription_ids: HashMap::new(),
             next_subscription: 1,
@@ -158,7 +164,8 @@ impl Exchange {
 
     /// The mailbox with this GUID.
     pub(super) fn box_by_guid(&self, guid: u128) -> Option<&Mailbox> {
-        self.mailboxes.get(guid as u32 as usize).filter(|mailbox| mailbox.guid == guid)
+        let own = self.mailboxes.get(guid as u32 as usize).filter(|mailbox| mailbox.guid == guid);
+        own.or_else(|| self.immigrants.get(&guid).map(|key| self.box_of(*key)))
     }
 
     /// Notes a connection that has something to say.

@@ -113,6 +113,7 @@ impl Exchange {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         let Some(stream) = self.streams.get_mut(&stream_key) else { return };
         subscription.stream = Some(stream_key);
+        subscription.taken = false;
         subscription.pending = subscription.has_news();
         stream.subscriptions.push(key);
         if subscription.pending {

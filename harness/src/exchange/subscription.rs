@@ -30,6 +30,8 @@ pub(super) struct Subscription {
     pub missed: bool,
     /// It never yields anything (`Faults::primary_smtp_is_mute`).
     pub mute: bool,
+    /// A stream of another owner reads it.
+    pub taken: bool,
     /// It stands in its stream's list of subscriptions with news.
     pub pending: bool,
     /// What the next stream that names it is told (a planned fault).
@@ -55,6 +57,7 @@ impl Subscription {
             queue: VecDeque::new(),
             missed: false,
             mute: false,
+            taken: false,
             pending: false,
             doomed: None,
             poison: None,
@@ -65,7 +68,10 @@ impl Subscription {
     pub(super) fn wants(&self, event: &Event) -> bool {
         let watched = |folder: FolderKey| self.folders.as_ref().is_none_or(|list| list.contains(&folder));
         let (folder, old) = event.kind.folders();
-        !self.mute && event.kind.is_in(self.events) && (watched(folder) || old.is_some_and(watched))
+        !self.mute
+            && !self.taken
+            && event.kind.is_in(self.events)
+            && (watched(folder) || old.is_some_and(watched))
     }
 
     /// Takes an event in, or forgets everything when there is too much.

@@ -1,6 +1,7 @@
 //! The swarm: days drawn from seeds, lived through and judged.
 
 mod exam;
+mod mailboxes;
 #[cfg(feature = "planted")]
 pub mod mutants;
 mod owner;
@@ -11,6 +12,7 @@ mod run;
 mod scenes;
 mod shrink;
 
+pub use mailboxes::{Garbage, MailboxAct, Manner};
 pub use owner::OwnerAct;
 pub use phones::{PhoneAct, Turned};
 pub use plan::{Act, Manners, NetTrouble, Plan};

@@ -6,6 +6,7 @@ use carillon_core::rng::Rng;
 use carillon_core::shard::{BadgeCount, CatchUp, Timing};
 use carillon_core::time::{Span, Time};
 
+use super::mailboxes::MailboxAct;
 use super::owner::OwnerAct;
 use super::phones::PhoneAct;
 use super::profile::{self, Day, Habits, Profile, Range};
@@ -169,6 +170,8 @@ pub enum Act {
     ForgetSyncStates { server: usize },
     /// The owner of the engine does something.
     Owner(OwnerAct),
+    /// Something happens to a mailbox, or a mail server says so.
+    Mailboxes(MailboxAct),
 }
 
 /// Where a mail can lie.
@@ -206,6 +209,7 @@ impl Act {
     /// Whether the engine may not hear, from then on, what happens in mailboxes.
     pub(super) fn deafens(&self) -> bool {
         match self {
+            Act::Mailboxes(act) => act.deafens(),
             Act::Crash { .. }
             | Act::CutStream { .. }
             | Act::SilenceStream { .. }
@@ -309,6 +313,7 @@ impl Plan {
         plan.draw_access(&mut rng, &profile.exchange);
         plan.sandbox = chance(&mut rng, &profile.apns.sandbox_percent);
         plan.draw_pieces(&mut rng, &profile.network);
+        plan.draw_mailboxes(&profile.mailboxes);
         plan.draw_scenes();
         plan.draw_owner(&profile.owner);
         plan.draw_phones(&profile.phones);
@@ -508,6 +513,15 @@ impl Plan {
         let streams = self.shards * self.users.div_ceil(usize::from(self.cohort_users_max)).max(1);
         limits.hanging_connections_max = limits.hanging_connections_max.max(2 * streams as u32);
         limits.concurrency_max = limits.concurrency_max.max(self.shards as u32 * u32::from(self.calls_max));
+    }
+
+    /// How much longer than on a good day an answer, and what was sent before it was heard, may take together.
+    pub(super) fn way_and_back_max(&self) -> Span {
+        let lag = |act: &Act| match act {
+            Act::Network { kind: NetTrouble::SlowConnections, share, .. } => *share,
+            _ => 0,
+        };
+        Span(2 * self.acts.iter().map(|(_, act)| lag(act)).max().unwrap_or(0))
     }
 
     /// Some moment of the day, after a minute in which everybody settles.

@@ -26,6 +26,7 @@ pub struct Profile {
     pub(super) habits: Habits,
     pub(super) faults: Faults,
     pub(super) owner: Owner,
+    pub(super) mailboxes: Mailboxes,
 }
 
 /// A number, a range of which both ends are included, or one of several.
@@ -148,6 +149,13 @@ pub(super) struct Owner {
     pub patience_s: Range,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mailboxes {
+    pub kinds: Range,
+    pub per_hour: Range,
+}
+
 impl Profile {
     /// Reads a profile.
     ///
@@ -202,7 +210,9 @@ impl Profile {
     }
 
     fn ranges(&self) -> Vec<(&'static str, &Range)> {
-        let Profile { people, engine, exchange, apns, phones, network, day, faults, owner, .. } = self;
+        let Profile {
+            people, engine, exchange, apns, phones, network, day, faults, owner, mailboxes, ..
+        } = self;
         vec![
             ("users", &people.users),
             ("phones", &people.phones),
@@ -255,6 +265,8 @@ impl Profile {
             ("credentials_per_hour", &owner.credentials_per_hour),
             ("mail_tokens_percent", &owner.mail_tokens_percent),
             ("patience_s", &owner.patience_s),
+            ("mailboxes.kinds", &mailboxes.kinds),
+            ("mailboxes.per_hour", &mailboxes.per_hour),
         ]
     }
 }

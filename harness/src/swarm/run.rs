@@ -4,6 +4,7 @@ use carillon_core::shard::VipRules;
 use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::exam;
+use super::mailboxes::{Discovery, Ending};
 use super::phones::Turned;
 use super::plan::{Act, NetTrouble, Place, Plan, TOKENS_EXPIRED};
 use crate::apns::{Goaway, Share, StrictFault};
@@ -51,6 +52,9 @@ const SILENCE_NOTICED: Span = Span::from_secs(240);
 
 /// Until what happens in a mailbox has surely been heard, on a day on which nothing is broken.
 const NEWS_MAX: Span = Span::from_secs(10);
+
+/// How long the owner of the engine takes to hear a report.
+const HEARD: Span = Span::from_secs(2);
 
 /// How often a long calm looks whether everything has come to rest.
 const LOOK: Span = Span::from_secs(10);
@@ -133,6 +137,7 @@ pub(super) struct Life {
     /// A shard did.
     pub(super) somebody_died: bool,
     pub(super) back_ends: usize,
+    pub(super) discovery: Discovery,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,6 +147,7 @@ pub(super) enum Trouble {
     Network,
     /// What the account at a mail server may do was taken away.
     Rights(usize),
+    Mailbox(Ending),
 }
 
 impl Life {
@@ -155,7 +161,11 @@ impl Life {
             detached_ttl: manners.detached_ttl,
             limits: manners.limits.clone(),
             lockout_failures: Some(LOCKOUT_FAILURES),
-            strict: StrictRules { calls_max: Some(plan.calls_max), ..StrictRules::default() },
+            strict: StrictRules {
+                calls_max: Some(plan.calls_max),
+                back_off_grace: StrictRules::default().back_off_grace + plan.way_and_back_max(),
+                ..StrictRules::default()
+            },
             ..ExchangeConfig::default()
         };
         let (cohort, minutes, calls) = (plan.cohort_users_max, plan.stream_minutes, plan.calls_max);
@@ -231,6 +241,7 @@ impl Life {
             full_access: plan.full_access,
             somebody_died: plan.acts.iter().any(|(_, act)| act.kills()),
             back_ends: plan.back_ends,
+            discovery: Discovery::default(),
         }
     }
 
@@ -246,8 +257,19 @@ impl Life {
     }
 
     fn run_plainly(&mut self, at: Time) {
-        let now = self.town.world.now().time;
-        self.town.run_for(at.since(now));
+        loop {
+            let left = at.since(self.town.world.now().time);
+            self.town.run_for(left.min(HEARD));
+            self.discover();
+            if left <= HEARD {
+                return;
+            }
+        }
+    }
+
+    /// Lets time pass.
+    fn run_for(&mut self, span: Span) {
+        self.run_plainly(self.town.world.now().time + span);
     }
 
     fn end_trouble(&mut self, trouble: Trouble) {
@@ -265,6 +287,7 @@ impl Life {
             Trouble::Turned => self.turn_back(),
             Trouble::Network => self.town.world.net = self.net.clone(),
             Trouble::Rights(server) => self.give_rights_back(server),
+            Trouble::Mailbox(ending) => self.mailbox_ending(ending),
         }
     }
 
@@ -370,6 +393,7 @@ impl Life {
                 self.town.world.exchanges[server % servers].forget_sync_states();
             }
             Act::Owner(act) => self.owner_act(act),
+            Act::Mailboxes(act) => self.mailbox_act(act),
             Act::MailClock { ahead_ms } => {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
                 let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();
@@ -389,7 +413,7 @@ impl Life {
         self.town.move_mail(user, mail, to);
     }
 
-    fn folder(&self, user: usize, place: Place) -> FolderKey {
+    pub(super) fn folder(&self, user: usize, place: Place) -> FolderKey {
         let chosen = self.town.people[user].chosen;
         match place {
             Place::Inbox => INBOX,
@@ -520,8 +544,12 @@ impl Life {
     }
 
     fn end_faults(&mut self) {
-        self.until.clear();
         self.turned.clear();
+        for (_, trouble) in std::mem::take(&mut self.until) {
+            if let Trouble::Mailbox(ending) = trouble {
+                self.mailbox_ending(ending);
+            }
+        }
         self.end_trouble(Trouble::Push);
         self.end_trouble(Trouble::Network);
         (0..self.town.world.exchanges.len()).for_each(|server| self.end_trouble(Trouble::Rights(server)));
@@ -541,9 +569,9 @@ impl Life {
     fn calm_down(&mut self) {
         let end = self.town.world.now().time + CALM_MAX;
         // A stream that fell silent without a word is only noticed by its silence.
-        self.town.run_for(SILENCE_NOTICED);
+        self.run_for(SILENCE_NOTICED);
         loop {
-            self.town.run_for(LOOK);
+            self.run_for(LOOK);
             let people = self.town.watched() as u64;
             let live: u64 = (0..self.shards).map(|shard| self.town.world.stats(shard).users_live).sum();
             if live == people && self.town.is_quiet() && self.town.badges_are_right() {

@@ -6,6 +6,7 @@
 
 mod administrator;
 mod net;
+mod relocation;
 mod site;
 mod store;
 pub mod story;

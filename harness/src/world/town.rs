@@ -124,7 +124,7 @@ pub struct Town {
     badge: BadgeCount,
     /// Reports that have been looked at.
     reports_heard: usize,
-    item_key: [u8; 16],
+    pub(super) item_key: [u8; 16],
 }
 
 /// One inhabitant.
@@ -524,7 +524,7 @@ impl Town {
         self.world.collect();
     }
 
-    fn place(&self, person: usize, folder: FolderKey) -> Place {
+    pub(super) fn place(&self, person: usize, folder: FolderKey) -> Place {
         let row = &self.people[person];
         let watched = folder == INBOX || Some(folder) == row.chosen;
         Place { watched, counts: folder == INBOX || (watched && self.badge == BadgeCount::Watched) }

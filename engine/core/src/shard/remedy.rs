@@ -115,7 +115,8 @@ impl ShardCore {
         let anchors = user.cohort.filter(|cohort| {
             self.cohorts.get(*cohort).is_some_and(|cohort| cohort.anchor.as_ref() == Some(&user.address))
         });
-        if remedy.elsewhere {
+        // One that is nowhere may be found by its owner only, however rarely it is tried.
+        if remedy.elsewhere || error.action() == Action::MailboxGone {
             fx.report(Report::Misplaced { user: user.key, trouble: trouble.clone() });
         }
         match (error.action(), anchors) {
@@ -180,12 +181,21 @@ impl ShardCore {
         }
     }
 
-    /// The owner says that a mailbox is ours: nobody else's stream is to be respected any more.
+    /// The owner says that a mailbox is ours, and there: nobody else's stream is to be respected any more, and what was
+    /// refused is tried at once. An exhausted budget is not his to say.
     pub(super) fn take_back(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get_mut(user_id) else { return };
-        if std::mem::take(&mut user.aside)
-            && let Some(cohort) = user.cohort
-        {
+        let busy_until = user.setback.as_deref().and_then(|setback| setback.busy_until(now.time));
+        let free_at = busy_until.unwrap_or(now.time);
+        let waited = user.call_not_before > free_at;
+        user.call_not_before = user.call_not_before.min(free_at);
+        let aside = std::mem::take(&mut user.aside);
+        let cohort = user.cohort;
+        if waited {
+            self.request_call(now, user_id, fx);
+            self.arm_user(user_id);
+        }
+        if let Some(cohort) = cohort.filter(|_| waited || aside) {
             self.step_cohort(now, cohort, fx);
         }
     }

@@ -13,6 +13,8 @@ pub struct Setback {
     times: u8,
     /// When the pause after the last one ends.
     until: Time,
+    /// Until when the mailbox's budget is exhausted, whatever else went wrong since.
+    busy_until: Time,
 }
 
 impl Setback {
@@ -32,14 +34,18 @@ impl Setback {
 
     /// How long the mailbox's budget is exhausted, as the server has said.
     pub fn busy_until(&self, now: Time) -> Option<Time> {
-        let busy = self.kind == discriminant(&Action::BackOffAccount { ms: 0 }) && now < self.until;
-        busy.then_some(self.until)
+        (now < self.busy_until).then_some(self.busy_until)
     }
 
     /// It happened (again), and is waited out for so long.
     pub fn note(slot: &mut Option<Box<Setback>>, now: Time, action: Action, wait: Span) {
         let times = Setback::times(slot.as_deref(), now, action).saturating_add(1);
-        *slot = Some(Box::new(Setback { kind: discriminant(&action), times, until: now + wait }));
+        let (kind, until) = (discriminant(&action), now + wait);
+        let mut busy_until = slot.as_deref().map_or(Time(0), |setback| setback.busy_until);
+        if let Action::BackOffAccount { .. } = action {
+            busy_until = busy_until.max(until);
+        }
+        *slot = Some(Box::new(Setback { kind, times, until, busy_until }));
     }
 }
 
@@ -59,5 +65,16 @@ mod tests {
         }
         assert_eq!(Setback::times(slot.as_deref(), now, Action::CatchUp), 0, "that is another trouble");
         assert_eq!(times(&slot, now + SETBACK_MEMORY), 0);
+    }
+
+    #[test]
+    fn a_budget_is_exhausted_for_as_long_as_was_said_whatever_else_goes_wrong() {
+        let mut slot = None;
+        let now = Time(0) + Span::from_secs(1);
+        Setback::note(&mut slot, now, Action::BackOffAccount { ms: 40_000 }, Span::from_secs(40));
+        Setback::note(&mut slot, now, Action::Resubscribe, Span::ZERO);
+        let busy = |at: Time| slot.as_deref().is_some_and(|setback| setback.is_busy(at));
+        assert!(busy(now + Span::from_secs(39)));
+        assert!(!busy(now + Span::from_secs(40)));
     }
 }

@@ -101,7 +101,7 @@ fn a_renamed_or_removed_mailbox_answers_as_such() {
     lab.exchange.rename_mailbox(ANNA, "anna.new@example.com");
     lab.call("anna@example.com", GET_FOLDER).is(200, "NoError");
     assert_eq!(lab.exchange.address(ANNA), "anna.new@example.com");
-    lab.exchange.remove_mailbox(lab.now, ANNA);
+    lab.exchange.disconnect_mailbox(lab.now, ANNA);
     lab.call("anna@example.com", GET_FOLDER).is(500, "ErrorNonExistentMailbox");
 }
 
