@@ -2,8 +2,8 @@
 
 use carillon_core::shard::{Report, VipRules};
 use carillon_core::time::Span;
-use carillon_harness::exchange::{BusyScope, BusyShape, Code};
-use carillon_harness::world::story::{alerts, clean, live, minutes, secs};
+use carillon_harness::exchange::{BusyScope, BusyShape, Code, ExchangeConfig};
+use carillon_harness::world::story::{alerts, badge, clean, live, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
 fn misplaced(town: &Town, person: usize) -> usize {
@@ -90,4 +90,42 @@ fn a_mailbox_at_another_server_is_watched_there_when_its_owner_has_found_it() {
         assert_eq!(town.told(2, 0).last().unwrap().payload.badge, Some(4), "{code:?}");
         clean(town);
     }
+}
+
+#[test]
+fn a_subscription_that_comes_after_its_cohort_took_another_route_is_not_used() {
+    let exchange = ExchangeConfig { call_time: Span::from_millis(300), ..ExchangeConfig::default() };
+    let mut town = live(TownConfig { exchange, wait_max: minutes(30), ..TownConfig::default() });
+    let now = town.world.now();
+    let [anchor, member] = [0, 1].map(|person| town.people[person].mailbox);
+    let exchange = &mut town.world.exchanges[0];
+    exchange.fail_subscriptions(now, &[anchor, member], Code::ErrorSubscriptionNotFound, None);
+    exchange.disconnect_mailbox(now, anchor);
+    town.world.collect();
+    town.run_for(minutes(1));
+    town.world.exchanges[0].reconnect_mailbox(anchor);
+    say_where(&mut town, 0);
+    assert!(town.run_until_live(minutes(1)));
+    clean(town);
+}
+
+#[test]
+fn a_count_on_a_stream_that_was_overtaken_is_not_the_last_word() {
+    let mut town = live(TownConfig { wait_max: minutes(30), ..TownConfig::default() });
+    town.deliver(1, "read soon");
+    town.run_for(secs(30));
+    // The word of the second mail is on its way for long; for another address of somebody else, a stream takes over.
+    let delay = std::mem::replace(&mut town.world.net.delay, secs(25));
+    town.deliver(1, "another");
+    town.world.net.delay = delay;
+    let mailbox = town.people[0].mailbox;
+    town.world.exchanges[0].rename_mailbox(mailbox, "zoe@example.com");
+    say_where(&mut town, 0);
+    town.run_for(secs(15));
+    town.read(1, 0);
+    town.run_for(secs(5));
+    assert_eq!(badge(&town, 1), Some(1));
+    town.run_for(minutes(2));
+    assert_eq!(badge(&town, 1), Some(1));
+    clean(town);
 }

@@ -202,8 +202,8 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> Result<(), EwsError> {
         match answer {
-            Answer::Subscription(subscription) => {
-                self.subscribed(now, user, subscription, &reply.head, fx);
+            Answer::Subscription(anchor, subscription) => {
+                self.subscribed(now, user, anchor, subscription, &reply.head, fx);
             }
             Answer::Mails(asked, items) => self.fetched(now, server_id, user, asked, items, fx)?,
             Answer::Ids(asked, ids) => self.converted(now, server_id, user, asked, ids, fx),
@@ -231,7 +231,7 @@ impl ShardCore {
         let catch_up = self.mail_server(server_id).catch_up;
         let answer = response::http(reply).and_then(|body| Answer::read(ask, catch_up, body));
         let refused = match answer {
-            Ok(Answer::Subscription(subscription)) => {
+            Ok(Answer::Subscription(_, subscription)) => {
                 if at_home {
                     let mut cookies = Cookies::default();
                     cookies.absorb(&reply.head);
@@ -339,7 +339,7 @@ impl ShardCore {
         let times = Setback::times(earlier, now.time, error.action());
         let remedy = self.remedy(error, times);
         self.set_back(now, user_id, error, remedy, fx);
-        if let Job::OfUser { ask: Ask::Subscribe, .. } = job
+        if let Job::OfUser { ask: Ask::Subscribe(_), .. } = job
             && let Some(cohort_id) = self.is_anchor(user_id)
             && self.cohorts.get(cohort_id).is_some_and(|cohort| !cohort.is_rooted())
         {
@@ -400,10 +400,11 @@ impl ShardCore {
         let server = user.server?;
         let caller = self.caller(server, &user.address);
         match ask {
-            Ask::Subscribe => {
+            Ask::Subscribe(behind) => {
                 let cohort = self.cohorts.get(user.cohort?)?;
                 let body = request::subscribe(&caller, &user.folder_ids());
                 let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
+                *behind = Some(anchor.clone());
                 let anchor = if planted!(AnchorOfMember) { user.address.clone() } else { anchor };
                 self.encode_call(server, Route::Cohort { anchor: &anchor, cookies: cookies.as_str() }, &body)
             }

@@ -101,7 +101,7 @@ impl ShardCore {
                 self.folder_caught_up(now, user_id, fx);
                 true
             }
-            Ask::Subscribe => {
+            Ask::Subscribe(_) => {
                 user.folders_doubtful = user.folders.iter().any(|folder| !folder.gone);
                 false
             }

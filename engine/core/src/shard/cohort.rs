@@ -68,6 +68,11 @@ impl Cohort {
         self.anchor.is_some() && (self.rooted || self.anchor_user == Some(user))
     }
 
+    /// Whether the present stream has told that it is open.
+    pub(super) fn is_open(&self) -> bool {
+        self.opened
+    }
+
     pub(super) fn is_retiring(&self, conn: ConnId) -> bool {
         self.retiring == Some(conn)
     }

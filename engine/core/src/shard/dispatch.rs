@@ -183,7 +183,7 @@ impl ShardCore {
 fn next_ask(user: &User) -> Option<Ask> {
     if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
         // Which of the folders is not there is to be known before the others are subscribed to.
-        return Some(if user.folders_doubtful { Ask::Badge } else { Ask::Subscribe });
+        return Some(if user.folders_doubtful { Ask::Badge } else { Ask::Subscribe(None) });
     }
     // A look before the stream is open would have to be taken again: a stream of before, whose end the server has not
     // noticed, swallows what comes until the next one takes over.

@@ -187,6 +187,7 @@ impl ShardCore {
         &mut self,
         now: Now,
         user_id: UserId,
+        anchor: Option<&SmtpAddress>,
         subscription: SubscriptionId,
         head: &Head,
         fx: &mut Effects,
@@ -194,6 +195,10 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let Some(cohort_id) = user.cohort else { return };
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
+        if cohort.anchor.as_ref() != anchor {
+            // The cohort has another route by now: this one stands where nobody asks for it, and ends by itself.
+            return;
+        }
         user.subscription = Some(subscription.clone());
         user.needs.remove(Needs::SUBSCRIBE);
         user.miss();

@@ -6,6 +6,7 @@ use super::ConnId;
 use super::farewell::{Farewell, Farewells};
 use crate::ews::{CONNECTIONS_WAIT_MS, SchemaVersion};
 use crate::limits::STREAM_OPENS_PER_S;
+use crate::names::SmtpAddress;
 use crate::time::{Span, Time, UnixMillis};
 use crate::user::UserId;
 use crate::wheel::TimerSlot;
@@ -109,7 +110,8 @@ pub(super) enum Job {
 /// What is asked for a user.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
-    Subscribe,
+    /// Behind this anchor; filled in as it is sent.
+    Subscribe(Option<SmtpAddress>),
     /// With the mails that were asked for, in order ([`crate::user::Item::hash`]).
     Fetch(Vec<u64>),
     /// The first half of a fetch whose ids are of an old form; as [`Ask::Fetch`].

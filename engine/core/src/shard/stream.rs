@@ -9,7 +9,7 @@ use crate::limits::TERMINAL_RETRY;
 use crate::names::SubscriptionId;
 use crate::signal::MailSignal;
 use crate::time::{Now, Span};
-use crate::user::{Setback, UserId, item_hash};
+use crate::user::{Needs, Setback, UserId, item_hash};
 
 impl ShardCore {
     /// Takes everything that the stream's machine has to say.
@@ -23,7 +23,7 @@ impl ShardCore {
                 StreamEvent::Opened => self.stream_opened(now, conn_id, cohort_id, fx),
                 StreamEvent::Heartbeat => {}
                 StreamEvent::Notification { subscription, events } => {
-                    self.stream_notified(now, cohort_id, &subscription, events, fx);
+                    self.stream_notified(now, conn_id, cohort_id, &subscription, events, fx);
                 }
                 StreamEvent::Closed => self.stream_closed(now, conn_id, cohort_id, fx),
                 StreamEvent::Failed { error, bad_ids } => {
@@ -40,15 +40,15 @@ impl ShardCore {
     fn stream_notified(
         &mut self,
         now: Now,
+        conn_id: ConnId,
         cohort_id: CohortId,
         subscription: &SubscriptionId,
         events: Vec<MailEvent>,
         fx: &mut Effects,
     ) {
-        let Some(user_id) = self.cohorts.get(cohort_id).and_then(|cohort| cohort.user_of(subscription))
-        else {
-            return;
-        };
+        let Some(cohort) = self.cohorts.get(cohort_id) else { return };
+        let overtaken = cohort.is_retiring(conn_id) && cohort.is_open();
+        let Some(user_id) = cohort.user_of(subscription) else { return };
         if self.users.get(user_id).is_none_or(|user| user.subscription.as_ref() != Some(subscription)) {
             return;
         }
@@ -63,6 +63,14 @@ impl ShardCore {
                     MailSignal::Gone { item: old_item }
                 }
                 MailEvent::ItemModified { item, .. } => MailSignal::Touched { item },
+                MailEvent::FolderModified { unread: Some(_), .. } if overtaken => {
+                    // The stream that took over may have told a newer count before this one came.
+                    if let Some(user) = self.users.get_mut(user_id) {
+                        user.needs.add(Needs::BADGE);
+                    }
+                    self.request_call(now, user_id, fx);
+                    continue;
+                }
                 MailEvent::FolderModified { folder, unread: Some(count), .. } => {
                     let hash = item_hash(&self.config.item_key, folder.as_str());
                     self.folder_counted(now, user_id, hash, count, fx);
