@@ -129,3 +129,19 @@ fn a_count_on_a_stream_that_was_overtaken_is_not_the_last_word() {
     assert_eq!(badge(&town, 1), Some(1));
     clean(town);
 }
+
+#[test]
+fn a_mailbox_with_another_address_has_the_same_exhausted_budget() {
+    let mut town = live(TownConfig { wait_max: minutes(30), ..TownConfig::default() });
+    let (now, mailbox) = (town.world.now(), town.people[1].mailbox);
+    let exchange = &mut town.world.exchanges[0];
+    exchange.set_busy(now, BusyScope::Mailbox(mailbox), minutes(3), BusyShape::Fault, false);
+    exchange.miss_events(mailbox);
+    town.world.collect();
+    town.run_for(secs(20));
+    town.world.exchanges[0].rename_mailbox(mailbox, "zoe@example.com");
+    say_where(&mut town, 1);
+    town.run_for(minutes(5));
+    assert!(town.run_until_live(secs(30)));
+    clean(town);
+}

@@ -129,6 +129,7 @@ impl ShardCore {
         let folders = self.folder_rows(assign.server, assign.folders, &[]);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let moved = user.address != assign.address || user.server != assign.server;
+        let same_server = user.server == assign.server;
         let same = user.folders.iter().map(|folder| &folder.id).eq(folders.iter().map(|folder| &folder.id));
         user.vip = assign.vip;
         if moved || !same {
@@ -147,9 +148,11 @@ impl ShardCore {
             user.address = assign.address;
             user.server = assign.server;
             let busy_until = user.setback.as_deref().and_then(|setback| setback.busy_until(now.time));
-            user.call_not_before = busy_until.filter(|_| !moved).unwrap_or(Time(0));
+            // Under another address it is the same budget.
+            let busy_until = busy_until.filter(|_| same_server);
+            user.call_not_before = busy_until.unwrap_or(Time(0));
             if moved {
-                user.setback = None;
+                user.setback = user.setback.take().filter(|_| busy_until.is_some());
                 (user.inbox, user.inbox_unread) = (None, None);
                 user.set_sync_now(None);
             }

@@ -89,6 +89,11 @@ impl Plan {
                 let (at, act) = self.draw_one(&mut rng, kind, at);
                 self.acts.push((at, Act::Mailboxes(act)));
             }
+            // A mailbox that moved may need a stream of its own, and all of them are on the account's budget.
+            if self.full_access {
+                let streams_max = &mut self.manners.limits.hanging_connections_max;
+                *streams_max = (*streams_max).max(2 * self.users as u32);
+            }
         }
     }
 
