@@ -72,6 +72,8 @@ pub struct Told {
 #[derive(Debug)]
 pub struct Audit {
     rules: Rules,
+    /// The cut-off before it was last changed, and when that was.
+    cutoff_before: Option<(Time, Span)>,
     users: Vec<User>,
     phones: Vec<PhoneRow>,
     /// A mail that moves gets another id; this leads back to the one that it came with.
@@ -84,6 +86,7 @@ impl Audit {
     pub fn new(rules: Rules) -> Audit {
         Audit {
             rules,
+            cutoff_before: None,
             users: Vec::new(),
             phones: Vec::new(),
             names: HashMap::new(),
@@ -249,6 +252,18 @@ impl Audit {
         }
     }
 
+    /// From now on there is another detail cut-off. What leaves in this very moment may be by either.
+    pub fn set_cutoff(&mut self, at: Time, cutoff: Span) {
+        self.cutoff_before = Some((at, self.rules.detail_cutoff));
+        self.rules.detail_cutoff = cutoff;
+    }
+
+    fn rules_at(&self, at: Time) -> Rules {
+        let before = self.cutoff_before.filter(|(until, _)| at <= *until);
+        let detail_cutoff = before.map_or(Span::ZERO, |(_, cutoff)| cutoff).max(self.rules.detail_cutoff);
+        Rules { detail_cutoff, ..self.rules }
+    }
+
     /// The power failed, and what the engine wrote down after `from` is gone. What phones were told since may lawfully be
     /// told once more, and a badge may stay wrong until the next one. Acknowledged changes that are gone (registrations,
     /// stops) are for whoever made them to make again.
@@ -263,10 +278,11 @@ impl Audit {
 
     /// A push to a phone left the engine at `at`, and arrived whole: whatever became of it then, it told what it tells.
     pub fn left(&mut self, phone: PhoneIx, at: Now, payload: &Payload) {
+        let rules = self.rules_at(at.time);
         let Some(row) = self.phones.get_mut(phone.0 as usize) else { return };
         row.left_at = Some(at.time);
         let item = payload.items.first().copied();
-        if payload.has_details() && !row.phone.details_allowed(at, &self.rules) {
+        if payload.has_details() && !row.phone.details_allowed(at, &rules) {
             let note = "details for an app not used for the cut-off, or that wants none";
             self.report.details_after_cutoff.note(Some(row.user), phone, item, at.time, note);
         }

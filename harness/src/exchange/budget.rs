@@ -65,7 +65,9 @@ impl Exchange {
         budget: BudgetKey,
         operation: Operation,
     ) -> Result<(), Refusal> {
-        if !self.is_late(conn) {
+        let parted = operation == Operation::Unsubscribe
+            && budget.impersonated().is_some_and(|mailbox| self.parted.contains(&mailbox));
+        if !self.is_late(conn) && !parted {
             self.check_back_off(now, budget, operation);
         }
         self.busy.retain(|busy| busy.until > now);
@@ -74,7 +76,14 @@ impl Exchange {
             BusyScope::Mailbox(mailbox) => budget == BudgetKey::Copy(mailbox),
         });
         if let Some(busy) = busy {
-            return Err(self.say_busy(now, conn, budget, busy));
+            let told = self.told.get(&budget).copied();
+            let refusal = self.say_busy(now, conn, budget, busy);
+            if parted {
+                // Whoever looks after the mailbox by now has not heard it.
+                self.told.remove(&budget);
+                self.told.extend(told.map(|told| (budget, told)));
+            }
+            return Err(refusal);
         }
         let load = self.loads.get(&budget).copied().unwrap_or_default();
         if operation == Operation::GetStreamingEvents {
@@ -157,8 +166,11 @@ impl Exchange {
         });
     }
 
-    /// The client has forgotten all about a mailbox, also how long it was told to let it alone.
+    /// The client has forgotten all about a mailbox, also how long it was told to let it alone. Another part of it may look
+    /// after the mailbox from now on, while the one that did gives its subscription back: what the one is told, the other
+    /// does not know.
     pub fn forgotten(&mut self, mailbox: MailboxKey) {
+        self.parted.insert(mailbox);
         self.told.remove(&BudgetKey::Copy(mailbox));
     }
 

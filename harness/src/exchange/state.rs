@@ -1,6 +1,6 @@
 //! The server as a value: all that it holds.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use carillon_core::rng::Rng;
 
@@ -64,6 +64,8 @@ pub struct Exchange {
     pub(super) stops: Vec<Stop>,
     pub(super) asked: Vec<Asked>,
     pub(super) refused: HashMap<String, Refused>,
+    /// Mailboxes that changed hands within the client.
+    pub(super) parted: BTreeSet<MailboxKey>,
     /// On which connections an id was reported as bad.
     pub(super) reported: HashMap<String, Vec<PeerConn>>,
     pub(super) stats: Stats,
@@ -115,6 +117,7 @@ impl Exchange {
             stops: Vec::new(),
             asked: Vec::new(),
             refused: HashMap::new(),
+            parted: BTreeSet::new(),
             reported: HashMap::new(),
             stats: Stats::default(),
             violations: Violations::default(),

@@ -1,10 +1,11 @@
 //! What the owner of the engine does in a day, and what becomes of the accounts that it logs in with.
 
 use carillon_core::rng::Rng;
+use carillon_core::shard::{Command, Report, Timing};
 use carillon_core::time::{Span, Time};
 
-use super::plan::{Act, Plan, below, chance, pick};
-use super::profile::Owner;
+use super::plan::{Act, Plan, below, chance, draw_timing, pick};
+use super::profile::Profile;
 use super::run::{Life, Trouble};
 use crate::exchange::{ImpersonationRight, MailboxKey, Override};
 use crate::world::Change;
@@ -28,6 +29,8 @@ pub enum OwnerAct {
     Refresh { user: usize, devices: bool },
     /// A user is to share streams with others.
     Regroup { user: usize, grouping: u8 },
+    /// The owner forgets a phone; it may be registered again.
+    RemovePhone { user: usize, phone: usize },
     /// The credential for a mail server is changed; what is to follow does so after so long.
     Credential { server: usize, change: Change, later: Span },
     /// A mail server refuses the next requests although the credential is right.
@@ -36,6 +39,14 @@ pub enum OwnerAct {
     RightsTaken { server: usize, length: Span },
     /// EWS is disabled for the account for a while.
     EwsDisabled { server: usize, length: Span },
+    /// A shard is to end: it sends what is due and takes no more on.
+    Drain { shard: usize },
+    /// A shard that was drained starts again, whether it had come to its end or not.
+    Restart { shard: usize },
+    /// The process dies with all its shards.
+    CrashAll,
+    /// Times and intervals are set anew.
+    SetTiming { timing: Timing },
 }
 
 impl OwnerAct {
@@ -48,13 +59,25 @@ impl OwnerAct {
             | OwnerAct::Credential { .. }
             | OwnerAct::Distrust { .. }
             | OwnerAct::RightsTaken { .. }
-            | OwnerAct::EwsDisabled { .. } => true,
-            OwnerAct::Join { .. } | OwnerAct::Return { .. } | OwnerAct::Refresh { .. } => false,
+            | OwnerAct::EwsDisabled { .. }
+            | OwnerAct::Drain { .. }
+            | OwnerAct::Restart { .. }
+            | OwnerAct::CrashAll => true,
+            OwnerAct::SetTiming { .. }
+            | OwnerAct::Join { .. }
+            | OwnerAct::RemovePhone { .. }
+            | OwnerAct::Return { .. }
+            | OwnerAct::Refresh { .. } => false,
         }
     }
 }
 
 impl OwnerAct {
+    /// Whether a shard's process dies of it.
+    pub(super) fn kills(&self) -> bool {
+        matches!(self, OwnerAct::Restart { .. } | OwnerAct::CrashAll)
+    }
+
     fn draw_credential(rng: &mut Rng) -> OwnerAct {
         let server = rng.below(1 << 20) as usize;
         let length = Span(rng.below(400_000_000));
@@ -72,7 +95,8 @@ impl OwnerAct {
 
 impl Plan {
     /// What the owner does on this day: nothing on most.
-    pub(super) fn draw_owner(&mut self, owner: &Owner) {
+    pub(super) fn draw_owner(&mut self, profile: &Profile) {
+        let owner = &profile.owner;
         let mut rng = Rng::new(!self.seed ^ OWNER);
         let rng = &mut rng;
         if chance(rng, &owner.comings_percent) {
@@ -92,6 +116,38 @@ impl Plan {
                 self.acts.push(act);
             }
         }
+        if chance(rng, &owner.restarts_percent) {
+            let times = owner.restarts_per_hour.draw(rng) * self.length.0 / 3_600_000_000;
+            (0..times.max(1)).for_each(|_| self.draw_restart(rng));
+        }
+        if chance(rng, &owner.timings_percent) {
+            for _ in 0..1 + rng.below(3) {
+                let timing = draw_timing(rng, &profile.engine);
+                self.acts.push((self.moment(rng), Act::Owner(OwnerAct::SetTiming { timing })));
+            }
+        }
+    }
+
+    fn draw_restart(&mut self, rng: &mut Rng) {
+        let at = self.moment(rng);
+        let shard = rng.below(1 << 20) as usize;
+        let user = rng.below(self.users as u64) as usize;
+        if rng.chance(1, 4) {
+            self.acts.push((at, Act::Owner(OwnerAct::CrashAll)));
+        } else {
+            self.acts.push((at, Act::Owner(OwnerAct::Drain { shard })));
+            let end = at + below(rng, DRAIN_MAX);
+            let restart = match rng.below(4) {
+                0 => Act::Crash { shard },
+                _ => Act::Owner(OwnerAct::Restart { shard }),
+            };
+            self.acts.push((end, restart));
+        }
+        let around = Time(at.0.saturating_sub(AROUND.0 / 2));
+        for _ in 0..rng.below(4) {
+            let mail = Act::Mail { user, mails: 1 + rng.below(2), vip: false };
+            self.acts.push((around + below(rng, AROUND), mail));
+        }
     }
 
     fn draw_coming(&mut self, rng: &mut Rng) {
@@ -108,7 +164,15 @@ impl Plan {
                 OwnerAct::Drop { user }
             }
             4..=6 => OwnerAct::ChangeShard { user, shard },
-            7 | 8 => OwnerAct::Refresh { user, devices: rng.chance(1, 2) },
+            7 => OwnerAct::Refresh { user, devices: rng.chance(1, 2) },
+            8 => {
+                let phone = rng.below(self.phones as u64) as usize;
+                if rng.chance(3, 4) {
+                    let back = at + below(rng, BREAK_MAX);
+                    self.acts.push((back, Act::Register { user, phone }));
+                }
+                OwnerAct::RemovePhone { user, phone }
+            }
             _ => OwnerAct::Regroup { user, grouping: rng.below(3) as u8 },
         };
         self.acts.push((at, Act::Owner(act)));
@@ -127,6 +191,12 @@ impl Plan {
 
 /// How long somebody may be gone.
 const BREAK_MAX: Span = Span::from_secs(200);
+
+/// Whoever ends the engine waits so long for a drain at most.
+const DRAIN_MAX: Span = Span::from_secs(30);
+
+/// In peace, what is on its way has arrived by then.
+const DRAIN_IN_PEACE_MAX: Span = Span::from_secs(60);
 
 /// Mail comes so shortly before and after the owner does something.
 const AROUND: Span = Span::from_secs(6);
@@ -149,6 +219,10 @@ impl Life {
                 let grouping = format!("group {grouping}").into();
                 self.town.assign_again(user % people, false, |assign| assign.grouping = grouping);
             }
+            OwnerAct::RemovePhone { user, phone } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.remove_phone(user % people, phone % phones);
+            }
             OwnerAct::Credential { server, change, later } => {
                 self.town.change_credential(server % servers, *change, *later);
             }
@@ -170,7 +244,61 @@ impl Life {
                     .change_account(account, |account| account.ews_enabled = false);
                 self.until.push((self.town.world.now().time + *length, Trouble::Rights(server)));
             }
+            OwnerAct::Drain { shard } => self.drain(shard % shards),
+            OwnerAct::Restart { shard } => self.restart(shard % shards),
+            OwnerAct::CrashAll => self.town.world.crash_all(),
+            OwnerAct::SetTiming { timing } => {
+                self.timing = *timing;
+                self.town.set_timing(*timing);
+            }
         }
+    }
+
+    fn drain(&mut self, shard: usize) {
+        let begun = self.drains.entry(shard).or_default();
+        *begun = begun.or(Some(self.town.world.reports.len()));
+        self.town.world.command(shard, Command::Drain);
+    }
+
+    /// A shard that was told to end does so, and starts again.
+    fn restart(&mut self, shard: usize) {
+        let Some(begun) = self.drains.remove(&shard) else { return };
+        let world = &mut self.town.world;
+        let ended = |from: usize| world.reports[from..].iter().any(|(_, report)| *report == Report::Drained);
+        let stats = world.stats(shard);
+        if stats.pushes_in_flight == 0 && stats.users_ready == 0 && begun.is_some_and(|from| !ended(from)) {
+            self.failures.push(format!("shard {shard} has nothing under way, and is not drained"));
+        }
+        world.crash(shard);
+    }
+
+    /// Every shard that was told to end and has not been started since.
+    pub(super) fn restart_all(&mut self) {
+        let shards: Vec<usize> = self.drains.keys().copied().collect();
+        shards.into_iter().for_each(|shard| self.restart(shard));
+    }
+
+    /// A shard died: of those that were told to end, nobody can say whether they have.
+    pub(super) fn forget_drains(&mut self) {
+        self.drains.values_mut().for_each(|begun| *begun = None);
+    }
+
+    /// With nothing wrong anywhere, all shards are told to end in the middle of mail.
+    pub(super) fn drain_in_peace(&mut self) {
+        for person in 0..self.town.people.len() {
+            self.town.deliver(person, "shortly before the end");
+            self.mails += 1;
+        }
+        self.town.run_for(Span::from_millis(u64::from(self.timing.settle_ms) + 100));
+        let from = self.town.world.reports.len();
+        (0..self.shards).for_each(|shard| self.town.world.command(shard, Command::Drain));
+        self.town.run_for(DRAIN_IN_PEACE_MAX);
+        let reports = &self.town.world.reports[from..];
+        let ended = reports.iter().filter(|(_, report)| *report == Report::Drained).count();
+        if ended != self.shards {
+            self.failures.push(format!("{ended} of {} shards have come to their end", self.shards));
+        }
+        self.town.world.crash_all();
     }
 
     /// The account may act in all mailboxes again.

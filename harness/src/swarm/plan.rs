@@ -203,7 +203,10 @@ pub enum NetTrouble {
 impl Act {
     /// Whether a shard's process dies of it.
     pub(super) fn kills(&self) -> bool {
-        matches!(self, Act::Crash { .. } | Act::PowerFailure { .. })
+        match self {
+            Act::Owner(act) => act.kills(),
+            other => matches!(other, Act::Crash { .. } | Act::PowerFailure { .. }),
+        }
     }
 
     /// Whether the engine may not hear, from then on, what happens in mailboxes.
@@ -258,16 +261,7 @@ impl Plan {
         let rng = &mut drawn;
         let length = day.length_s.draw_seconds(rng);
         let users = people.users.draw(rng) as usize;
-        let settle_ms = engine.settle_ms.draw(rng) as u32;
-        let min_interval_ms = engine.min_interval_ms.draw(rng) as u32;
-        let timing = Timing {
-            settle_ms,
-            vip_settle_ms: settle_ms / 4,
-            min_interval_ms,
-            max_delay_ms: settle_ms.max(min_interval_ms) + engine.max_delay_more_ms.draw(rng) as u32,
-            detail_cutoff_s: engine.detail_cutoff_s.draw(rng) as u32,
-            ..Timing::default()
-        };
+        let timing = draw_timing(rng, engine);
         let mut plan = Plan {
             seed,
             users,
@@ -315,7 +309,7 @@ impl Plan {
         plan.draw_pieces(&mut rng, &profile.network);
         plan.draw_mailboxes(&profile.mailboxes);
         plan.draw_scenes();
-        plan.draw_owner(&profile.owner);
+        plan.draw_owner(profile);
         plan.draw_phones(&profile.phones);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
@@ -631,6 +625,19 @@ impl Manners {
             lead: pick(rng, &[Lead::Nothing, Lead::Declaration, Lead::Bom, Lead::Blank]),
             transfer: pick(rng, &[Transfer::Chunked, Transfer::Length, Transfer::Close]),
         }
+    }
+}
+
+pub(super) fn draw_timing(rng: &mut Rng, engine: &profile::Engine) -> Timing {
+    let settle_ms = engine.settle_ms.draw(rng) as u32;
+    let min_interval_ms = engine.min_interval_ms.draw(rng) as u32;
+    Timing {
+        settle_ms,
+        vip_settle_ms: settle_ms / 4,
+        min_interval_ms,
+        max_delay_ms: settle_ms.max(min_interval_ms) + engine.max_delay_more_ms.draw(rng) as u32,
+        detail_cutoff_s: engine.detail_cutoff_s.draw(rng) as u32,
+        ..Timing::default()
     }
 }
 

@@ -147,6 +147,9 @@ pub(super) struct Owner {
     pub credentials_per_hour: Range,
     pub mail_tokens_percent: Range,
     pub patience_s: Range,
+    pub restarts_percent: Range,
+    pub restarts_per_hour: Range,
+    pub timings_percent: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -265,6 +268,9 @@ impl Profile {
             ("credentials_per_hour", &owner.credentials_per_hour),
             ("mail_tokens_percent", &owner.mail_tokens_percent),
             ("patience_s", &owner.patience_s),
+            ("restarts_percent", &owner.restarts_percent),
+            ("restarts_per_hour", &owner.restarts_per_hour),
+            ("timings_percent", &owner.timings_percent),
             ("mailboxes.kinds", &mailboxes.kinds),
             ("mailboxes.per_hour", &mailboxes.per_hour),
         ]

@@ -1,10 +1,13 @@
 //! Lives through a plan and judges it.
 
-use carillon_core::shard::VipRules;
+use std::collections::BTreeMap;
+
+use carillon_core::shard::{Timing, VipRules};
 use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::exam;
 use super::mailboxes::{Discovery, Ending};
+use super::owner::OwnerAct;
 use super::phones::Turned;
 use super::plan::{Act, NetTrouble, Place, Plan, TOKENS_EXPIRED};
 use crate::apns::{Goaway, Share, StrictFault};
@@ -107,11 +110,16 @@ fn live(plan: &Plan) -> Life {
         return life;
     }
     let Some(person) = life.somebody(plan.seed as usize) else { return life };
-    match exam::ring_through_a_drizzle(&mut life.town, &plan.timing, person) {
+    match exam::ring_through_a_drizzle(&mut life.town, &life.timing, person) {
         Ok(mails) => life.mails += mails,
         Err(why) => life.failures.push(why),
     }
     life.calm_down();
+    let drains = |act: &Act| matches!(act, Act::Owner(OwnerAct::Drain { .. }));
+    if life.failures.is_empty() && plan.acts.iter().any(|(_, act)| drains(act)) {
+        life.drain_in_peace();
+        life.calm_down();
+    }
     life
 }
 
@@ -134,6 +142,10 @@ pub(super) struct Life {
     pub(super) mails: u64,
     pub(super) shards: usize,
     pub(super) full_access: bool,
+    /// As they were set last.
+    pub(super) timing: Timing,
+    /// Shards that were told to end: with the number of reports at that time, unless one has died since.
+    pub(super) drains: BTreeMap<usize, Option<usize>>,
     /// A shard did.
     pub(super) somebody_died: bool,
     pub(super) back_ends: usize,
@@ -239,6 +251,8 @@ impl Life {
             mails: 0,
             shards: plan.shards,
             full_access: plan.full_access,
+            timing: plan.timing,
+            drains: BTreeMap::new(),
             somebody_died: plan.acts.iter().any(|(_, act)| act.kills()),
             back_ends: plan.back_ends,
             discovery: Discovery::default(),
@@ -293,6 +307,9 @@ impl Life {
 
     fn act(&mut self, act: &Act) {
         self.deaf |= act.deafens();
+        if act.kills() && !matches!(act, Act::Owner(OwnerAct::Restart { .. })) {
+            self.forget_drains();
+        }
         let now = self.town.world.now();
         let people = self.town.people.len();
         match act {
@@ -554,6 +571,7 @@ impl Life {
         self.end_trouble(Trouble::Network);
         (0..self.town.world.exchanges.len()).for_each(|server| self.end_trouble(Trouble::Rights(server)));
         self.town.put_credentials_right();
+        self.restart_all();
         self.town.world.exchanges.iter_mut().for_each(|exchange| exchange.clear_orders());
         // What a mail server's clock has always been off by is its way, not a fault.
         for number in 0..self.town.world.exchanges.len() {

@@ -163,6 +163,8 @@ pub struct PhoneOf {
     pub phone: PhoneIx,
     /// Its registration.
     pub spec: DeviceSpec,
+    /// The owner has removed it.
+    pub removed: bool,
 }
 
 impl Town {
@@ -341,7 +343,7 @@ impl Town {
             let in_audit = self.audit.add_phone(user, now.time, now.unix, Wants::default());
             self.phones.insert((service, device), in_audit);
             let spec = device_spec(key, service, &token, now.unix);
-            person.phones.push(PhoneOf { service, key, device, phone: in_audit, spec });
+            person.phones.push(PhoneOf { service, key, device, phone: in_audit, spec, removed: false });
         }
         let devices = person.phones.iter().map(|phone| phone.spec.clone()).collect();
         let assign = self.assign(&person, VipRules::default(), devices);
@@ -534,7 +536,7 @@ impl Town {
     pub fn use_app(&mut self, person: usize, phone: usize) {
         let at = self.world.now().unix;
         let row = &self.people[person];
-        if row.away {
+        if row.away || row.phones[phone].removed {
             return;
         }
         let command = Command::TouchDevice { user: row.key, device: row.phones[phone].key, at };
@@ -551,6 +553,7 @@ impl Town {
             return;
         }
         row.stopped = false;
+        row.phones[phone].removed = false;
         let service = row.phones[phone].service;
         let spec = &mut row.phones[phone].spec;
         spec.registered = now.unix;

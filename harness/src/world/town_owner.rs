@@ -1,6 +1,7 @@
 //! What the owner of a town's engine does while the days go on: users come, go, and are assigned again.
 
-use carillon_core::shard::{AssignUser, Command, VipRules};
+use carillon_core::shard::{AssignUser, Command, Timing, VipRules};
+use carillon_core::time::Span;
 
 use super::town::{APP, ENVIRONMENTS, Town};
 use crate::apns::TokenSpec;
@@ -57,12 +58,26 @@ impl Town {
         self.assign_anew(person);
     }
 
+    /// The owner forgets one of a person's phones, until it is registered again.
+    pub fn remove_phone(&mut self, person: usize, phone: usize) {
+        let row = &mut self.people[person];
+        if row.away {
+            return;
+        }
+        row.phones[phone].removed = true;
+        self.audit.phone_gone(row.phones[phone].phone, self.world.now().time);
+        let command = Command::RemoveDevice { user: row.key, device: row.phones[phone].key };
+        let shard = row.shard;
+        self.world.command(shard, command);
+    }
+
     /// The owner assigns one of the people with all that he has registered.
     fn assign_anew(&mut self, person: usize) {
         let row = &self.people[person];
         let vip =
             self.world.store.assigned(row.key).map_or_else(VipRules::default, |known| known.vip.clone());
-        let devices = row.phones.iter().map(|phone| phone.spec.clone()).collect();
+        let kept = row.phones.iter().filter(|phone| !phone.removed);
+        let devices = kept.map(|phone| phone.spec.clone()).collect();
         let assign = self.assign(row, vip, devices);
         let shard = row.shard;
         self.world.command(shard, Command::AssignUser(Box::new(assign)));
@@ -72,6 +87,7 @@ impl Town {
     fn reinstall(&mut self, person: usize, phone: usize) {
         let now = self.world.now();
         let row = &mut self.people[person].phones[phone];
+        row.removed = false;
         (row.spec.registered, row.spec.active) = (now.unix, now.unix);
         let spec = TokenSpec {
             token: row.spec.token.as_str(),
@@ -107,6 +123,13 @@ impl Town {
         self.world.hand_over(row.key, from, shard);
     }
 
+    /// Times and intervals are set anew, on all shards.
+    pub fn set_timing(&mut self, timing: Timing) {
+        let cutoff = Span::from_secs(timing.detail_cutoff_s.into());
+        self.audit.set_cutoff(self.world.now().time, cutoff);
+        (0..self.world.shards()).for_each(|shard| self.world.command(shard, Command::SetTiming(timing)));
+    }
+
     /// What the owner or an app was told that it is done, and that is gone with the power, is done again.
     pub(super) fn make_again(&mut self, person: usize) {
         let row = &self.people[person];
@@ -115,10 +138,15 @@ impl Town {
             return self.world.command(shard, Command::DropUser { user });
         }
         self.assign_anew(person);
+        for phone in 0..self.people[person].phones.len() {
+            if self.people[person].phones[phone].removed {
+                self.remove_phone(person, phone);
+            } else if !self.people[person].stopped {
+                self.register_again(person, phone);
+            }
+        }
         if self.people[person].stopped {
             self.stop(person);
-        } else {
-            (0..self.people[person].phones.len()).for_each(|phone| self.register_again(person, phone));
         }
     }
 }
