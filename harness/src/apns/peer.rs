@@ -140,6 +140,16 @@ impl Apns {
         self.service.registry.row_mut(device).set_gone(Reason::ExpiredToken, since);
     }
 
+    /// An app gets another token. The one before answers 410 `ExpiredToken` since then; without `since` it stays good.
+    pub fn renew(&mut self, device: DeviceIx, token: &str, since: Option<UnixMillis>) {
+        self.service.registry.renew(device, token, since);
+    }
+
+    /// A token turns out to be one of another environment, or of another app, until it is registered again.
+    pub fn misplace(&mut self, device: DeviceIx, environment: Environment, bundle: &str) {
+        self.service.registry.row_mut(device).misplace(environment, bundle);
+    }
+
     /// Makes a share of the live tokens answer 410 from now on; says which.
     pub fn churn(&mut self, share: Share, since: UnixMillis) -> Vec<DeviceIx> {
         self.service.churn(share, since)

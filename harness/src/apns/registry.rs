@@ -41,9 +41,20 @@ pub struct Row {
     /// The phone.
     pub device: Device,
     gone: Option<Gone>,
+    /// Tokens that the app had before: a client may still push to them.
+    formers: Vec<Former>,
     /// When the bucket is full again (generic cell rate).
     rate_full_at: Time,
     throttled_until: Time,
+}
+
+/// A token that was replaced. Without `gone` it is still good.
+#[derive(Debug)]
+struct Former {
+    token: Arc<str>,
+    bundle: Arc<str>,
+    environment: Environment,
+    gone: Option<Gone>,
 }
 
 #[derive(Debug)]
@@ -89,10 +100,25 @@ impl Registry {
             tag: spec.tag,
             device: Device::default(),
             gone: None,
+            formers: Vec::new(),
             rate_full_at: Time(0),
             throttled_until: Time(0),
         });
         at
+    }
+
+    /// An app gets another token. The one before answers 410 since then if it did not do so already; without `since` it stays
+    /// good.
+    pub fn renew(&mut self, at: DeviceIx, token: &str, since: Option<UnixMillis>) {
+        let row = &mut self.rows[at.0 as usize];
+        let token: Arc<str> = token.into();
+        self.by_token.insert(token.clone(), at);
+        let reason = Reason::ExpiredToken;
+        let expired = since.map(|since| Gone { reason, since, told: false, answers: None });
+        let gone = row.gone.take().or(expired);
+        let former = std::mem::replace(&mut row.token, token);
+        let (bundle, environment) = (row.bundle.clone(), row.environment);
+        row.formers.push(Former { token: former, bundle, environment, gone });
     }
 
     /// Which row this token has.
@@ -147,6 +173,20 @@ impl Row {
         }
     }
 
+    /// The service knows it in the other environment, or for another app.
+    pub fn misplace(&mut self, environment: Environment, bundle: &str) {
+        self.environment = environment;
+        self.bundle = bundle.into();
+    }
+
+    /// The app and the environment of one of its tokens.
+    pub fn home_of(&self, token: &str) -> (&str, Environment) {
+        match self.formers.iter().find(|former| *former.token == *token) {
+            Some(former) => (&former.bundle, former.environment),
+            None => (&self.bundle, self.environment),
+        }
+    }
+
     /// Whether it answers 410.
     pub fn is_gone(&self) -> bool {
         self.gone.is_some()
@@ -158,15 +198,17 @@ impl Row {
     }
 
     /// Refuses when the token is gone. True beside it: the client could know ([`Row::set_told`]).
-    pub fn check_alive(&mut self) -> Result<(), (Refusal, bool)> {
-        match &mut self.gone {
+    pub fn check_alive(&mut self, token: &str) -> Result<(), (Refusal, bool)> {
+        let former = self.formers.iter_mut().find(|former| *former.token == *token);
+        let place = former.map_or(&mut self.gone, |former| &mut former.gone);
+        match place {
             None => Ok(()),
             Some(gone) => {
                 let (refusal, told) = (Refusal { reason: gone.reason, since: Some(gone.since) }, gone.told);
                 if let Some(answers) = &mut gone.answers {
                     *answers -= 1;
                     if *answers == 0 {
-                        self.gone = None;
+                        *place = None;
                     }
                 }
                 Err((refusal, told))
@@ -177,7 +219,8 @@ impl Row {
     /// Whether a client can know that the token is gone since then: an answer that says so has left, and was not lost with
     /// its connection.
     pub fn set_told(&mut self, since: UnixMillis, told: bool) {
-        if let Some(gone) = self.gone.as_mut().filter(|gone| gone.since == since) {
+        let formers = self.formers.iter_mut().map(|former| &mut former.gone);
+        for gone in formers.chain([&mut self.gone]).flatten().filter(|gone| gone.since == since) {
             // Who is distrusted is not gone, and may go on.
             gone.told = told && gone.answers.is_none();
         }

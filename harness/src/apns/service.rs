@@ -192,7 +192,7 @@ impl Service {
         let bundle = self.accounts.bundle(grant, binding, push_type, header(head.headers, "apns-topic"))?;
         let device = find_device(&self.registry, &mut self.stats, self.environment, bundle, token)?;
         let row = self.registry.row_mut(device);
-        if let Err((gone, told)) = row.check_alive() {
+        if let Err((gone, told)) = row.check_alive(token) {
             if told {
                 self.stats.strict.note(StrictFault::PushedAfterGone);
             }
@@ -336,11 +336,11 @@ fn find_device(
         registry.find(token)
     };
     let device = found.ok_or(Reason::BadDeviceToken)?;
-    let row = registry.row(device);
-    if row.environment != here {
+    let (home, environment) = registry.row(device).home_of(token);
+    if environment != here {
         return Err(Reason::BadDeviceToken);
     }
-    if *row.bundle != *bundle {
+    if *home != *bundle {
         return Err(Reason::DeviceTokenNotForTopic);
     }
     Ok(device)

@@ -4,13 +4,14 @@
 //! A day draws only some of it. What is turned at a push service is turned back after a while, each thing by itself.
 
 use carillon_core::rng::Rng;
-use carillon_core::shard::DeviceSettings;
+use carillon_core::shard::{DeviceSettings, VipRules};
 use carillon_core::time::{Span, Time};
 
-use super::plan::{Act, Plan, pick};
+use super::plan::{Act, Plan, chance, pick};
 use super::profile::Phones;
 use super::run::{Life, Trouble};
 use crate::apns::{Goaway, Knobs, Latency, Rate, Reason, Share, WindowPolicy};
+use crate::exchange::Importance;
 use crate::world::PeerAt;
 
 /// Phones have a generator of their own: the rest of a day is what it would be without them.
@@ -34,6 +35,18 @@ pub enum PhoneAct {
     ResetStreams { code: u32 },
     /// Everybody gets mail in the same moment, with much to tell.
     AllHands,
+    /// An app's token is not good any more.
+    Expire { user: usize, phone: usize },
+    /// An app registers with another token; the one before may stay good.
+    Renew { user: usize, phone: usize, stays_good: bool },
+    /// A token turns out to be one of the other environment, or of another app, until the app registers again.
+    Misplace { user: usize, phone: usize, environment: bool },
+    /// A user says which mails go first.
+    Prefer { user: usize, importance: bool, sender: bool },
+    /// A burst of mail for one user, some of it from a sender who may go first.
+    Mixed { user: usize, mails: u64 },
+    /// A frame of a kind that nobody knows, on all connections.
+    StrangeFrame { kind: u8 },
 }
 
 /// What is turned at a push service.
@@ -51,10 +64,18 @@ pub enum Turned {
     Refused(Share, Reason),
     /// So many streams are refused before anything is processed.
     RefusedStreams(Share),
+    /// Each connection gets GOAWAY after so many streams, with so many left unprocessed.
+    Goaways(u32, u32),
+    /// Connections with more answers of status 400 are sent away.
+    Faults(u32),
+    /// Answers take longer with the connection's age, by so many microseconds for each second.
+    Aging(u32),
+    /// Provider tokens within twenty minutes.
+    TokenBudget(usize),
 }
 
 /// The kinds of which a day draws some.
-const KINDS: [fn(&mut Plan, &mut Rng, u64); 7] = [
+const KINDS: [fn(&mut Plan, &mut Rng, u64); 11] = [
     Plan::draw_settings,
     Plan::draw_throttling,
     Plan::draw_streams,
@@ -62,6 +83,10 @@ const KINDS: [fn(&mut Plan, &mut Rng, u64); 7] = [
     Plan::draw_bursts,
     Plan::draw_refusals,
     Plan::draw_outages,
+    Plan::draw_update,
+    Plan::draw_wrong_app,
+    Plan::draw_preferences,
+    Plan::draw_glances,
 ];
 
 impl PhoneAct {
@@ -74,7 +99,13 @@ impl PhoneAct {
             | PhoneAct::Announce { .. }
             | PhoneAct::SendAway { .. }
             | PhoneAct::ResetStreams { .. }
-            | PhoneAct::AllHands => false,
+            | PhoneAct::AllHands
+            | PhoneAct::Expire { .. }
+            | PhoneAct::Renew { .. }
+            | PhoneAct::Misplace { .. }
+            | PhoneAct::Prefer { .. }
+            | PhoneAct::Mixed { .. }
+            | PhoneAct::StrangeFrame { .. } => false,
         }
     }
 }
@@ -82,6 +113,7 @@ impl PhoneAct {
 impl Plan {
     pub(super) fn draw_phones(&mut self, phones: &Phones) {
         let mut rng = Rng::new(!self.seed ^ PHONES);
+        self.two_apps = chance(&mut rng, &phones.two_apps_percent);
         for _ in 0..phones.kinds.draw(&mut rng) {
             let kind = pick(&mut rng, &KINDS);
             let times = phones.times.draw(&mut rng);
@@ -174,6 +206,10 @@ impl Plan {
             let entries = self.draw_entries(rng);
             self.phone_act(begun, PhoneAct::Announce { entries });
             if rng.chance(1, 3) {
+                let kind = 0x20 + rng.below(0xd0) as u8;
+                self.phone_act(begun, PhoneAct::StrangeFrame { kind });
+            }
+            if rng.chance(1, 3) {
                 let length = Span(rng.below(20_000_000));
                 let never = Turned::Window(WindowPolicy::Never);
                 self.phone_act(begun, PhoneAct::Turn { turned: never, length });
@@ -210,6 +246,13 @@ impl Plan {
             };
             self.phone_act(amid, act);
         }
+        let (at, length) = (self.moment(rng), Span(rng.below(300_000_000)));
+        let turned = match rng.below(3) {
+            0 => Turned::Goaways(1 + rng.below(20) as u32, rng.below(4) as u32),
+            1 => Turned::Aging(pick(rng, &[1_000, 50_000])),
+            _ => return,
+        };
+        self.phone_act(at, PhoneAct::Turn { turned, length });
     }
 
     fn draw_refusals(&mut self, rng: &mut Rng, times: u64) {
@@ -226,6 +269,97 @@ impl Plan {
             };
             let (at, length) = (self.moment_amid(rng), Span(rng.below(300_000_000)));
             self.phone_act(at, PhoneAct::Turn { turned: Turned::Refused(share, reason), length });
+        }
+        let (at, length) = (self.moment(rng), Span(rng.below(900_000_000)));
+        let turned = match self.tokens {
+            Some(_) if rng.chance(1, 2) => Turned::TokenBudget(rng.below(2) as usize),
+            Some(_) | None => Turned::Faults(rng.below(4) as u32),
+        };
+        self.phone_act(at, PhoneAct::Turn { turned, length });
+    }
+
+    /// An update of the app: many tokens are replaced at once, and each app registers with its new one some time later. Some
+    /// are replaced while the one before stays good.
+    fn draw_update(&mut self, rng: &mut Rng, times: u64) {
+        for _ in 0..times.div_ceil(2) {
+            let at = self.moment_amid(rng);
+            let (percent, slow) = (pick(rng, &[20, 60, 100]), pick(rng, &[1_000, 10_000_000, 200_000_000]));
+            let share = rng.below(3);
+            for (user, phone) in self.all_phones() {
+                if !rng.chance(percent, 100) {
+                    continue;
+                }
+                let later = at + Span(rng.below(slow));
+                let stays_good = share == 0;
+                if share == 1 {
+                    self.phone_act(at, PhoneAct::Expire { user, phone });
+                }
+                self.phone_act(later, PhoneAct::Renew { user, phone, stays_good });
+                if rng.chance(1, 2) {
+                    let mail = at + Span(rng.below(slow));
+                    self.acts.push((mail, Act::Mail { user, mails: 1, vip: false }));
+                }
+            }
+        }
+    }
+
+    /// A whole app, or a part of it, turns out to be registered in the wrong environment or for another app; later all
+    /// register again.
+    fn draw_wrong_app(&mut self, rng: &mut Rng, _times: u64) {
+        let at = if rng.chance(1, 3) { Time(0) } else { self.moment_amid(rng) };
+        let (percent, slow) = (pick(rng, &[30, 100, 100]), pick(rng, &[1, 1_000_000, 200_000_000]));
+        let (environment, anew) = (rng.chance(2, 3), rng.chance(1, 2));
+        let righted = at + Span(rng.below(self.length.0.saturating_sub(at.0) + 1));
+        for (user, phone) in self.all_phones() {
+            if rng.chance(percent, 100) {
+                self.phone_act(at, PhoneAct::Misplace { user, phone, environment });
+                let later = righted + Span(rng.below(slow));
+                match anew {
+                    true => self.phone_act(later, PhoneAct::Renew { user, phone, stays_good: false }),
+                    false => self.acts.push((later, Act::Register { user, phone })),
+                }
+                let mail = at + Span(rng.below(righted.since(at).0 + slow));
+                self.acts.push((mail, Act::Mail { user, mails: 1 + rng.below(2), vip: false }));
+            }
+        }
+    }
+
+    fn all_phones(&self) -> Vec<(usize, usize)> {
+        (0..self.users).flat_map(|user| (0..self.phones).map(move |phone| (user, phone))).collect()
+    }
+
+    /// Users say which mails go first, and such mails come among others.
+    fn draw_preferences(&mut self, rng: &mut Rng, times: u64) {
+        for _ in 0..times {
+            let user = rng.below(self.users as u64) as usize;
+            let (importance, sender) = (rng.chance(1, 2), rng.chance(2, 3));
+            let at = self.moment(rng);
+            self.phone_act(at, PhoneAct::Prefer { user, importance, sender });
+            for _ in 0..times {
+                let at = at + Span(rng.below(self.length.0 / 4 + 1));
+                self.phone_act(at, PhoneAct::Mixed { user, mails: 1 + rng.below(8) });
+            }
+        }
+    }
+
+    /// Apps are used while a mail waits to be told: a notice may be told with details again, or not any more.
+    fn draw_glances(&mut self, rng: &mut Rng, times: u64) {
+        let cutoff = Span::from_secs(self.timing.detail_cutoff_s.into());
+        let wait = 1_000 * u64::from(self.timing.settle_ms.max(self.timing.min_interval_ms)) + 3_000_000;
+        for _ in 0..times * 2 {
+            let (user, phone) = (rng.below(self.users as u64) as usize, rng.below(4) as usize);
+            let used = self.moment(rng);
+            self.acts.push((used, Act::UseApp { user, phone }));
+            let past = used + cutoff;
+            let mail = Time((past.0 + wait / 2).saturating_sub(rng.below(wait)));
+            let glance = mail + Span(rng.below(wait));
+            if glance > Time(0) + self.length {
+                continue;
+            }
+            self.acts.push((mail, Act::Mail { user, mails: 1, vip: false }));
+            if rng.chance(1, 2) {
+                self.acts.push((glance, Act::UseApp { user, phone }));
+            }
         }
     }
 
@@ -282,6 +416,12 @@ impl Turned {
             Turned::Latency(latency) => knobs.latency = latency,
             Turned::DeviceRate(rate) => knobs.device_rate = Some(rate),
             Turned::Refused(share, reason) => (knobs.refusals, knobs.refusal) = (share, reason),
+            Turned::Goaways(after, unprocessed) => {
+                (knobs.goaway_after_streams, knobs.goaway_unprocessed) = (Some(after), unprocessed);
+            }
+            Turned::Faults(faults) => knobs.faults_max = Some(faults),
+            Turned::Aging(growth) => knobs.latency_growth_us_per_s = growth,
+            Turned::TokenBudget(tokens) => knobs.tokens.tokens_max = tokens,
             Turned::RefusedStreams(share) => {
                 (knobs.resets_before, knobs.reset_code) = (share, REFUSED_STREAM)
             }
@@ -291,11 +431,14 @@ impl Turned {
     /// Whether a push can go out whose fate nobody knows: then it goes out again, though its mail was read meanwhile.
     fn leaves_in_doubt(self) -> bool {
         match self {
-            Turned::Latency(_) | Turned::Refused(_, Reason::InternalServerError) => true,
+            Turned::Latency(_) | Turned::Aging(_) | Turned::Refused(_, Reason::InternalServerError) => true,
             Turned::Streams(_)
             | Turned::Window(_)
             | Turned::DeviceRate(_)
             | Turned::Refused(..)
+            | Turned::Goaways(..)
+            | Turned::Faults(_)
+            | Turned::TokenBudget(_)
             | Turned::RefusedStreams(_) => false,
         }
     }
@@ -308,6 +451,10 @@ impl Turned {
             Turned::Latency(_) => knobs.latency = good.latency,
             Turned::DeviceRate(_) => knobs.device_rate = good.device_rate,
             Turned::Refused(..) => knobs.refusals = good.refusals,
+            Turned::Goaways(..) => knobs.goaway_after_streams = good.goaway_after_streams,
+            Turned::Faults(_) => knobs.faults_max = good.faults_max,
+            Turned::Aging(_) => knobs.latency_growth_us_per_s = good.latency_growth_us_per_s,
+            Turned::TokenBudget(_) => knobs.tokens.tokens_max = good.tokens.tokens_max,
             Turned::RefusedStreams(_) => {
                 (knobs.resets_before, knobs.reset_code) = (good.resets_before, good.reset_code);
             }
@@ -316,6 +463,9 @@ impl Turned {
 }
 
 const REFUSED_STREAM: u32 = 7;
+
+/// A sender whose mail may go first.
+const BOSS: &str = "boss@example.org";
 
 impl Life {
     pub(super) fn phone_act(&mut self, act: &PhoneAct) {
@@ -337,7 +487,40 @@ impl Life {
                 self.turned.push((now.time + *length, *turned));
                 self.until.push((now.time + *length, Trouble::Turned));
             }
-            PhoneAct::Announce { .. } | PhoneAct::SendAway { .. } | PhoneAct::ResetStreams { .. } => {
+            PhoneAct::Expire { user, phone } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.expire_token(user % people, phone % phones);
+            }
+            PhoneAct::Renew { user, phone, stays_good } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.renew_push_token(user % people, phone % phones, *stays_good);
+            }
+            PhoneAct::Misplace { user, phone, environment } => {
+                let phones = self.town.people[user % people].phones.len();
+                self.town.misplace_token(user % people, phone % phones, *environment);
+            }
+            PhoneAct::Prefer { user, importance, sender } => {
+                let senders = sender.then(|| BOSS.into()).into_iter().collect();
+                let vip = VipRules { high_importance: *importance, senders };
+                self.town.assign_again(user % people, false, |assign| assign.vip = vip);
+            }
+            PhoneAct::Mixed { user, mails } => {
+                for n in 0..*mails {
+                    let mut mail = self.town.mail();
+                    if n % 3 == 1 {
+                        mail.sender.address = BOSS.to_uppercase();
+                    }
+                    if n % 4 == 2 {
+                        mail.importance = Importance::High;
+                    }
+                    self.town.deliver_mail(user % people, mail);
+                    self.mails += 1;
+                }
+            }
+            PhoneAct::StrangeFrame { .. }
+            | PhoneAct::Announce { .. }
+            | PhoneAct::SendAway { .. }
+            | PhoneAct::ResetStreams { .. } => {
                 // Who pushes what in doubt again does not know that a mail was read meanwhile.
                 self.deaf = true;
                 self.for_connections(act);
@@ -362,9 +545,17 @@ impl Life {
                     PhoneAct::Announce { entries } => apns.announce(conn, entries),
                     PhoneAct::SendAway { how } => apns.goaway(now, conn, *how),
                     PhoneAct::ResetStreams { code } => apns.reset_streams(conn, *code),
+                    PhoneAct::StrangeFrame { kind } => {
+                        apns.send_raw(conn, &[0, 0, 2, *kind, 0, 0, 0, 0, 0, 7, 7])
+                    }
                     PhoneAct::Choose { .. }
                     | PhoneAct::Throttle { .. }
                     | PhoneAct::Turn { .. }
+                    | PhoneAct::Expire { .. }
+                    | PhoneAct::Renew { .. }
+                    | PhoneAct::Misplace { .. }
+                    | PhoneAct::Prefer { .. }
+                    | PhoneAct::Mixed { .. }
                     | PhoneAct::AllHands => {}
                 }
             }
@@ -375,6 +566,17 @@ impl Life {
     fn turn_all(&mut self, change: impl Fn(&mut Knobs)) {
         for service in 0..self.town.world.apns.len() {
             self.town.turn_push_service(service, &change);
+        }
+    }
+
+    /// Apps whose tokens are known elsewhere register again.
+    pub(super) fn put_tokens_right(&mut self) {
+        for person in 0..self.town.people.len() {
+            for phone in 0..self.town.people[person].phones.len() {
+                if self.town.is_misplaced(person, phone) {
+                    self.town.register_again(person, phone);
+                }
+            }
         }
     }
 

@@ -40,6 +40,8 @@ pub struct Plan {
     pub catch_up: CatchUp,
     /// Some phones are registered with a second push service.
     pub sandbox: bool,
+    /// Every other phone has the second app.
+    pub two_apps: bool,
     /// The account has full access to all mailboxes and impersonates nobody.
     pub full_access: bool,
     /// Users who have chosen a folder beside the inbox.
@@ -273,6 +275,7 @@ impl Plan {
             calls_max: engine.calls_max.draw(rng) as u16,
             catch_up: CatchUp::Find,
             sandbox: false,
+            two_apps: false,
             full_access: false,
             choosers: Vec::new(),
             badge: BadgeCount::Inbox,
@@ -576,6 +579,9 @@ impl std::fmt::Display for Plan {
         }
         if self.mail_tokens {
             writeln!(f, "  bearer tokens for mail")?;
+        }
+        if self.two_apps {
+            writeln!(f, "  two apps")?;
         }
         if self.full_access {
             writeln!(f, "  full access to all mailboxes, no impersonation")?;

@@ -91,6 +91,7 @@ pub(super) struct Apns {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Phones {
+    pub two_apps_percent: Range,
     pub kinds: Range,
     pub times: Range,
 }
@@ -247,6 +248,7 @@ impl Profile {
             ("power_failures_per_hour", &faults.power_failures_per_hour),
             ("clock_jumps_per_hour", &faults.clock_jumps_per_hour),
             ("drift_ppm", &faults.drift_ppm),
+            ("two_apps_percent", &phones.two_apps_percent),
             ("kinds", &phones.kinds),
             ("times", &phones.times),
             ("streams_max", &apns.streams_max),

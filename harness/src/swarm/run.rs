@@ -195,6 +195,7 @@ impl Life {
             patience: Some(plan.patience),
             mail_servers: plan.mail_servers,
             sandbox: plan.sandbox,
+            two_apps: plan.two_apps,
             full_access: plan.full_access,
             choosers: plan.choosers.clone(),
             mail_server: Box::new(move |server| {
@@ -567,6 +568,7 @@ impl Life {
                 self.mailbox_ending(ending);
             }
         }
+        self.put_tokens_right();
         self.end_trouble(Trouble::Push);
         self.end_trouble(Trouble::Network);
         (0..self.town.world.exchanges.len()).for_each(|server| self.end_trouble(Trouble::Rights(server)));

@@ -14,13 +14,14 @@ use crate::exchange::{ExchangeConfig, Faults};
 type Ease = fn(&mut Plan);
 
 /// What a drawn day can do without, by name.
-const EASES: [(&str, Ease); 17] = [
+const EASES: [(&str, Ease); 18] = [
     ("phones", |plan| plan.phones = 1),
     ("shards", |plan| plan.shards = 1),
     ("servers", |plan| plan.mail_servers = 1),
     ("back-ends", |plan| plan.back_ends = 1),
     ("pieces", |plan| (plan.fragment_bytes_max, plan.piece_gap_max) = (None, Span::ZERO)),
     ("jitter", |plan| plan.jitter = Span::ZERO),
+    ("apps", |plan| plan.two_apps = false),
     ("tokens", |plan| plan.tokens = None),
     ("mail-tokens", |plan| plan.mail_tokens = false),
     ("clocks", |plan| (plan.mail_clock_ahead_ms, plan.push_clock_behind_ms) = (0, 0)),

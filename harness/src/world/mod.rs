@@ -261,7 +261,8 @@ impl World {
         let (peer_at, peer) = self.next_peer();
         let next = queued.min(site_at).min(peer_at);
         if next > until {
-            self.set_time(until);
+            // Whoever asks for a time that is over does not turn the clock back.
+            self.set_time(until.max(self.now.time));
             return false;
         }
         self.set_time(next.max(self.now.time));

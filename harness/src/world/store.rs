@@ -117,9 +117,16 @@ impl Store {
             Command::RegisterDevice { user, device } => {
                 if let Some(row) = self.users.get_mut(user) {
                     row.assign.stopped = false;
-                    // A refresh brings what the app knows; what is on its way stays written down.
+                    // A refresh brings what the app knows; what is on its way stays written down. Another token is another
+                    // phone: it shows nothing yet.
                     let before = row.devices.get(&device.device);
-                    let (badge, unsettled) = before.map_or((None, None), |old| (old.badge, old.unsettled));
+                    let same_phone = |old: &&DeviceSpec| {
+                        old.token == device.token
+                            && old.topic == device.topic
+                            && old.service == device.service
+                    };
+                    let badge = before.filter(same_phone).and_then(|old| old.badge);
+                    let unsettled = before.and_then(|old| old.unsettled);
                     row.devices.insert(device.device, DeviceSpec { badge, unsettled, ..(**device).clone() });
                 }
             }

@@ -27,6 +27,9 @@ pub const START: UnixMillis = UnixMillis(1_767_600_000_000);
 /// The app that everybody has.
 pub const APP: &str = "com.example.mail";
 
+/// The apps there are.
+pub const APPS: [&str; 2] = [APP, "com.example.mail.lite"];
+
 /// The town's first mail server.
 pub const MAIL: PeerAt = PeerAt::Exchange(0);
 
@@ -59,6 +62,8 @@ pub struct TownConfig {
     /// The service account has full access to all mailboxes, and may impersonate nobody: everything counts against its own
     /// budget.
     pub full_access: bool,
+    /// Of each user's phones, every other has the second app.
+    pub two_apps: bool,
     /// People who have chosen a folder beside the inbox.
     pub choosers: Vec<usize>,
     /// The engine's side of each mail server.
@@ -91,6 +96,7 @@ impl Default for TownConfig {
             timing: Timing::default(),
             mail_servers: 1,
             sandbox: false,
+            two_apps: false,
             full_access: false,
             choosers: Vec::new(),
             mail_server: Box::new(|_| {}),
@@ -122,6 +128,7 @@ pub struct Town {
     tokens: Option<Tokens>,
     pub(super) administrator: Administrator,
     badge: BadgeCount,
+    two_apps: bool,
     /// Reports that have been looked at.
     reports_heard: usize,
     pub(super) item_key: [u8; 16],
@@ -165,6 +172,8 @@ pub struct PhoneOf {
     pub spec: DeviceSpec,
     /// The owner has removed it.
     pub removed: bool,
+    /// Tokens that its app had before this one.
+    pub renewals: u32,
 }
 
 impl Town {
@@ -189,7 +198,7 @@ impl Town {
         let push_service = |number: usize| {
             let seed = config.seed.wrapping_add(number as u64);
             let mut apns = Apns::new(ENVIRONMENTS[number], config.knobs.clone(), seed);
-            apns.add_app(start, APP, TEAM);
+            APPS.iter().for_each(|app| apns.add_app(start, app, TEAM));
             apns.add_key(TeamKey {
                 team: TEAM.to_owned(),
                 kid: KEY_ID.to_owned(),
@@ -199,7 +208,7 @@ impl Town {
             });
             apns.add_certificate(Certificate {
                 der: certificate.clone(),
-                topics: vec![APP.to_owned()],
+                topics: APPS.map(str::to_owned).to_vec(),
                 environment: None,
             });
             apns
@@ -285,6 +294,7 @@ impl Town {
             tokens,
             administrator: Administrator::new(config.mail_servers, config.mail_tokens, config.patience),
             badge,
+            two_apps: config.two_apps,
             reports_heard: 0,
             item_key,
         };
@@ -337,13 +347,22 @@ impl Town {
             let token = format!("{:064x}", (number as u128) << 16 | phone as u128 | 0xabcd << 64);
             let key = DeviceKey((number * 16 + phone) as u64);
             let service = (number + phone) % self.world.apns.len();
+            let app = APPS[if self.two_apps { phone % APPS.len() } else { 0 }];
             let spec =
-                TokenSpec { token: &token, bundle: APP, environment: ENVIRONMENTS[service], tag: key.0 };
+                TokenSpec { token: &token, bundle: app, environment: ENVIRONMENTS[service], tag: key.0 };
             let device = self.world.apns[service].register(&spec);
             let in_audit = self.audit.add_phone(user, now.time, now.unix, Wants::default());
             self.phones.insert((service, device), in_audit);
-            let spec = device_spec(key, service, &token, now.unix);
-            person.phones.push(PhoneOf { service, key, device, phone: in_audit, spec, removed: false });
+            let spec = device_spec(key, service, &token, app, now.unix);
+            person.phones.push(PhoneOf {
+                service,
+                key,
+                device,
+                phone: in_audit,
+                spec,
+                removed: false,
+                renewals: 0,
+            });
         }
         let devices = person.phones.iter().map(|phone| phone.spec.clone()).collect();
         let assign = self.assign(&person, VipRules::default(), devices);
@@ -559,13 +578,7 @@ impl Town {
         spec.registered = now.unix;
         spec.active = now.unix;
         let command = Command::RegisterDevice { user: row.key, device: Box::new(spec.clone()) };
-        let token = TokenSpec {
-            token: spec.token.as_str(),
-            bundle: APP,
-            environment: ENVIRONMENTS[service],
-            tag: spec.device.0,
-        };
-        self.world.apns[service].register(&token);
+        self.world.apns[service].register(&row.phones[phone].token());
         self.audit.register_again(row.phones[phone].phone, now.time, now.unix);
         let shard = row.shard;
         self.world.command(shard, command);
@@ -660,12 +673,12 @@ fn mail_server(endpoint: EndpointId) -> MailServer {
     }
 }
 
-fn device_spec(device: DeviceKey, service: usize, token: &str, now: UnixMillis) -> DeviceSpec {
+fn device_spec(device: DeviceKey, service: usize, token: &str, app: &str, now: UnixMillis) -> DeviceSpec {
     DeviceSpec {
         device,
         service: PushServiceId(service as u16),
         token: DeviceToken::parse(token).expect("hex"),
-        topic: Topic::parse(APP).expect("a bundle id"),
+        topic: Topic::parse(app).expect("a bundle id"),
         registered: now,
         active: now,
         settings: DeviceSettings::default(),

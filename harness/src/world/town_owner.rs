@@ -3,8 +3,7 @@
 use carillon_core::shard::{AssignUser, Command, Timing, VipRules};
 use carillon_core::time::Span;
 
-use super::town::{APP, ENVIRONMENTS, Town};
-use crate::apns::TokenSpec;
+use super::town::Town;
 use crate::exchange::ImpersonationRight;
 
 impl Town {
@@ -89,13 +88,7 @@ impl Town {
         let row = &mut self.people[person].phones[phone];
         row.removed = false;
         (row.spec.registered, row.spec.active) = (now.unix, now.unix);
-        let spec = TokenSpec {
-            token: row.spec.token.as_str(),
-            bundle: APP,
-            environment: ENVIRONMENTS[row.service],
-            tag: row.spec.device.0,
-        };
-        self.world.apns[row.service].register(&spec);
+        self.world.apns[row.service].register(&row.token());
         self.audit.register_again(row.phone, now.time, now.unix);
     }
 

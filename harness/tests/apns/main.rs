@@ -3,6 +3,7 @@
 
 mod answers;
 mod connections;
+mod renewals;
 mod tokens;
 mod turns;
 

@@ -115,10 +115,12 @@ impl ShardCore {
     }
 
     /// The provider knows no such token, so it has taken none of this push's attempts, whatever became of the other answers.
-    /// Its mails are told anew, with what came since: by another notice, which needs an id of its own.
-    fn never_taken(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+    /// Its mails are told anew, with what came since: by another notice, which needs an id of its own. What was sent to
+    /// another token before may have been taken: it stays under its id.
+    pub(super) fn never_taken(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
         let Some(flight) = self.flights.get(flight_id) else { return };
-        let (user_id, device_id, in_doubt) = (flight.user, flight.device, flight.ambiguous > 0);
+        let (user_id, device_id) = (flight.user, flight.device);
+        let in_doubt = flight.ambiguous > 0 && !flight.token_changed;
         self.come_back(now, flight_id, Span::ZERO, fx);
         let (Some(user), Some(device)) = (self.users.get(user_id), self.devices.get_mut(device_id)) else {
             return;

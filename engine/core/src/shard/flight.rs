@@ -43,6 +43,10 @@ pub struct Flight {
     pub(super) not_before: Time,
     /// The device's settings have changed since it was worded.
     pub(super) words_stale: bool,
+    /// The device has registered again since it was sent.
+    pub(super) registered_since: bool,
     /// The device has another token now than the one that it was sent to.
     pub(super) token_stale: bool,
+    /// An earlier attempt went to another token than the last one.
+    pub(super) token_changed: bool,
 }

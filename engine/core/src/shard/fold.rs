@@ -1,6 +1,7 @@
 //! Signals fold into the row, and the row says when its owner is to be told.
 
 use super::core::ShardCore;
+use super::fetch::wants_fetch;
 use super::{Effects, Report};
 use crate::ews::FoundItem;
 use crate::ledger::{Station, Superseded, Suppressed};
@@ -28,9 +29,7 @@ impl ShardCore {
             }
             MailSignal::Touched { item } => {
                 let hash = item_hash(&self.config.item_key, item.as_str());
-                if let Some(item) = self.users.get_mut(user_id).and_then(|user| user.pending.find_mut(hash)) {
-                    item.touched = true;
-                }
+                self.touched(now, user_id, hash, fx);
             }
             MailSignal::Unread { count } => {
                 if let Some(user) = self.users.get_mut(user_id) {
@@ -46,6 +45,19 @@ impl ShardCore {
                     self.request_call(now, user_id, fx);
                 }
             }
+        }
+    }
+
+    /// A mail that waits has changed, perhaps been read. It is looked at when it is due; if that is over and it waits for a
+    /// lane, or for what becomes of its push, then now.
+    fn touched(&mut self, now: Now, user_id: UserId, hash: u64, fx: &mut Effects) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let Some(item) = user.pending.find_mut(hash) else { return };
+        item.touched = true;
+        let looks = user.due.is_some_and(|due| due > now.time);
+        if !looks && user.server.is_some() && user.pending.items().iter().any(wants_fetch) {
+            user.needs.add(Needs::FETCH);
+            self.request_call(now, user_id, fx);
         }
     }
 

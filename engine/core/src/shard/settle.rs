@@ -24,9 +24,12 @@ impl ShardCore {
                 self.service_worked(service, fx);
                 self.accepted(flight_id, fx);
             }
-            // It was sent to a token that has been replaced meanwhile.
-            Outcome::TokenGone { .. } | Outcome::TokenSuspect(_) if flight.token_stale => {
+            // It was sent to a token that has been replaced meanwhile, or that may have become right.
+            Outcome::TokenGone { .. } if flight.token_stale => {
                 self.not_processed(now, flight_id, Span::ZERO, fx);
+            }
+            Outcome::TokenSuspect(_) if flight.registered_since => {
+                self.never_taken(now, flight_id, fx);
             }
             Outcome::TokenGone { since } => self.token_gone(now, flight_id, since, fx),
             Outcome::TokenSuspect(reason) => self.token_doubted(now, flight_id, &reason, fx),

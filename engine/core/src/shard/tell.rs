@@ -228,7 +228,9 @@ impl ShardCore {
             ambiguous: 0,
             not_before: Time(0),
             words_stale: false,
+            registered_since: false,
             token_stale: false,
+            token_changed: false,
         });
         device.flight = Some(flight_id);
         self.stats.pushes_in_flight += 1;
@@ -335,7 +337,8 @@ impl ShardCore {
             return self.wait_for_lane(flight_id);
         }
         flight.lane = Some(lane_id);
-        flight.token_stale = false;
+        flight.token_changed |= std::mem::take(&mut flight.token_stale);
+        flight.registered_since = false;
         self.stats.pushes_sent += 1;
         if flight.mails > 0 && flight.ambiguous == 0 {
             fx.push(Effect::Sent(flight.times));

@@ -234,6 +234,7 @@ impl ShardCore {
                 if let Some(device) = self.devices.get_mut(device_id) {
                     let same = device.token == spec.token && device.service == spec.service;
                     if let Some(flight) = device.flight.and_then(|flight| self.flights.get_mut(flight)) {
+                        flight.registered_since = true;
                         flight.token_stale |= !same || device.topic != spec.topic;
                         flight.words_stale |= device.settings != spec.settings;
                     }

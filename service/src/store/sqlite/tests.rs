@@ -106,11 +106,12 @@ async fn a_registration_comes_back_as_it_went_in() {
 }
 
 #[tokio::test]
-async fn a_refresh_keeps_keys_and_badge_and_a_new_token_forgets_the_badge() {
+async fn a_refresh_keeps_keys_and_badge_and_a_new_token_forgets_the_badge_but_not_the_notice_on_its_way() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir).await;
     let first = register(&store, registration("jane", "p1", 1)).await;
-    let keep = Keep { devices: vec![(first.device.key, Some(5), None)], ..Keep::default() };
+    let unsettled = UnsettledNotice { apns_id: 7, mails: 2, newest: 9 };
+    let keep = Keep { devices: vec![(first.device.key, Some(5), Some(unsettled))], ..Keep::default() };
     store.save(&keep).await.unwrap();
 
     let again =
@@ -124,6 +125,7 @@ async fn a_refresh_keeps_keys_and_badge_and_a_new_token_forgets_the_badge() {
 
     let moved = register(&store, registration("jane", "p1", 2)).await;
     assert_eq!((moved.device.key, moved.device.badge), (first.device.key, None));
+    assert_eq!(moved.device.unsettled, Some(unsettled), "the old token may never have shown it");
     let address = SmtpAddress::parse("doe@example.com").unwrap();
     let renamed =
         register(&store, RegisterWrite { address: address.clone(), ..registration("jane", "p1", 2) }).await;

@@ -234,14 +234,14 @@ async fn update_device(
     old: &DeviceRow,
     register: &RegisterWrite,
 ) -> Result<DeviceRow, RowError> {
-    // Another token is another phone, or an app installed anew: what the old one showed says nothing about it.
+    // Another token is another phone, or an app installed anew: what the old one showed says nothing about it. A notice on
+    // its way to the old one may never have been shown: it goes to the new one.
     let same_phone = old.token == register.token && old.topic == register.topic && old.push == register.push;
     let settings = &register.settings;
     sqlx::query(
         "UPDATE devices SET push = ?2, token = ?3, topic = ?4, registered_ms = ?5, active_ms = ?6, alerts = ?7,
          details = ?8, badges = ?9, localized = ?10, sound = ?11, vip_sound = ?12,
-         badge = iif(?13, badge, NULL), unsettled_id = iif(?13, unsettled_id, NULL),
-         unsettled_mails = iif(?13, unsettled_mails, NULL), unsettled_newest = iif(?13, unsettled_newest, NULL)
+         badge = iif(?13, badge, NULL)
          WHERE key = ?1",
     )
     .bind(old.key.0 as i64)
@@ -260,9 +260,8 @@ async fn update_device(
     .execute(db)
     .await?;
     let mut row = device_row(old.key, register);
-    if same_phone {
-        (row.badge, row.unsettled) = (old.badge, old.unsettled);
-    }
+    row.badge = old.badge.filter(|_| same_phone);
+    row.unsettled = old.unsettled;
     Ok(row)
 }
 
