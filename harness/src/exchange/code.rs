@@ -90,6 +90,7 @@ codes! {
     ErrorProxyRequestNotAllowed =
         "The caller does not have sufficient permissions to proxy the request.",
     ErrorProxyServiceDiscoveryFailed = "The service to which the request is to be proxied was not found.",
+    ErrorQuotaExceeded = "The mailbox is over its quota.",
     ErrorReadEventsFailed = "Failed to read events from the subscription. The subscription must be recreated.",
     ErrorSchemaValidation = "The request failed schema validation",
     ErrorServerBusy = "The server cannot service this request right now. Try again later.",

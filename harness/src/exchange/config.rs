@@ -32,6 +32,9 @@ pub struct ExchangeConfig {
     /// Events that a subscription keeps while nobody reads. More are dropped all together, and the reader is told
     /// `ErrorMissedNotificationEvents`. Undocumented.
     pub queue_events_max: usize,
+    /// Events older than this are dropped while nobody reads, without a word: the subscription stays good. `None`: they are
+    /// kept as long as the subscription lives. Undocumented.
+    pub queue_age_max: Option<Span>,
     /// What a call gets that names a subscription of another back end: `ErrorSubscriptionNotFound` or
     /// `ErrorProxyRequestNotAllowed`.
     pub wrong_back_end: Code,
@@ -126,6 +129,7 @@ impl Default for ExchangeConfig {
             keep_alive: Some(Span::from_secs(120)),
             detached_ttl: Span::from_secs(30 * 60),
             queue_events_max: 4_000,
+            queue_age_max: None,
             wrong_back_end: Code::ErrorSubscriptionNotFound,
             too_many_ids: Code::ErrorInvalidRequest,
             limits: Limits::default(),

@@ -154,6 +154,8 @@ pub enum Override {
         /// `Retry-After` in seconds.
         retry_after_s: Option<u32>,
     },
+    /// Any other status, with a page for people.
+    Status(u16),
     /// 401 although the credentials are right.
     Unauthorized,
     /// 302 to a log-on page.

@@ -610,6 +610,7 @@ impl Exchange {
             Override::InternalError { retry_after_s } => {
                 later(HttpReply::page(500, "500 - Internal server error."), *retry_after_s)
             }
+            Override::Status(status) => HttpReply::page(*status, "The page cannot be displayed"),
             Override::Unauthorized => self.challenge(false),
             Override::LogonRedirect => {
                 let url = format!("https://{}/owa/auth/logon.aspx?replaceCurrent=1", self.config.host);

@@ -317,7 +317,7 @@ impl Exchange {
         self.stats.streams_opened += 1;
         self.charge(context.budget, Operation::GetStreamingEvents);
         for subscription in subscriptions {
-            self.attach(subscription, key);
+            self.attach(context.now, subscription, key);
         }
         self.deadlines.push(closes, Due::StreamEnd(key));
         self.deadlines.push(heartbeat, Due::Heartbeat(key));

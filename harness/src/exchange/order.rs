@@ -1,7 +1,7 @@
 //! What a test orders for single mailboxes, and the record of what was asked: so that it can see what a client does about
 //! an answer, and when.
 
-use carillon_core::time::Time;
+use carillon_core::time::{Span, Time};
 
 use super::budget::Refusal;
 use super::code::Code;
@@ -38,6 +38,7 @@ pub(super) struct Refuse {
     left: u32,
     code: Code,
     fault: bool,
+    back_off: Option<Span>,
 }
 
 /// A standing order to stop in the middle of batches.
@@ -83,7 +84,19 @@ impl Exchange {
     /// The next `count` calls of one kind on a mailbox are refused with `code`, in a response message or, with `fault`,
     /// as a SOAP fault. For GetStreamingEvents: streams that are charged to this mailbox.
     pub fn refuse(&mut self, mailbox: MailboxKey, operation: Operation, count: u32, code: Code, fault: bool) {
-        self.refuses.push(Refuse { mailbox, operation, left: count, code, fault });
+        self.refuses.push(Refuse { mailbox, operation, left: count, code, fault, back_off: None });
+    }
+
+    /// As [`Exchange::refuse`], once, and asks for a pause (`BackOffMilliseconds`), whatever the code.
+    pub fn refuse_for(
+        &mut self,
+        mailbox: MailboxKey,
+        operation: Operation,
+        code: Code,
+        fault: bool,
+        back_off: Span,
+    ) {
+        self.refuses.push(Refuse { mailbox, operation, left: 1, code, fault, back_off: Some(back_off) });
     }
 
     /// Every stream that names the present subscription of a mailbox is refused with `code`, without a word of why.
@@ -135,13 +148,15 @@ impl Exchange {
             let order = &mut self.refuses[at];
             order.left -= 1;
             let (code, fault) = (order.code, order.fault);
+            let asks = |span: Span| ("BackOffMilliseconds", span.as_millis().to_string());
+            let values: Vec<_> = order.back_off.map(asks).into_iter().collect();
             if order.left == 0 {
                 self.refuses.remove(at);
             }
             return Some(if fault {
-                Refusal::Fault(Fault::new(code))
+                Refusal::Fault(Fault { values, ..Fault::new(code) })
             } else {
-                Refusal::Message(Failure::new(code))
+                Refusal::Message(Failure { values, ..Failure::new(code) })
             });
         }
         if let Some(Err(code)) = context.mailbox.map(|mailbox| self.reach(mailbox)) {

@@ -109,9 +109,12 @@ impl Exchange {
     }
 
     /// A stream takes over a subscription.
-    pub(super) fn attach(&mut self, key: u64, stream_key: u64) {
+    pub(super) fn attach(&mut self, now: Now, key: u64, stream_key: u64) {
         let Some(subscription) = self.subscriptions.get_mut(&key) else { return };
         let Some(stream) = self.streams.get_mut(&stream_key) else { return };
+        if let Some(age_max) = self.config.queue_age_max {
+            self.stats.events_lost += subscription.drop_older(now.unix, age_max);
+        }
         subscription.stream = Some(stream_key);
         subscription.taken = false;
         subscription.pending = subscription.has_news();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use carillon_core::time::Time;
+use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::account::AccountKey;
 use super::budget::BudgetKey;
@@ -81,6 +81,13 @@ impl Subscription {
             self.missed = true;
         }
         self.queue.push_back(event);
+    }
+
+    /// Forgets events that are too old. How many.
+    pub(super) fn drop_older(&mut self, now: UnixMillis, age_max: Span) -> u64 {
+        let before = self.queue.len();
+        self.queue.retain(|event| now.0.saturating_sub(event.at.0) <= age_max.as_millis());
+        (before - self.queue.len()) as u64
     }
 
     /// Whether its reader is to be told something.
