@@ -1,5 +1,7 @@
 //! Who shares a stream with whom, as mailboxes come and go.
 
+use std::collections::BTreeSet;
+
 use carillon_core::shard::{Command, MailServer, VipRules};
 use carillon_core::time::Span;
 use carillon_harness::exchange::{BusyScope, BusyShape, Code, ExchangeConfig, Operation};
@@ -135,5 +137,17 @@ fn missed_events_of_an_id_that_is_named_twice_are_missed_once() {
     let asked = asked_now(&mut town);
     assert!(asked.contains(&Operation::FindItem) && !asked.contains(&Operation::Subscribe), "{asked:?}");
     assert_eq!(town.world.stats(0).users_live, 4);
+    clean(town);
+}
+
+#[test]
+fn streams_that_begin_together_do_not_all_end_together() {
+    let few = Box::new(|server: &mut MailServer| server.cohort_users_max = 2);
+    let town = story::live(TownConfig { users: 40, mail_server: few, ..TownConfig::default() });
+    let streams = town.world.exchanges[0].streams();
+    assert_eq!(streams.len(), 20);
+    let lives = streams.iter().map(|stream| stream.closes.since(stream.opened).0 / 60_000_000);
+    let lives: BTreeSet<u64> = lives.collect();
+    assert!(lives.len() > 1 && lives.iter().all(|life| (26..=29).contains(life)), "{lives:?}");
     clean(town);
 }

@@ -349,10 +349,17 @@ fn whoever_takes_a_stream_over_is_obeyed_until_the_mailbox_is_said_to_be_ours() 
 
 #[test]
 fn servers_of_one_organisation_are_each_asked_in_the_version_that_they_know() {
+    // Whether a server says what it does not like, or only that the request is none.
+    for too_new in [Code::ErrorInvalidServerVersion, Code::ErrorSchemaValidation, Code::ErrorInvalidRequest] {
+        each_in_the_version_that_it_knows(too_new);
+    }
+}
+
+fn each_in_the_version_that_it_knows(version_too_new: Code) {
     let versions = [Version::V2017_07_11, Version::Exchange2010_SP2, Version::Exchange2013_SP1];
     let mut exchanges = Vec::new();
     for version_max in versions {
-        let mut exchange = Exchange::new(ExchangeConfig { version_max, ..recorded() });
+        let mut exchange = Exchange::new(ExchangeConfig { version_max, version_too_new, ..recorded() });
         exchange.add_account(Account::service("EX\\carillon", "correct horse"));
         for number in 0..4 {
             let address = format!("user{number}@example.com");
@@ -425,6 +432,26 @@ fn servers_of_one_organisation_are_each_asked_in_the_version_that_they_know() {
     for exchange in &world.exchanges {
         assert_eq!(exchange.violations(), [] as [String; 0]);
     }
+}
+
+#[test]
+fn one_mailbox_whose_requests_are_called_invalid_decides_nothing_about_the_version_for_the_others() {
+    let mut town =
+        Town::new(TownConfig { exchange: recorded(), wait_max: secs(4_000), ..TownConfig::default() });
+    let mailbox = town.people[0].mailbox;
+    town.world.exchanges[0].refuse(mailbox, Operation::Subscribe, 2, Code::ErrorInvalidRequest, true);
+    town.run_for(secs(60));
+    let asked = town.world.exchanges[0].take_asked();
+    let (refused, others): (Vec<_>, Vec<_>) = asked.iter().partition(|one| one.mailbox == Some(mailbox));
+    let versions: Vec<_> = refused.iter().map(|one| one.version).collect();
+    assert_eq!(versions, [Some(Version::Exchange2013_SP1), Some(Version::Exchange2010_SP2)]);
+    assert!(others.iter().all(|one| one.version == Some(Version::Exchange2013_SP1)));
+    assert_eq!(town.world.stats(0).users_live, 2);
+    town.deliver(1, "for a neighbour");
+    town.run_for(secs(10));
+    assert_eq!(alerts(&town, 1), 1);
+    assert!(town.run_until_live(secs(3_600)), "{:?}", town.world.stats(0));
+    clean(town);
 }
 
 fn credential() -> MailCredential {

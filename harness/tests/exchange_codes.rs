@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use carillon_core::ews::{Action, EwsError, ResponseCode};
-use carillon_core::shard::{CatchUp, Report};
+use carillon_core::limits::REFUSED_RETRY;
+use carillon_core::shard::{CatchUp, Command, MailCredential, MailServerId, Report};
 use carillon_core::time::{Span, Time};
-use carillon_harness::exchange::{Asked, Code, ExchangeConfig, MailboxKey, Operation, Version};
+use carillon_harness::exchange::{Asked, Code, ExchangeConfig, MailboxKey, Operation, Override, Version};
 use carillon_harness::world::town::{Town, TownConfig};
 
 /// People in the town: number 0 is the anchor of their stream, number 2 is the one in trouble.
@@ -404,4 +405,208 @@ fn each_code_at_the_call_for_a_mail_s_details() {
             stage.end(Span::from_secs(4_000));
         }
     }
+}
+
+/// One code for each action that waits, and a pause that is longer than its own.
+fn asked_for_longer() -> impl Iterator<Item = (Code, Action, Span)> {
+    let mut seen = BTreeSet::new();
+    let longer = |(_, code, action): (&ResponseCode, Code, Action)| {
+        let asked = Span((pause(action).1 * 1e6) as u64 + 20_000_000);
+        // Nobody is believed who asks for more than an hour.
+        (code, action, asked.min(Span::from_secs(3_600)))
+    };
+    table().filter(move |(_, _, action)| seen.insert(format!("{action:?}"))).map(longer)
+}
+
+#[test]
+fn a_longer_pause_counts_whatever_the_code_that_asks_for_it() {
+    for (code, _, asked_for) in asked_for_longer() {
+        let window = (asked_for.0 as f64 / 1e6 - 0.1, asked_for.0 as f64 / 1e6 + 0.5);
+        for (operation, fault) in [(Operation::Subscribe, true), (Operation::FindItem, false)] {
+            let mut stage = Stage::set(format!("{code:?} at {operation:?} with a pause"));
+            let victim = stage.mailbox(VICTIM);
+            let now = stage.town.world.now();
+            let exchange = &mut stage.town.world.exchanges[0];
+            exchange.refuse_for(victim, operation, code, fault, asked_for);
+            match operation {
+                Operation::Subscribe => {
+                    exchange.fail_subscriptions(now, &[victim], Code::ErrorSubscriptionNotFound, None);
+                }
+                _ => exchange.miss_events(victim),
+            }
+            stage.town.world.collect();
+            stage.town.deliver(1, "for the neighbour");
+            let asked = stage.run(window);
+            let tries: Vec<Time> = asked
+                .iter()
+                .filter(|one| one.mailbox == Some(victim))
+                .filter(|one| one.operation == operation || one.operation == Operation::GetFolder)
+                .map(|one| one.at)
+                .collect();
+            let refused = tries.first().unwrap_or_else(|| panic!("{}: asked", stage.what));
+            let next = tries.iter().find(|at| at.since(*refused) > Span::from_secs(1));
+            let next = next.unwrap_or_else(|| panic!("{}: asked again: {tries:?}", stage.what));
+            stage.within(*refused, *next, window);
+            stage.others_go_on(stage.from, 10.0);
+            stage.end(Span::from_secs(120));
+        }
+    }
+}
+
+#[test]
+fn a_stream_that_is_asked_to_wait_longer_waits_longer() {
+    let waits = |action: &Action| {
+        matches!(
+            action,
+            Action::RetryConnection
+                | Action::RetryOrBisect
+                | Action::FewerConnections { .. }
+                | Action::FewerSubscriptions
+                | Action::Rediscover
+                | Action::Resubscribe
+                | Action::OurBug
+        )
+    };
+    for (code, _, asked_for) in asked_for_longer().filter(|(_, action, _)| waits(action)) {
+        let mut stage = Stage::set(format!("{code:?} for a whole stream with a pause"));
+        let anchor = stage.mailbox(0);
+        let now = stage.town.world.now();
+        let exchange = &mut stage.town.world.exchanges[0];
+        exchange.refuse_for(anchor, Operation::GetStreamingEvents, code, false, asked_for);
+        let stream = exchange.stream_keys()[0];
+        exchange.close_stream(now, stream);
+        stage.town.world.collect();
+        let window = (asked_for.0 as f64 / 1e6 - 0.1, asked_for.0 as f64 / 1e6 + 3.0);
+        let asked = stage.run(window);
+        let [refused, next, ..] = streams(&asked)[..] else { panic!("{}: {asked:?}", stage.what) };
+        stage.within(refused.at, next.at, window);
+        stage.end(Span::from_secs(120));
+    }
+}
+
+/// What the table says of an HTTP status without SOAP.
+fn of_status(status: u16) -> Action {
+    EwsError::new(ResponseCode::Http(status), "", None).action()
+}
+
+#[test]
+fn each_http_status_at_an_ordinary_call() {
+    let ours = [400, 411, 413, 414, 415, 417].map(|status| (status, Action::OurBug));
+    let address = [404, 405, 406, 407, 410].map(|status| (status, Action::Alarm));
+    let theirs = [402, 408, 409, 418, 421, 429, 500, 501, 502, 503, 504, 505, 599];
+    let theirs = theirs.map(|status| (status, Action::RetryConnection));
+    for (status, action) in ours.into_iter().chain(address).chain(theirs) {
+        assert_eq!(of_status(status), action);
+        let mut stage = Stage::set(format!("status {status}"));
+        let victim = stage.mailbox(VICTIM);
+        let exchange = &mut stage.town.world.exchanges[0];
+        exchange.answer_next(1, Some(Operation::FindItem), Override::Status(status));
+        exchange.miss_events(victim);
+        stage.town.world.collect();
+        let from = stage.town.world.now().time;
+        stage.town.deliver(1, "for the neighbour");
+        // The refused call is not in the record: it came no further than the front end.
+        let asked = stage.run(pause(action));
+        let tries = of(&asked, Operation::FindItem, victim);
+        let next = tries.first().unwrap_or_else(|| panic!("{}: asked again", stage.what));
+        let (least, most) = pause(action);
+        stage.within(from, next.at, (least, most + 0.5));
+        stage.others_go_on(from, 10.0);
+        stage.end(Span::from_secs(60));
+    }
+}
+
+#[test]
+fn a_status_that_speaks_of_the_log_in_stops_everything_until_there_is_another_credential() {
+    for status in [440, 456] {
+        for operation in [Operation::FindItem, Operation::GetStreamingEvents] {
+            let mut stage = Stage::set(format!("status {status} to {operation:?}"));
+            let victim = stage.mailbox(VICTIM);
+            let now = stage.town.world.now();
+            let exchange = &mut stage.town.world.exchanges[0];
+            exchange.answer_next(1, Some(operation), Override::Status(status));
+            match operation {
+                Operation::FindItem => exchange.miss_events(victim),
+                _ => exchange.close_stream(now, exchange.stream_keys()[0]),
+            }
+            stage.town.world.collect();
+            stage.town.run_for(Span::from_secs(3));
+            stage.town.world.exchanges[0].take_asked();
+            stage.town.deliver(1, "for the neighbour");
+            stage.town.run_for(Span(REFUSED_RETRY.0 - 10_000_000));
+            assert_eq!(stage.town.world.exchanges[0].take_asked(), [], "{}", stage.what);
+            let credential =
+                MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() };
+            stage.town.world.command(0, Command::SetMailCredential { server: MailServerId(0), credential });
+            stage.end(Span::from_secs(60));
+        }
+    }
+}
+
+#[test]
+fn a_server_that_offers_no_way_of_logging_on_is_tried_with_one_call_now_and_then() {
+    let mut stage = Stage::set("no common way of logging on".to_owned());
+    let offers = |stage: &mut Stage, ours: bool| {
+        stage.town.world.exchanges[0].reconfigure(|config| {
+            (config.basic, config.bearer, config.windows_auth) = (ours, ours, true);
+        });
+    };
+    offers(&mut stage, false);
+    let before = refusals(&stage);
+    for person in 0..USERS {
+        stage.town.deliver(person, "nobody can look at it");
+    }
+    stage.town.run_for(Span::from_secs(3_600));
+    let refused = refusals(&stage) - before;
+    assert!((11..=16).contains(&refused), "{refused} log-ins refused within an hour");
+    let trouble = stage.town.world.reports[stage.reports..].iter().filter(
+        |(_, report)| matches!(report, Report::MailServerTrouble { trouble, .. } if &*trouble.code == "ews_auth_offer"),
+    );
+    assert_eq!(trouble.count(), 1, "a person is told, once");
+    offers(&mut stage, true);
+    stage.end(Span::from_secs(400));
+}
+
+fn refusals(stage: &Stage) -> u64 {
+    stage.town.world.exchanges[0].stats().statuses.get(&401).copied().unwrap_or(0)
+}
+
+#[test]
+fn a_code_that_is_in_no_table_costs_a_subscription_and_is_tried_more_and_more_slowly() {
+    let code = Code::ErrorQuotaExceeded;
+    let unknown = ResponseCode::parse(code.as_str()).expect("a code");
+    assert!(matches!(unknown, ResponseCode::Unknown(_)));
+    let action = EwsError::new(unknown, "", None).action();
+    for (operation, fault) in [(Operation::Subscribe, true), (Operation::FindItem, false)] {
+        let mut stage = Stage::set(format!("an unknown code at {operation:?}"));
+        let victim = stage.mailbox(VICTIM);
+        let now = stage.town.world.now();
+        let exchange = &mut stage.town.world.exchanges[0];
+        exchange.refuse(victim, operation, 3, code, fault);
+        match operation {
+            Operation::Subscribe => {
+                exchange.fail_subscriptions(now, &[victim], Code::ErrorSubscriptionNotFound, None);
+            }
+            _ => exchange.miss_events(victim),
+        }
+        stage.town.world.collect();
+        stage.town.deliver(1, "for the neighbour");
+        let asked = stage.run((0.0, 60.0));
+        let tries = of(&asked, operation, victim);
+        let [first, second, third, fourth, ..] = tries[..] else { panic!("{}: {tries:?}", stage.what) };
+        stage.within(first.at, second.at, pause(action));
+        stage.within(second.at, third.at, (4.9, 10.3));
+        stage.within(third.at, fourth.at, (9.9, 20.3));
+        stage.others_go_on(stage.from, 10.0);
+        stage.end(Span::from_secs(60));
+    }
+    // For one id of a stream.
+    let mut stage = Stage::set("an unknown code for an id".to_owned());
+    let victim = stage.mailbox(VICTIM);
+    let now = stage.town.world.now();
+    stage.town.world.exchanges[0].fail_subscriptions(now, &[victim], code, None);
+    stage.town.world.collect();
+    let asked = stage.run(AT_ONCE);
+    stage.within(stage.from, of(&asked, Operation::Subscribe, victim)[0].at, AT_ONCE);
+    stage.end(Span::from_secs(60));
 }

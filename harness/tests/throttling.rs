@@ -12,6 +12,7 @@ use carillon_harness::exchange::{
     BusyScope, BusyShape, Code, ExchangeConfig, FolderKey, ImpersonationRight, Limits, MailboxKey, Operation,
     Override,
 };
+use carillon_harness::world::World;
 use carillon_harness::world::story::{
     alerts, badge, clean, deliver_into, gaps_s, live, lose, secs, times, until_live,
 };
@@ -95,6 +96,8 @@ fn an_account_that_may_have_few_calls_in_flight_is_found_out_and_kept_to_until_i
         "no more than were under way: {}",
         too_many(&town)
     );
+    let conns = town.world.exchanges[0].connection_count();
+    assert!(conns <= 1 + 4, "{conns} connections: the stream's, and no more than calls");
     town.run_for(secs(300));
     assert!((0..60).all(|person| mails_told(&town, person) == 1));
     assert_eq!(town.world.exchanges[0].stats().concurrency_peak, 3);
@@ -161,7 +164,97 @@ fn under_impersonation_room_for_one_call_is_enough_and_one_full_budget_slows_nob
     clean(town);
 }
 
+// The pace of new subscriptions
+
+/// The most that were made within any second.
+fn most_in_a_second(times: &[Time]) -> usize {
+    let within = |from: &Time| times.iter().filter(|at| (*from..*from + secs(1)).contains(at)).count();
+    times.iter().map(within).max().unwrap_or(0)
+}
+
+/// The back end forgets all subscriptions: when each is made anew, within `span`.
+fn subscribed_anew(town: &mut Town, span: Span) -> Vec<Time> {
+    town.world.exchanges[0].take_asked();
+    let now = town.world.now();
+    town.world.exchanges[0].restart_back_end(now, 0);
+    town.world.collect();
+    town.run_for(span);
+    let asked = town.world.exchanges[0].take_asked();
+    asked.iter().filter(|one| one.operation == Operation::Subscribe).map(|one| one.at).collect()
+}
+
+#[test]
+fn new_subscriptions_are_asked_for_at_their_pace_and_with_half_the_calls_at_half_of_it() {
+    let config = TownConfig { phones: 0, ..patient(300, Limits::default()) };
+    let mut town = until_live(without_impersonation(config, |server| server.subscribes_per_s = 20));
+    town.run_for(secs(700));
+    // The server sees them come as they are sent.
+    town.world.net.jitter = Span::ZERO;
+    let times = subscribed_anew(&mut town, secs(30));
+    assert_eq!(times.len(), 300);
+    let (most, took) = (most_in_a_second(&times), times[299].since(times[0]));
+    assert!(most <= 21 && took <= secs(17), "{most} within a second, all of them in {took:?}");
+
+    // One call too many halves the calls, and lets them grow no more for half a minute.
+    assert!(town.run_until_live(secs(60)));
+    town.run_for(secs(700));
+    town.world.exchanges[0].reconfigure(|config| config.limits.concurrency_max = 0);
+    let mailbox = town.people[0].mailbox;
+    town.world.exchanges[0].miss_events(mailbox);
+    town.world.collect();
+    town.run_for(secs(1));
+    assert_eq!(too_many(&town), 1);
+    town.world.exchanges[0].reconfigure(|config| config.limits.concurrency_max = 27);
+    let times = subscribed_anew(&mut town, secs(25));
+    let most = most_in_a_second(&times);
+    assert!(most <= 11 && times.len() >= 200, "{most} within a second, {} in 25 s", times.len());
+    assert!(town.run_until_live(secs(60)));
+    clean(town);
+}
+
 // EWSMaxSubscriptions
+
+#[test]
+fn subscriptions_that_a_cohort_gives_up_leave_no_strays_that_its_budgets_have_no_room_for() {
+    let mut config = patient(5, Limits { subscriptions_max: 2, ..Limits::default() });
+    config.exchange.detached_ttl = secs(4 * 3_600);
+    let mut town = live(config);
+    // The stream's route is lost, again and again, and each time everybody is subscribed anew.
+    for round in 0..5 {
+        town.run_for(secs(60));
+        let now = town.world.now();
+        let stream = town.world.exchanges[0].stream_keys()[0];
+        town.world.exchanges[0].fail_stream(now, stream, Code::ErrorProxiedSubscriptionCallFailure);
+        town.world.collect();
+        town.run_for(secs(1));
+        assert_eq!(town.world.stats(0).users_live, 0);
+        assert!(town.run_until_live(secs(600)), "round {round}: {:?}", town.world.stats(0));
+        assert_eq!(town.world.exchanges[0].subscription_count(), 5, "round {round}");
+    }
+    // The one by whom all are routed is no mailbox any more.
+    let (now, gone) = (town.world.now(), town.people[0].mailbox);
+    town.world.exchanges[0].disconnect_mailbox(now, gone);
+    town.world.collect();
+    let live = |world: &World| world.stats(0).users_live == 4;
+    assert!(town.world.run_until(secs(60), |world| world.stats(0).users_live == 0));
+    assert!(town.world.run_until(secs(60), live), "{:?}", town.world.stats(0));
+    assert_eq!(town.world.exchanges[0].subscription_count(), 4);
+    // Events of one are missed twice in a row: another subscription takes the place of his.
+    for _ in 0..2 {
+        let mailbox = town.people[2].mailbox;
+        town.world.exchanges[0].miss_events(mailbox);
+        town.world.collect();
+        town.run_for(secs(30));
+    }
+    assert!(town.world.run_until(secs(60), live), "{:?}", town.world.stats(0));
+    assert_eq!(town.world.exchanges[0].subscription_count(), 4);
+    for person in 1..5 {
+        town.deliver(person, "all is well");
+    }
+    town.run_for(secs(30));
+    assert!((1..5).all(|person| mails_told(&town, person) == 1));
+    clean(town);
+}
 
 #[test]
 fn a_mailbox_whose_places_are_held_by_strays_goes_live_by_itself_when_they_expire() {
@@ -310,12 +403,16 @@ fn whoever_was_told_when_to_come_again_does_not_come_before_on_any_shard() {
             }
             town.run_for(secs(5));
             town.world.exchanges[0].take_asked();
+            // Also those whose stream stands hear of mail, and would like to look at it.
+            for person in 0..20 {
+                town.deliver(person, "while it rests on");
+            }
             town.run_for(secs(80));
             assert_eq!(town.world.exchanges[0].take_asked(), [], "{what}");
             // Forbidden means half an hour for whoever hears it, whatever else is said.
             assert!(town.run_until_live(secs(31 * 60)), "{what}: {:?}", town.world.stats(0));
             town.run_for(secs(60));
-            assert!((0..20).all(|person| mails_told(&town, person) == 1), "{what}");
+            assert!((0..20).all(|person| mails_told(&town, person) == 2), "{what}");
             clean(town);
         }
     }
@@ -473,7 +570,7 @@ fn each_mail_server_has_its_own_number_of_calls_in_flight() {
     assert_eq!(peak(&mut town, 8), 8, "the other goes on with as many as ever");
     assert_eq!(looks(&town, 0), before.0);
     assert!(looks(&town, 1) > before.1);
-    let back = |world: &carillon_harness::world::World| world.stats(0).calls_in_flight > 0;
+    let back = |world: &World| world.stats(0).calls_in_flight > 0;
     town.run_for(secs(40));
     assert_eq!(town.world.stats(0).calls_in_flight, 0, "one has done all, the other rests");
     assert!(town.world.run_until(secs(30), back));

@@ -31,7 +31,8 @@ pub enum Action {
         /// What the server asks for, or [`CONNECTIONS_WAIT_MS`].
         ms: u64,
     },
-    /// Unsubscribe what is known and not used, wait, try slowly.
+    /// Wait, and try slowly. What is known and not used needs no looking for: whatever is dropped while it may be alive is
+    /// unsubscribed at once.
     FewerSubscriptions,
     /// The chosen folder is gone: subscribe to the others.
     DropFolder,
@@ -49,7 +50,9 @@ pub enum Action {
     /// The server does not offer any way of logging on that we have: tell a person, try one call every few minutes. No
     /// password was looked at, so no account gets locked.
     NoCommonAuth,
-    /// Do not repeat unchanged; report.
+    /// Do not repeat unchanged; report. But a server that does not know a version's name may say so too (only
+    /// `ErrorSchemaValidation` and `ErrorInvalidRequest`): as long as nothing has succeeded in that version, as
+    /// [`Action::LowerVersion`].
     OurBug,
     /// Alive, on another connection: make sure that this mailbox is still ours before opening again.
     StepAside,

@@ -7,6 +7,7 @@ use super::code::ResponseCode;
 use super::xml::XmlError;
 use crate::limits::{BACK_OFF_MS_MAX, BACK_OFF_MS_MIN, ERROR_TEXT_BYTES_MAX};
 use crate::shard::Trouble;
+use crate::time::Span;
 
 /// What a mail server answered instead of success.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,11 @@ impl EwsError {
             }
             other => other,
         }
+    }
+
+    /// The pause that the server asks for; none where it names no time.
+    pub fn asked_wait(&self) -> Span {
+        self.back_off_ms.map_or(Span::ZERO, Span::from_millis)
     }
 
     /// For a person: what happened, who is at fault, what to do.

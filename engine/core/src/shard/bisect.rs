@@ -3,7 +3,6 @@
 
 use super::cohort::{Cohort, CohortId};
 use super::core::ShardCore;
-use super::farewell::Farewell;
 use super::{Effects, Trouble};
 use crate::ews::EwsError;
 use crate::limits::{BISECT_AFTER, MAIL_BACK_OFF};
@@ -66,26 +65,7 @@ impl ShardCore {
         let [user_id] = cohort.suspects[..] else { return };
         cohort.suspects.clear();
         cohort.unexplained = 0;
-        let (server, cookie) = (cohort.server, cohort.cookies.as_str().into());
-        let anchor = cohort.anchor.clone();
-        let user = self.users.get(user_id);
-        let lost = user.and_then(|user| Some((user.subscription.clone()?, user.address.clone())));
-        if let (Some((subscription, address)), Some(anchor)) = (lost, anchor) {
-            self.say_farewell(
-                now,
-                Farewell {
-                    user: user_id,
-                    server,
-                    address,
-                    anchor,
-                    cookie,
-                    subscription,
-                    since: now.time,
-                    not_before: now.time,
-                },
-                fx,
-            );
-        }
+        self.give_back(now, cohort_id, user_id, fx);
         self.lose_subscriptions(now, cohort_id, &[user_id], trouble, fx);
     }
 }

@@ -8,7 +8,7 @@ use super::fetch::wants_fetch;
 use super::input::CloseReason;
 use super::server::{Ask, Asked, Job, Turn};
 use super::{CatchUp, ConnId, Effects, MailServerId};
-use crate::ews::{Action, Caller, EwsError, Route, SchemaVersion, request, response};
+use crate::ews::{Action, Caller, EwsError, ResponseCode, Route, SchemaVersion, request, response};
 use crate::http1::{Cookies, HttpError, Response};
 use crate::limits::{CATCH_UP_PAGE, FETCH_TRIES_MAX, SYNC_PAGE, TERMINAL_RETRY};
 use crate::names::ItemId;
@@ -181,6 +181,7 @@ impl ShardCore {
         match done {
             Ok(()) => {
                 self.server_worked(now, server_id, asked, fx);
+                self.version_worked(server_id, version);
                 if let Some(user_id) = job.user() {
                     if let Some(user) = self.users.get_mut(user_id) {
                         user.call_failures = 0;
@@ -276,7 +277,9 @@ impl ShardCore {
         self.front_busy(now, server_id, error, fx);
         let failures = job.user().and_then(|id| self.users.get(id)).map_or(0, |user| user.call_failures);
         let mut wait = self.remedy(error, failures).wait;
+        let asked = error.asked_wait();
         match error.action() {
+            Action::OurBug if self.doubt_version(server_id, error, sent.version) => wait = asked,
             Action::AuthFailed => self.server_refused(now, server_id, error, fx),
             Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
             Action::BackOffAccount { ms } => self.budget_busy(now, server_id, Some(job.charged()), ms, fx),
@@ -288,7 +291,7 @@ impl ShardCore {
             }
             Action::DropFolder => {
                 if self.folder_missing(now, job, fx) || failures == 0 {
-                    wait = Span::ZERO;
+                    wait = asked;
                 }
             }
             Action::StartOver => {
@@ -297,7 +300,7 @@ impl ShardCore {
                     user.catch_up_offset = 0;
                 }
                 if failures == 0 {
-                    wait = Span::ZERO;
+                    wait = asked;
                 }
             }
             Action::RetryConnection => self.server_failed(now, server_id, error, fx),
@@ -378,10 +381,39 @@ impl ShardCore {
         match server.version.lower() {
             Some(lower) => {
                 server.version = lower;
+                server.version_works = false;
                 true
             }
             None => false,
         }
+    }
+
+    /// A server that does not know a version's name may call the whole request invalid (exchange-ews §1.2). As long as
+    /// nothing has succeeded there in this version, that is a reason to ask in an older one. False if there is none, or if it
+    /// is not the version: then the newest is as good as any.
+    pub(super) fn doubt_version(
+        &mut self,
+        server_id: MailServerId,
+        error: &EwsError,
+        asked_in: SchemaVersion,
+    ) -> bool {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if !matches!(error.code, ResponseCode::ErrorSchemaValidation | ResponseCode::ErrorInvalidRequest)
+            || (server.version == asked_in && server.version_works)
+        {
+            return false;
+        }
+        let lowered = self.lower_version(server_id, asked_in);
+        if !lowered {
+            self.servers[usize::from(server_id.0)].version = SchemaVersion::default();
+        }
+        lowered
+    }
+
+    /// Something asked in this version has succeeded.
+    pub(super) fn version_worked(&mut self, server_id: MailServerId, version: SchemaVersion) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.version_works |= server.version == version;
     }
 
     /// The bytes of a call. `None` if nothing is left to ask.

@@ -116,8 +116,10 @@ impl ShardCore {
                 } else if server.subscribe_not_before <= now.time
                     && let Some(user_id) = server.subscribes.pop_front()
                 {
-                    // The pace is kept without saving up: an idle hour does not allow a burst.
-                    server.subscribe_not_before = server.subscribe_not_before.max(now.time - pace) + pace;
+                    // The pace is kept without saving up: not even two at once after an idle hour. Only what the timer was
+                    // late is made up for.
+                    let late = pace.min(Span::from_millis(1));
+                    server.subscribe_not_before = server.subscribe_not_before.max(now.time - late) + pace;
                     user_id
                 } else if let Some(farewell) = server.farewells.pop(now.time) {
                     return Some(Job::Unsubscribe(Box::new(farewell)));

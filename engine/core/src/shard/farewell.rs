@@ -5,10 +5,13 @@
 
 use std::collections::VecDeque;
 
+use super::Effects;
+use super::cohort::CohortId;
 use super::config::MailServerId;
+use super::core::ShardCore;
 use crate::limits::{FAREWELL_AGE_MAX, FAREWELLS_MAX};
 use crate::names::{SmtpAddress, SubscriptionId};
-use crate::time::Time;
+use crate::time::{Now, Time};
 use crate::user::UserId;
 
 /// A subscription that nobody needs any more.
@@ -57,6 +60,31 @@ impl Farewells {
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+}
+
+impl ShardCore {
+    /// A member's subscription is of no use any more, and may be alive: it is given back by the way on which it was made. The
+    /// row keeps it until it is taken out there.
+    pub(super) fn give_back(&mut self, now: Now, cohort_id: CohortId, user_id: UserId, fx: &mut Effects) {
+        let Some(cohort) = self.cohorts.get(cohort_id) else { return };
+        let Some(user) = self.users.get(user_id) else { return };
+        // One that another owner reads is his to give back.
+        let (Some(subscription), Some(anchor), false) = (&user.subscription, &cohort.anchor, user.aside)
+        else {
+            return;
+        };
+        let farewell = Farewell {
+            user: user_id,
+            server: cohort.server,
+            address: user.address.clone(),
+            anchor: anchor.clone(),
+            cookie: cohort.cookies.as_str().into(),
+            subscription: subscription.clone(),
+            since: now.time,
+            not_before: user.setback.as_deref().and_then(|one| one.busy_until(now.time)).unwrap_or(now.time),
+        };
+        self.say_farewell(now, farewell, fx);
     }
 }
 

@@ -5,7 +5,6 @@ use hashbrown::HashMap;
 
 use super::cohort::{Cohort, CohortId};
 use super::core::{ShardCore, TimerKey};
-use super::farewell::Farewell;
 use super::openings::Group;
 use super::{Effects, Report, Trouble};
 use crate::http1::{Cookies, Head};
@@ -82,14 +81,12 @@ impl ShardCore {
     /// Takes a user out of his cohort, and gives his subscription back.
     pub(super) fn leave_cohort(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         self.set_live(user_id, false);
+        let Some(cohort_id) = self.users.get(user_id).and_then(|user| user.cohort) else { return };
+        self.give_back(now, cohort_id, user_id, fx);
+        self.forget_subscription(user_id);
         let Some(user) = self.users.get_mut(user_id) else { return };
-        let Some(cohort_id) = user.cohort.take() else { return };
-        (user.streaming, user.overlap) = (false, false);
-        // One that another owner reads is his to give back.
-        let aside = std::mem::take(&mut user.aside);
-        let busy_until = user.setback.as_deref().and_then(|setback| setback.busy_until(now.time));
-        let subscription = user.subscription.take();
-        let address = user.address.clone();
+        user.cohort = None;
+        (user.streaming, user.overlap, user.aside) = (false, false, false);
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
         cohort.members.retain(|member| *member != user_id);
         if cohort.anchor_user == Some(user_id) {
@@ -104,27 +101,7 @@ impl ShardCore {
         }
         let server = cohort.server;
         self.servers[usize::from(server.0)].mailboxes -= 1;
-        let route = cohort.anchor.clone().map(|anchor| (anchor, cohort.cookies.as_str().into()));
-        if let Some(subscription) = &subscription {
-            cohort.by_subscription.remove(&subscription_hash(subscription));
-        }
         self.note_room(cohort_id);
-        if let (Some(subscription), Some((anchor, cookie)), false) = (subscription, route, aside) {
-            self.say_farewell(
-                now,
-                Farewell {
-                    user: user_id,
-                    server,
-                    address,
-                    anchor,
-                    cookie,
-                    subscription,
-                    since: now.time,
-                    not_before: busy_until.unwrap_or(now.time),
-                },
-                fx,
-            );
-        }
         self.step_cohort(now, cohort_id, fx);
     }
 
@@ -150,11 +127,16 @@ impl ShardCore {
     }
 
     /// The anchor's mailbox cannot serve as one: the next in order takes its place, and every subscription is made anew
-    /// behind its back end (exchange-ews §3.6).
+    /// behind its back end (exchange-ews §3.6). Those there were are given back: many may be alive, and each counts against
+    /// its mailbox's budget.
     pub(super) fn drop_anchor(&mut self, now: Now, cohort_id: CohortId, trouble: &Trouble, fx: &mut Effects) {
+        let Some(cohort) = self.cohorts.get(cohort_id) else { return };
+        let members = cohort.members.clone();
+        for user_id in &members {
+            self.give_back(now, cohort_id, *user_id, fx);
+        }
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
         cohort.forget_route();
-        let members = cohort.members.clone();
         self.lose_subscriptions(now, cohort_id, &members, trouble, fx);
     }
 

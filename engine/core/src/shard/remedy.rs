@@ -24,7 +24,6 @@ pub(super) struct Remedy {
 impl ShardCore {
     /// What to do about an error after `times` of the same kind in a row (exchange-ews §2.4 and §3.6).
     pub(super) fn remedy(&mut self, error: &EwsError, times: u8) -> Remedy {
-        let asked = error.back_off_ms.map_or(Span::ZERO, Span::from_millis);
         let (wait, elsewhere) = match error.action() {
             Action::AuthFailed | Action::NoCommonAuth | Action::LowerVersion => (Span::ZERO, false),
             Action::BackOffAccount { ms } | Action::FewerConnections { ms } => (Span::from_millis(ms), false),
@@ -49,7 +48,7 @@ impl ShardCore {
             Action::FewerSubscriptions | Action::Alarm => (ALARM_RETRY, false),
             Action::Terminal | Action::OurBug => (TERMINAL_RETRY, false),
         };
-        Remedy { wait: wait.max(asked), elsewhere }
+        Remedy { wait: wait.max(error.asked_wait()), elsewhere }
     }
 
     /// A stream says that this mailbox's subscription is gone or of no use: it is made anew, at once the first time.
@@ -84,10 +83,16 @@ impl ShardCore {
             | Action::LowerVersion => false,
         };
         let remedy = match (at_once, times) {
-            (true, 0) => Remedy { wait: Span::ZERO, elsewhere: false },
+            (true, 0) => Remedy { wait: error.asked_wait(), elsewhere: false },
             (true, n) => self.remedy(error, n - 1),
             (false, n) => self.remedy(error, n),
         };
+        if action == Action::CatchUp
+            && let Some(cohort_id) = self.users.get(user_id).and_then(|user| user.cohort)
+        {
+            // Alive, and not worth keeping.
+            self.give_back(now, cohort_id, user_id, fx);
+        }
         self.forget_subscription(user_id);
         if let Some(user) = self.users.get_mut(user_id) {
             user.folders_doubtful |=

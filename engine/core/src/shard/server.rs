@@ -15,6 +15,8 @@ use crate::wheel::TimerSlot;
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) version: SchemaVersion,
+    /// Something asked in this version has succeeded.
+    pub(super) version_works: bool,
     /// So far its clock is ahead of ours at least, by the `Date` of its answers ([`Server::hear_clock`]).
     pub(super) clock_ahead_ms: Option<i64>,
     /// Its events have had ids of an old form: those of new mails are converted before anything else.
@@ -142,6 +144,7 @@ impl Server {
     pub(super) fn new(calls_max: u16, timer: TimerSlot, pace_timer: TimerSlot) -> Server {
         Server {
             version: SchemaVersion::default(),
+            version_works: false,
             clock_ahead_ms: None,
             old_ids: false,
             proven: false,

@@ -119,7 +119,11 @@ impl ShardCore {
             bad.clone_from(&named);
         }
         self.front_busy(now, server, error, fx);
+        let not_our_bug = error.action() == Action::OurBug
+            && bad_ids.is_empty()
+            && self.doubt_version(server, error, version);
         match error.action() {
+            Action::OurBug if not_our_bug => self.stream_broken(now, conn_id, cohort_id, &trouble, fx),
             // The next stream of this cohort took over from this one.
             Action::StepAside if retiring => self.stream_closed(now, conn_id, cohort_id, fx),
             Action::StepAside => {

@@ -123,8 +123,8 @@ impl ShardCore {
 
     /// The opening envelope came: the stream is live.
     pub(super) fn stream_opened(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
-        let (users, credential) = match self.conns.get(conn_id).map(|conn| &conn.kind) {
-            Some(Kind::Stream { users, credential, .. }) => (users.clone(), *credential),
+        let (users, credential, version) = match self.conns.get(conn_id).map(|conn| &conn.kind) {
+            Some(Kind::Stream { users, credential, version, .. }) => (users.clone(), *credential, *version),
             _ => return,
         };
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
@@ -154,6 +154,7 @@ impl ShardCore {
             self.request_call(now, user_id, fx);
             self.look_live(user_id, fx);
         }
+        self.version_worked(server, version);
         if credential == self.servers[usize::from(server.0)].credential {
             self.server_worked(now, server, Asked::WithPresent, fx);
         }
