@@ -164,7 +164,7 @@ fn one(seed: u64, user: Option<usize>, without: &Without, profile: &Profile) -> 
     let verdict = match user {
         None => live(&plan),
         Some(user) => {
-            let (story, verdict) = tell(&plan, user.min(plan.users - 1));
+            let (story, verdict) = tell(&plan, user);
             for (at, line) in story {
                 say(format_args!("{:12.6} s  {line}\n", at.0 as f64 / 1e6));
             }

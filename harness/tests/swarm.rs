@@ -29,8 +29,9 @@ fn days_that_once_ended_badly_end_well() {
     // where it had been moved, and then the events of its coming and going came. 3284: a shard that began anew did not know
     // that the mail server was busy. 1000962: a mailbox was looked into before its stream stood again, and the dead stream
     // of an earlier life swallowed what came in between. 1001264: the answer to a farewell said that the server is busy.
+    // 339: who went in a pause of his mailbox was given back at once.
     let seeds = [
-        76, 201, 223, 440, 454, 524, 540, 582, 767, 859, 1023, 1419, 1856, 2211, 3266, 3284, 4385, 5156,
+        76, 201, 223, 440, 454, 524, 540, 582, 767, 859, 1023, 1419, 1856, 2211, 3266, 3284, 4385, 5156, 339,
         1_000_962, 1_001_264,
     ];
     live_through(seeds.into_iter());

@@ -73,6 +73,8 @@ pub fn run(plan: &Plan) -> Verdict {
 /// As [`run`], with the story of one user: what he did, what the engine reported of him, what his phones were told.
 pub fn tell(plan: &Plan, user: usize) -> (Vec<(Time, String)>, Verdict) {
     let life = live(plan);
+    // Others have come in the course of the day.
+    let user = user.min(life.town.people.len() - 1);
     let mut story: Vec<(Time, String)> = Vec::new();
     let name = format!("UserKey({user})");
     for (at, act) in &plan.acts {
