@@ -31,8 +31,15 @@ fn notice(c: &mut Criterion) {
         ("details, cut to 4 KiB", Text::Mail(&huge)),
     ];
     for (name, text) in texts {
-        let notice =
-            Notice { text, badge: Some(7), sound: Some("default"), vip: false, account: 42, items: &items };
+        let notice = Notice {
+            text,
+            badge: Some(7),
+            sound: Some("default"),
+            vip: false,
+            account: 42,
+            user: 43,
+            items: &items,
+        };
         let mut payload = Vec::new();
         compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
         group.throughput(Throughput::Bytes(payload.len() as u64));
@@ -46,6 +53,7 @@ fn notice(c: &mut Criterion) {
         sound: None,
         vip: false,
         account: 42,
+        user: 43,
         items: &items,
     };
     let mut payload = Vec::new();

@@ -2,6 +2,7 @@
 
 use carillon_core::shard::{Report, VipRules};
 use carillon_core::time::Span;
+use carillon_harness::apns::Share;
 use carillon_harness::exchange::{BusyScope, BusyShape, Code, ExchangeConfig};
 use carillon_harness::world::story::{alerts, badge, clean, live, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
@@ -143,5 +144,24 @@ fn a_mailbox_with_another_address_has_the_same_exhausted_budget() {
     say_where(&mut town, 1);
     town.run_for(minutes(5));
     assert!(town.run_until_live(secs(30)));
+    clean(town);
+}
+
+#[test]
+fn a_push_whose_answer_was_lost_keeps_its_place_on_the_screen_when_the_address_changes() {
+    let mut town = live(TownConfig { wait_max: minutes(30), ..TownConfig::default() });
+    town.turn_apns(|knobs| knobs.answers_lost = Share(1_000_000));
+    town.deliver(1, "one");
+    town.deliver(1, "another");
+    town.run_for(secs(6));
+    assert_eq!(alerts(&town, 1), 1);
+    let mailbox = town.people[1].mailbox;
+    town.world.exchanges[0].rename_mailbox(mailbox, "zoe@example.com");
+    say_where(&mut town, 1);
+    town.world.crash(0);
+    town.turn_apns(|knobs| knobs.answers_lost = Share(0));
+    town.run_for(minutes(2));
+    assert!(town.told(1, 0).iter().any(|push| push.duplicate), "it went out again");
+    assert!(town.world.apns[0].stats().strict.counts.is_empty(), "{:?}", town.world.apns[0].stats().strict);
     clean(town);
 }

@@ -38,6 +38,7 @@ pub fn check(data: &[u8]) {
         sound: flag(4).then_some(&sound),
         vip: flag(5),
         account,
+        user: account,
         items: &items,
     };
 

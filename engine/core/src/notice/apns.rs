@@ -17,7 +17,7 @@ use crate::push::PushType;
 /// The caller has asked [`super::details_allowed`] before he hands in details; protected mails are worded without them
 /// in any case.
 ///
-/// On the screen an alert with details stands for its mail. All alerts without details of one account share one line: the
+/// On the screen an alert with details stands for its mail. All alerts without details of one user share one line: the
 /// newest takes the place of the one before. A badge takes the place of neither.
 pub fn compose_apns(out: &mut Vec<u8>, notice: &Notice<'_>, bytes_max: usize) -> Composed {
     let bytes_max = bytes_max.max(APNS_PAYLOAD_BYTES_MIN);
@@ -28,7 +28,7 @@ pub fn compose_apns(out: &mut Vec<u8>, notice: &Notice<'_>, bytes_max: usize) ->
             json.key("aps");
             json.raw("{");
             write_badge(&mut json, notice.badge);
-            (false, PRIORITY_POWER_SAVING, collapse_id('b', notice.account))
+            (false, PRIORITY_POWER_SAVING, collapse_id('b', notice.user))
         }
         Some(wording) => {
             let size = if bytes_max < COMPACT_BELOW_BYTES { Size::Compact } else { Size::Full };
@@ -40,7 +40,7 @@ pub fn compose_apns(out: &mut Vec<u8>, notice: &Notice<'_>, bytes_max: usize) ->
             let details = write_alert(&mut json, wording, bytes_max);
             let collapse_id = match notice.items.first() {
                 Some(item) if details => collapse_by_mail(*item),
-                Some(_) | None => collapse_id('a', notice.account),
+                Some(_) | None => collapse_id('a', notice.user),
             };
             (details, PRIORITY_AT_ONCE, collapse_id)
         }
@@ -198,10 +198,10 @@ pub(crate) fn collapse_by_mail(item: u64) -> Box<str> {
 }
 
 /// `apns-collapse-id`: 17 bytes of the 64 that it may have, and nothing of a mail in clear.
-fn collapse_id(of: char, hash: u64) -> Box<str> {
+fn collapse_id(of: char, what: u64) -> Box<str> {
     let mut id = String::with_capacity(17);
     id.push(of);
-    push_hex(&mut id, hash);
+    push_hex(&mut id, what);
     id.into_boxed_str()
 }
 

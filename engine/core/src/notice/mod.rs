@@ -63,8 +63,10 @@ pub struct Notice<'a> {
     pub sound: Option<&'a str>,
     /// The mail is important to its reader: the phone may break through a Focus for it (`time-sensitive`).
     pub vip: bool,
-    /// Keyed hash of the user: groups alerts on the screen, names the account for the app.
+    /// Keyed hash of the user's address: groups alerts on the screen, names the account for the app.
     pub account: u64,
+    /// The user's own number, whatever his address: alerts without details take each other's place under it.
+    pub user: u64,
     /// Keyed hashes of the newest mails told of, newest first; the app finds the mail by it. At most
     /// [`crate::limits::PENDING_ITEMS_MAX`] are sent.
     pub items: &'a [u64],

@@ -9,6 +9,7 @@ use super::*;
 use crate::limits::{ALERT_SENDER_CHARS_MAX, ALERT_SUBJECT_CHARS_MAX, APNS_PAYLOAD_BYTES_MAX};
 
 const ACCOUNT: u64 = 0x00c0_ffee_0000_0001;
+const USER: u64 = 0x0123_4567_89ab_cdef;
 const ITEM: u64 = 0xfeed_0000_0000_00aa;
 
 fn mail(sender: &str, subject: &str, preview: &str) -> MailDetails {
@@ -21,7 +22,15 @@ fn mail(sender: &str, subject: &str, preview: &str) -> MailDetails {
 }
 
 fn notice(text: Text<'_>) -> Notice<'_> {
-    Notice { text, badge: Some(7), sound: Some("default"), vip: false, account: ACCOUNT, items: &[ITEM] }
+    Notice {
+        text,
+        badge: Some(7),
+        sound: Some("default"),
+        vip: false,
+        account: ACCOUNT,
+        user: USER,
+        items: &[ITEM],
+    }
 }
 
 fn compose(notice: &Notice<'_>) -> (String, Composed) {
@@ -97,7 +106,7 @@ mod templates {
                 r#""alert":{"loc-key":"NEW_MAILS","loc-args":["30"]}}}"#
             )
         );
-        assert_eq!((composed.priority, &*composed.collapse_id), (10, "a00c0ffee00000001"));
+        assert_eq!((composed.priority, &*composed.collapse_id), (10, "a0123456789abcdef"));
         assert!(!composed.details && !carries_details(payload.as_bytes()));
 
         let (payload, _) = compose(&notice(Text::Several { mails: 3, localized: false }));
@@ -122,7 +131,7 @@ mod templates {
                 r#""alert":{"loc-key":"NEW_MAIL"}}}"#
             )
         );
-        assert_eq!(&*composed.collapse_id, "a00c0ffee00000001");
+        assert_eq!(&*composed.collapse_id, "a0123456789abcdef");
         assert!(!composed.details && !carries_details(payload.as_bytes()));
 
         let silent =
@@ -136,7 +145,7 @@ mod templates {
     fn a_badge_alone() {
         let (payload, composed) = compose(&Notice { badge: Some(6), vip: true, ..notice(Text::BadgeOnly) });
         assert_eq!(payload, r#"{"aps":{"badge":6}}"#);
-        assert_eq!((composed.priority, &*composed.collapse_id), (5, "b00c0ffee00000001"));
+        assert_eq!((composed.priority, &*composed.collapse_id), (5, "b0123456789abcdef"));
         assert!(!composed.details && !carries_details(payload.as_bytes()));
     }
 }
@@ -149,7 +158,7 @@ mod details {
         let details = MailDetails { protected: true, ..mail("Jane", "Canary", "Canary") };
         let (payload, composed) = compose(&notice(Text::Mail(&details)));
         assert_eq!(alert_of(&payload), "New mail");
-        assert_eq!(&*composed.collapse_id, "a00c0ffee00000001");
+        assert_eq!(&*composed.collapse_id, "a0123456789abcdef");
         assert!(!composed.details && !carries_details(payload.as_bytes()));
     }
 
@@ -379,7 +388,7 @@ proptest! {
             2 => Text::Several { mails, localized },
             _ => Text::Mail(&details),
         };
-        let notice = Notice { text, badge, sound: sound.as_deref(), vip, account: ACCOUNT, items: &items };
+        let notice = Notice { text, badge, sound: sound.as_deref(), vip, account: ACCOUNT, user: USER, items: &items };
         let (payload, composed) = compose_within(&notice, bytes_max);
         prop_assert!(payload.len() <= bytes_max, "{} > {}", payload.len(), bytes_max);
         prop_assert!(composed.collapse_id.len() <= 64);

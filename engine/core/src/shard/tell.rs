@@ -269,7 +269,8 @@ impl ShardCore {
         let vip = user.pending.is_vip();
         let vip_sound = device.settings.vip_sound.as_deref().filter(|_| vip);
         let sound = vip_sound.or(device.settings.sound.as_deref()).filter(|_| flight.mails > 0);
-        let notice = Notice { text, badge, sound, vip, account: user.account, items: &items };
+        let notice =
+            Notice { text, badge, sound, vip, account: user.account, user: user.key.0, items: &items };
         let mut payload = Vec::new();
         let mut composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
         if !first {

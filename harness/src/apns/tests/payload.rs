@@ -32,7 +32,7 @@ fn what_the_engine_composes_is_read_as_it_was_meant() {
     for (text, alert, n) in cases {
         let items: &[u64] = if n > 1 { &[1, u64::MAX] } else { &[u64::MAX] };
         let sound = Some("default");
-        let notice = Notice { text, badge: Some(9), sound, vip: true, account: 7, items };
+        let notice = Notice { text, badge: Some(9), sound, vip: true, account: 7, user: 8, items };
         let mut bytes = Vec::new();
         let composed = compose_apns(&mut bytes, &notice, APNS_PAYLOAD_BYTES_MAX);
         let (payload, fault) = Payload::read(&bytes, false);
