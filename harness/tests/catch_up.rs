@@ -661,3 +661,31 @@ fn a_notice_whose_answer_was_lost_is_found_again_after_a_crash_by_state() {
     assert_eq!(subjects(&town), ["told before", "on its way"]);
     clean(town);
 }
+
+#[test]
+fn mail_that_is_found_too_late_is_no_news_and_counts_for_the_badge_alone() {
+    let timing = Timing { news_max_s: 600, ..Timing::default() };
+    let mut town = live(TownConfig { timing, ..TownConfig::default() });
+    town.run_for(secs(60));
+    // The subscriptions are gone, and the server wants to be left alone for half an hour.
+    let rest = Override::Unavailable { retry_after_s: Some(1_800) };
+    town.world.exchanges[0].answer_next(1, None, rest);
+    let now = town.world.now();
+    town.world.exchanges[0].restart_back_end(now, 0);
+    town.world.collect();
+    town.run_for(secs(5));
+    for person in [0, 1] {
+        town.deliver(person, "old when it is found");
+    }
+    town.run_for(secs(1_500));
+    for person in [0, 2] {
+        town.deliver(person, "young enough");
+    }
+    assert!(town.run_until_live(secs(900)), "{:?}", town.world.stats(0));
+    town.run_for(secs(60));
+    let told = |person| alerts(&town, person).iter().map(|push| push.payload.n).sum::<u32>();
+    assert_eq!([0, 1, 2].map(told), [1, 0, 1]);
+    assert_eq!([0, 1, 2].map(|person| badge(&town, person)), [Some(2), Some(1), Some(1)]);
+    // The audit knows of no mail that is too old.
+    assert!(town.world.exchanges[0].violations().is_empty());
+}
