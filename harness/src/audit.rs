@@ -5,15 +5,16 @@
 //! be heard in time, an act of the workload is to be told here before it is done there.
 //!
 //! Memory: 32 bytes for a mail and some 350 for a phone; nothing per push but pushes that tell of more mails than they
-//! list, and one name for each move.
+//! list, one name for each move, and what [`Audit::put_down`] is told.
 
 mod phones;
 mod report;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
+use carillon_core::shard::UnsettledNotice;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 
 use crate::apns::device::Device;
@@ -78,6 +79,12 @@ pub struct Audit {
     phones: Vec<PhoneRow>,
     /// A mail that moves gets another id; this leads back to the one that it came with.
     names: HashMap<u64, u64>,
+    /// Mails that went without the engine hearing of it.
+    unheard: HashSet<u64>,
+    /// From when to when the engine may neither hear the mail server nor be able to ask it.
+    deaf: Vec<(Time, Time)>,
+    /// Notices by their ids: since when the engine cannot take them back, and what they tell.
+    put_down: HashMap<u128, (Time, UnsettledNotice)>,
     report: AuditReport,
 }
 
@@ -90,6 +97,9 @@ impl Audit {
             users: Vec::new(),
             phones: Vec::new(),
             names: HashMap::new(),
+            unheard: HashSet::new(),
+            deaf: Vec::new(),
+            put_down: HashMap::new(),
             report: AuditReport::default(),
         }
     }
@@ -170,6 +180,9 @@ impl Audit {
                 mail.gone = mail.gone.min(at);
             }
         }
+        if !moved.heard {
+            self.unheard.insert(first);
+        }
         if same {
             self.names.insert(new, first);
         } else if to.watched {
@@ -212,6 +225,24 @@ impl Audit {
         let known = self.users[user.0 as usize].mails.iter().any(|mail| mail.item == first);
         if known || was_unread {
             self.read(user, item, at);
+        }
+    }
+
+    /// The engine had no way to hear that a mail was read or deleted.
+    pub fn unheard(&mut self, item: u64) {
+        self.unheard.insert(self.name(item));
+    }
+
+    /// In this time the engine may neither hear the mail server nor be able to ask it whether a mail is still there.
+    pub fn deaf(&mut self, from: Time, to: Time) {
+        self.deaf.push((from, to));
+    }
+
+    /// The engine put a notice down: from now on it may be on its way, and what is heard later cannot take it back.
+    pub fn put_down(&mut self, at: Time, notice: UnsettledNotice) {
+        let known = self.put_down.entry(notice.apns_id).or_insert((at, notice));
+        if known.1 != notice {
+            *known = (at, notice);
         }
     }
 
@@ -371,7 +402,10 @@ impl Audit {
             }
             fresh += 1;
             report.told_by_name += 1;
-            if mail.gone + rules.crossing_max < left {
+            let decided = self.put_down.get(&push.apns_id).map_or(left, |(put_down, _)| *put_down);
+            let deaf = |at: Time| self.deaf.iter().any(|(from, to)| (*from..*to).contains(&at));
+            let excused = self.unheard.contains(&first) || deaf(mail.gone) || deaf(decided);
+            if mail.gone + rules.crossing_max < decided && !excused {
                 let note = "told after it was read or deleted";
                 report.told_after_gone.note(Some(user_ix), phone, Some(item), at, note);
             }

@@ -159,7 +159,7 @@ impl Phone {
     pub fn details_allowed(&self, at: Now, rules: &Rules) -> bool {
         let unused_ms = at.unix.millis_since(self.active);
         self.wanted(at.time, at.time).any(|wants| wants.details)
-            && unused_ms <= (rules.detail_cutoff + rules.transit_max).as_millis()
+            && unused_ms < (rules.detail_cutoff + rules.transit_max).as_millis()
     }
 
     /// What its user wanted at some time of `from..=to`. A change and what happens in the same moment can have come in

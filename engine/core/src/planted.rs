@@ -89,6 +89,8 @@ mod on_demand {
         StaleGoneBelieved,
         /// The cut-off is compared in whole minutes with `<=`: details go out for up to a minute too long.
         CutoffByMinutes,
+        /// Details go out for a second too long.
+        CutoffBySecond,
         /// Nobody looks at the finished bytes again before they leave.
         NoSecondLook,
         /// Of the ids that silenced a stream, one stays in the next request.
@@ -127,6 +129,10 @@ mod on_demand {
         AmbiguousTakenForSafe,
         /// What goes out is not written down first.
         NotPutDown,
+        /// A mail that was read or deleted before it was told is told all the same.
+        GoneIgnored,
+        /// A badge that changes alone waits for an hour.
+        BadgeLate,
         /// A device that registers again keeps the settings that it had.
         SettingsIgnored,
     }

@@ -9,6 +9,7 @@ use super::*;
 use crate::apns::device::Arrival;
 use crate::apns::{DeviceIx, Payload, PayloadFault, PushType};
 use crate::peer::PeerConn;
+use carillon_core::shard::UnsettledNotice;
 
 const CUTOFF_S: u64 = 43_200;
 const START_MS: u64 = 1_750_000_000_000;
@@ -245,6 +246,36 @@ fn told_long_after_it_was_read_is_found() {
     desk.audit.read(desk.user, 1, at(201));
     desk.told(&push(203, 1, 2, 1, &[1]));
     assert_eq!(desk.faults(), [("told_after_gone", 1)]);
+}
+
+#[test]
+fn what_was_put_down_before_a_mail_was_read_may_be_told_after_it() {
+    for (put_down_s, faults) in [(201, &[][..]), (240, &[("told_after_gone", 1)])] {
+        let mut desk = Desk::new();
+        desk.arrived(1, 200);
+        desk.audit.read(desk.user, 1, at(202));
+        desk.audit.put_down(at(put_down_s), UnsettledNotice { apns_id: 1, mails: 1, newest: 1 });
+        desk.told(&push(290, 1, 2, 1, &[1]));
+        assert_eq!(desk.faults(), faults, "put down at {put_down_s} s");
+    }
+}
+
+#[test]
+fn who_can_neither_hear_nor_ask_may_tell_what_was_read() {
+    for (deaf_s, faults) in [(190..210, &[][..]), (280..300, &[]), (230..250, &[("told_after_gone", 1)])] {
+        let mut desk = Desk::new();
+        desk.arrived(1, 200);
+        desk.audit.deaf(at(deaf_s.start), at(deaf_s.end));
+        desk.audit.read(desk.user, 1, at(202));
+        desk.told(&push(290, 1, 2, 1, &[1]));
+        assert_eq!(desk.faults(), faults, "deaf in {deaf_s:?}");
+    }
+    let mut desk = Desk::new();
+    desk.arrived(1, 200);
+    desk.audit.read(desk.user, 1, at(202));
+    desk.audit.unheard(1);
+    desk.told(&push(290, 1, 2, 1, &[1]));
+    assert_eq!(desk.faults(), []);
 }
 
 #[test]

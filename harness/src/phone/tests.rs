@@ -69,7 +69,7 @@ fn a_stop_lets_off_the_mails_around_it() {
 
 #[test]
 fn details_end_with_the_cutoff() {
-    let last = 1_000_000 + 43_200_000 + 1_000;
+    let last = 1_000_000 + 43_200_000 + 1_000 - 1;
     let now = |unix_ms| Now { time: at(300), unix: UnixMillis(unix_ms) };
     assert!(phone().details_allowed(now(last), &RULES));
     assert!(!phone().details_allowed(now(last + 1), &RULES));

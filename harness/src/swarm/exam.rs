@@ -11,15 +11,12 @@ const SETTLE_MS_MIN: u32 = 1_000;
 /// What a phone may take beyond the longest delay: one fetch that gets no answer, and the way there.
 const SLACK: Span = Span::from_secs(10);
 
-/// Mail keeps coming in to one of the people, always before the last one has settled. His phones must ring all the while:
-/// the first mail sets the deadline. Returns how many mails came.
+/// What one of the people can expect after a day: he is told of a single mail in time, his badge follows when he reads it
+/// elsewhere, and his phones ring all the while that mail keeps coming. Returns how many mails came.
 ///
 /// # Errors
-/// How long a phone was silent.
-pub(super) fn ring_through_a_drizzle(town: &mut Town, timing: &Timing, person: usize) -> Result<u64, String> {
-    if timing.settle_ms < SETTLE_MS_MIN {
-        return Ok(0);
-    }
+/// What he waited for in vain.
+pub(super) fn examine(town: &mut Town, timing: &Timing, person: usize) -> Result<u64, String> {
     for phone in 0..town.people[person].phones.len() {
         town.choose(person, phone, &DeviceSettings::default());
     }
@@ -27,9 +24,53 @@ pub(super) fn ring_through_a_drizzle(town: &mut Town, timing: &Timing, person: u
     town.deliver(person, "is anybody there?");
     town.run_for(Span::from_secs(120));
     let patience = Span::from_millis(timing.max_delay_ms.into()) + SLACK;
+    tell_of_one_mail(town, person, patience)?;
+    follow_a_reading(town, person, patience)?;
+    Ok(2 + ring_through_a_drizzle(town, timing, person, patience)?)
+}
+
+fn tell_of_one_mail(town: &mut Town, person: usize, patience: Span) -> Result<(), String> {
+    let begin = town.world.now().time;
+    town.deliver(person, "a single mail");
+    town.run_for(patience);
+    for phone in 0..town.people[person].phones.len() {
+        let told = town.told(person, phone);
+        if !told.iter().any(|push| push.payload.is_alert() && push.at.time >= begin) {
+            let patience = patience.as_millis();
+            return Err(format!(
+                "phone {phone} of {person} was not told of a single mail within {patience} ms"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn follow_a_reading(town: &mut Town, person: usize, patience: Span) -> Result<(), String> {
+    let last = town.people[person].mails.len() - 1;
+    town.read(person, last);
+    town.run_for(patience);
+    match town.badges_are_right() {
+        true => Ok(()),
+        false => {
+            let patience = patience.as_millis();
+            Err(format!("{person} read a mail elsewhere, and a badge did not follow within {patience} ms"))
+        }
+    }
+}
+
+/// Mail keeps coming in to one of the people, always before the last one has settled: the first one sets the deadline.
+fn ring_through_a_drizzle(
+    town: &mut Town,
+    timing: &Timing,
+    person: usize,
+    patience: Span,
+) -> Result<u64, String> {
+    if timing.settle_ms < SETTLE_MS_MIN {
+        return Ok(0);
+    }
     let pause = Span(u64::from(timing.settle_ms) * 700);
     let begin = town.world.now().time;
-    let mut mails = 1;
+    let mut mails = 0;
     while town.world.now().time.since(begin) < patience + patience {
         town.deliver(person, "and another");
         mails += 1;

@@ -428,21 +428,6 @@ impl Turned {
         }
     }
 
-    /// Whether a push can go out whose fate nobody knows: then it goes out again, though its mail was read meanwhile.
-    fn leaves_in_doubt(self) -> bool {
-        match self {
-            Turned::Latency(_) | Turned::Aging(_) | Turned::Refused(_, Reason::InternalServerError) => true,
-            Turned::Streams(_)
-            | Turned::Window(_)
-            | Turned::DeviceRate(_)
-            | Turned::Refused(..)
-            | Turned::Goaways(..)
-            | Turned::Faults(_)
-            | Turned::TokenBudget(_)
-            | Turned::RefusedStreams(_) => false,
-        }
-    }
-
     /// As it is on a good day.
     fn undo(self, knobs: &mut Knobs, good: &Knobs) {
         match self {
@@ -482,7 +467,6 @@ impl Life {
                 self.town.world.apns[phone.service].throttle(phone.device, now.time + *length);
             }
             PhoneAct::Turn { turned, length } => {
-                self.deaf |= turned.leaves_in_doubt();
                 self.turn_all(|knobs| turned.apply(knobs));
                 self.turned.push((now.time + *length, *turned));
                 self.until.push((now.time + *length, Trouble::Turned));
@@ -521,8 +505,6 @@ impl Life {
             | PhoneAct::Announce { .. }
             | PhoneAct::SendAway { .. }
             | PhoneAct::ResetStreams { .. } => {
-                // Who pushes what in doubt again does not know that a mail was read meanwhile.
-                self.deaf = true;
                 self.for_connections(act);
             }
             PhoneAct::AllHands => {

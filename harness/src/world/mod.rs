@@ -195,6 +195,11 @@ impl World {
         self.die(shard, kernel_sends);
     }
 
+    /// When a shard began, or began anew.
+    pub fn begun(&self, shard: usize) -> Time {
+        self.sites[shard].born
+    }
+
     /// The process dies with all its shards, as [`World::crash`].
     pub fn crash_all(&mut self) {
         self.all_is_forgotten();
@@ -298,6 +303,7 @@ impl World {
     }
 
     fn set_time(&mut self, time: Time) {
+        assert!(time >= self.now.time, "time only goes on");
         let passed = time.since(self.now.time);
         let unix_us = self.now.unix.0 * 1_000 + self.now.time.0 % 1_000;
         self.now = Now { time, unix: UnixMillis((unix_us + passed.0) / 1_000) };

@@ -19,7 +19,7 @@ pub(super) struct Site {
     /// Looked up by name only, never walked.
     pub(super) links: HashMap<ConnId, usize>,
     more: bool,
-    born: Time,
+    pub(super) born: Time,
     /// Turns since it was looked through.
     unchecked: u64,
 }

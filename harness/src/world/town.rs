@@ -123,6 +123,10 @@ pub struct Town {
     /// Moves of mails are heard of: nothing is wrong between the mail server and the engine. Whoever breaks something
     /// there says no.
     pub moves_are_heard: bool,
+    /// As `moves_are_heard`, of mails that are read or deleted.
+    pub readings_are_heard: bool,
+    /// Whose mailboxes are on an open stream and caught up, as the engine said last, and when it did.
+    pub(super) live: HashMap<UserKey, Time>,
     /// By push service and device.
     phones: HashMap<(usize, DeviceIx), PhoneIx>,
     tokens: Option<Tokens>,
@@ -290,6 +294,8 @@ impl Town {
             people: Vec::new(),
             deliveries: Vec::new(),
             moves_are_heard: true,
+            readings_are_heard: true,
+            live: HashMap::new(),
             phones: HashMap::new(),
             tokens,
             administrator: Administrator::new(config.mail_servers, config.mail_tokens, config.patience),
@@ -403,11 +409,14 @@ impl Town {
     pub fn run_for(&mut self, span: Span) {
         let until = self.world.now().time + span;
         loop {
-            let stop = until.min(self.token_due()).min(self.administrator.due());
-            while self.world.step(stop) {
-                self.hear();
-            }
+            // Whatever is heard may be a reason to do something before the next thing happens.
+            let due = self.token_due().min(self.administrator.due()).max(self.world.now().time);
+            let stop = until.min(due);
+            let happened = self.world.step(stop);
             self.hear();
+            if happened {
+                continue;
+            }
             if stop == until {
                 return;
             }
@@ -439,21 +448,45 @@ impl Town {
         }
     }
 
-    /// The service refuses a token: another comes as soon as the budget allows, until then the same.
-    fn hear_refusals(&mut self) {
+    /// What the engine has reported: whom it hears, which notices it has put down, and which token the push service refuses:
+    /// another comes as soon as the budget allows, until then the same.
+    fn hear_reports(&mut self) {
         let heard = std::mem::replace(&mut self.reports_heard, self.world.reports.len());
         let mut refused = false;
-        for (_, report) in &self.world.reports[heard..] {
-            if let Report::TeamTokenStale { issued, .. } = report
-                && let Some(tokens) = self.tokens.as_mut()
-            {
-                refused |= tokens.refuse(*issued);
+        for (at, report) in &self.world.reports[heard..] {
+            match report {
+                Report::Live { user } => _ = self.live.insert(*user, *at),
+                Report::Unwatched { user, .. }
+                | Report::Misplaced { user, .. }
+                | Report::Taken { user, .. } => _ = self.live.remove(user),
+                Report::Device { unsettled: Some(notice), .. } => self.audit.put_down(*at, *notice),
+                Report::TeamTokenStale { issued, .. } => {
+                    refused |= self.tokens.as_mut().is_some_and(|tokens| tokens.refuse(*issued));
+                }
+                Report::Watched { .. }
+                | Report::Noticed { .. }
+                | Report::Synced { .. }
+                | Report::Device { unsettled: None, .. }
+                | Report::DeviceGone { .. }
+                | Report::MailCredentialRefused { .. }
+                | Report::MailTokenStale { .. }
+                | Report::MailServerWell { .. }
+                | Report::MailServerTrouble { .. }
+                | Report::PushServiceTrouble { .. }
+                | Report::PushServiceWell { .. }
+                | Report::Drained => {}
             }
         }
         if refused {
             self.renew_token();
             self.hand_tokens_in(self.world.shards());
         }
+    }
+
+    /// Whether the engine has said that it hears this one's mailbox, and nothing else since, nor died.
+    pub fn is_live(&self, person: usize) -> bool {
+        let row = &self.people[person];
+        self.live.get(&row.key).is_some_and(|since| *since >= self.world.begun(row.shard))
     }
 
     /// The power fails on the engine's machine: what was written down within the last `tail` is gone. Whose registration or
@@ -514,7 +547,11 @@ impl Town {
         let row = &self.people[person];
         let id = &row.mails[mail];
         self.world.exchanges[row.server].mark_read(now, row.mailbox, id, true);
-        self.audit.read(row.user, item_hash(&self.item_key, id), now.time);
+        let item = item_hash(&self.item_key, id);
+        self.audit.read(row.user, item, now.time);
+        if !self.readings_are_heard {
+            self.audit.unheard(item);
+        }
         self.world.collect();
     }
 
@@ -524,7 +561,11 @@ impl Town {
         let row = &self.people[person];
         let id = &row.mails[mail];
         self.world.exchanges[row.server].delete(now, row.mailbox, id);
-        self.audit.deleted(row.user, item_hash(&self.item_key, id), now.time, true);
+        let item = item_hash(&self.item_key, id);
+        self.audit.deleted(row.user, item, now.time, true);
+        if !self.readings_are_heard {
+            self.audit.unheard(item);
+        }
         self.world.collect();
     }
 
@@ -631,6 +672,7 @@ impl Town {
     }
 
     fn hear(&mut self) {
+        self.hear_reports();
         while let Some((service, push)) = self.world.poll_push() {
             let phone = self.phones[&(service, push.device)];
             self.audit.left(phone, push.at, &push.payload);
@@ -646,9 +688,6 @@ impl Town {
                 self.audit.delivered(phone, &delivery, |_| {});
                 self.deliveries.push(delivery);
             }
-        }
-        if self.tokens.is_some() {
-            self.hear_refusals();
         }
         self.hear_of_credentials();
     }

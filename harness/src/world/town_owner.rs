@@ -38,6 +38,7 @@ impl Town {
         self.audit.absent(row.user, now);
         row.phones.iter().for_each(|phone| self.audit.phone_gone(phone.phone, now));
         let (shard, user) = (row.shard, row.key);
+        self.live.remove(&user);
         self.world.command(shard, Command::DropUser { user });
     }
 
@@ -112,6 +113,7 @@ impl Town {
             return;
         }
         let from = std::mem::replace(&mut row.shard, shard);
+        self.live.remove(&row.key);
         self.world.exchanges[row.server].forgotten(row.mailbox);
         self.world.hand_over(row.key, from, shard);
     }

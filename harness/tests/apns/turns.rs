@@ -39,6 +39,31 @@ fn a_users_three_phones_ring_equally_often_though_there_is_room_for_two() {
     clean(town);
 }
 
+#[test]
+fn a_phone_for_which_there_was_no_room_rings_as_soon_as_there_is_and_the_others_rest() {
+    let timing =
+        Timing { min_interval_ms: 20_000, max_delay_ms: 30_000, settle_ms: 1_000, ..Timing::default() };
+    let knobs = Knobs { streams_max: 2, ..answers_in(ms(50)) };
+    let push_service = Box::new(|service: &mut PushService| service.lanes = 1);
+    let mut town =
+        live(TownConfig { users: 1, phones: 3, timing, knobs, push_service, ..TownConfig::default() });
+    town.deliver(0, "for all three");
+    town.run_for(secs(5));
+    let alerts =
+        |town: &Town, phone| town.told(0, phone).into_iter().filter(|push| push.payload.is_alert()).count();
+    assert_eq!([0, 1, 2].map(|phone| alerts(&town, phone)), [1; 3]);
+    town.deliver(0, "too soon after the last one");
+    town.run_for(secs(10));
+    assert_eq!([0, 1, 2].map(|phone| alerts(&town, phone)), [1; 3]);
+    town.run_for(secs(15));
+    assert_eq!([0, 1, 2].map(|phone| alerts(&town, phone)), [2; 3]);
+    // The badge alone, too.
+    town.read(0, 1);
+    town.run_for(secs(25));
+    assert_eq!([0, 1, 2].map(|phone| town.told(0, phone).last().unwrap().payload.badge), [Some(1); 3]);
+    clean(town);
+}
+
 /// Of 40 people who wait for the end of an outage, those who are stopped or read their mail meanwhile stand in nobody's way.
 #[test]
 fn after_an_outage_the_first_push_does_not_wait_for_those_who_have_nothing_more_to_be_told() {

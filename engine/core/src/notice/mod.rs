@@ -26,7 +26,8 @@ pub use scan::carries_details;
 /// that was set back. Up to five minutes of it count as now; a time further ahead says nothing about when the app was
 /// used, so nothing is shown until it is used again.
 pub fn details_allowed(now: UnixMillis, active: UnixMillis, cutoff_s: u32) -> bool {
-    let cutoff_ms = u64::from(cutoff_s.min(DETAIL_CUTOFF_S_MAX)) * 1_000;
+    let cutoff_s = cutoff_s.min(DETAIL_CUTOFF_S_MAX) + u32::from(planted!(CutoffBySecond));
+    let cutoff_ms = u64::from(cutoff_s) * 1_000;
     if planted!(CutoffByMinutes) {
         return now.millis_since(active) / 60_000 <= cutoff_ms / 60_000;
     }

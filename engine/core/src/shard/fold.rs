@@ -168,6 +168,9 @@ impl ShardCore {
 
     /// A mail was read, deleted or moved: who was not told of it yet need not be.
     pub(super) fn mail_gone(&mut self, now: Now, user_id: UserId, hash: u64, fx: &mut Effects) {
+        if planted!(GoneIgnored) {
+            return;
+        }
         self.drop_pending(now, user_id, hash, Station::Superseded(Superseded::Gone), fx);
     }
 
@@ -251,7 +254,9 @@ impl ShardCore {
         user.badge_since = badge_waits.then(|| user.badge_since.unwrap_or(now.time));
         let badge = badge_from.zip(user.badge_since).map(|(from, since)| {
             let rested = rested(user.told_at.max(user.badge_told_at));
+            let late = Span::from_secs(if planted!(BadgeLate) { 3_600 } else { 0 });
             (since + Span::from_millis(timing.settle_ms.into())).max(rested).min(since + longest).max(from)
+                + late
         });
         user.due = match (alert, badge) {
             (Some(alert), Some(badge)) => Some(alert.min(badge)),

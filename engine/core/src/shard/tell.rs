@@ -10,7 +10,7 @@ use crate::ledger::Station;
 use crate::limits::{APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::notice::{Notice, Text, carries_details, collapse_by_mail, compose_apns, details_allowed};
 use crate::push::PushRequest;
-use crate::time::{Now, Time};
+use crate::time::{Now, Span, Time};
 use crate::user::{Calling, Device, DeviceId, IdForm, Item, Needs, Unsettled, UserId};
 
 impl ShardCore {
@@ -37,23 +37,30 @@ impl ShardCore {
         self.put_down(now, user_id, fx);
         let waiting_since = self.users.get(user_id).and_then(|user| user.pending.since());
         let signalled = waiting_since.unwrap_or(now.time);
-        if let Some(user) = self.users.get_mut(user_id) {
-            match waiting_since {
-                Some(_) => user.told_at = Some(now.time),
-                None => user.badge_told_at = Some(now.time),
-            }
-            user.badge_since = None;
-            user.pending.mark_told();
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let before = (user.told_at, user.badge_told_at, user.badge_since);
+        match waiting_since {
+            Some(_) => user.told_at = Some(now.time),
+            None => user.badge_told_at = Some(now.time),
         }
-        let mut left = Vec::new();
-        for device_id in devices {
-            if !self.offer(now, user_id, device_id, PushTimes { signalled, due }, fx) {
-                left.push(device_id);
-            }
-        }
+        user.badge_since = None;
+        user.pending.mark_told();
+        let times = PushTimes { signalled, due };
+        let (told, left): (Vec<DeviceId>, Vec<DeviceId>) =
+            devices.into_iter().partition(|device_id| self.offer(now, user_id, *device_id, times, fx));
         if !left.is_empty() {
-            if let (Some(user), Some(since)) = (self.users.get_mut(user_id), waiting_since) {
-                user.pending.mark_waiting(since);
+            // Who was told rests by itself, and who got no place waits as it did.
+            let rested = now.time + Span::from_millis(self.config.timing.min_interval_ms.into());
+            for device_id in told {
+                if let Some(device) = self.devices.get_mut(device_id) {
+                    device.not_before = device.not_before.max(rested);
+                }
+            }
+            if let Some(user) = self.users.get_mut(user_id) {
+                (user.told_at, user.badge_told_at, user.badge_since) = before;
+                if let Some(since) = waiting_since {
+                    user.pending.mark_waiting(since);
+                }
             }
             for device_id in left {
                 self.park(now, device_id, fx);
