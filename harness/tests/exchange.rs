@@ -4,7 +4,7 @@ use carillon_core::limits::STREAM_OPENS_PER_S;
 use carillon_core::names::{SmtpAddress, UserKey};
 use carillon_core::shard::{
     AssignUser, Command, Endpoint, EndpointId, MailCredential, MailServer, MailServerId, Protocol, Report,
-    ShardConfig, Timing, VipRules,
+    ShardConfig, Timing,
 };
 use carillon_core::time::Span;
 use carillon_harness::exchange::{
@@ -313,37 +313,6 @@ fn a_mailbox_that_moves_costs_its_neighbours_nothing() {
         let anew = anew.iter().filter(|one| one.operation == Operation::Subscribe);
         assert_eq!(anew.map(|one| one.mailbox).collect::<Vec<_>>(), [Some(mailbox)]);
     }
-    clean(town);
-}
-
-#[test]
-fn whoever_takes_a_stream_over_is_obeyed_until_the_mailbox_is_said_to_be_ours() {
-    let mut town = live(TownConfig { users: 6, exchange: recorded(), ..TownConfig::default() });
-    let now = town.world.now();
-    let stream = town.world.exchanges[0].stream_keys()[0];
-    town.world.exchanges[0].fail_stream(now, stream, Code::ErrorNewEventStreamConnectionOpened);
-    town.world.collect();
-    town.run_for(secs(14 * 60));
-    assert_eq!(count(&town, |report| matches!(report, Report::Taken { .. })), 6);
-    assert_eq!(town.world.exchanges[0].take_asked(), [], "nothing is asked for a mailbox of another");
-
-    // Two are ours, and one is not; of the others nobody says anything.
-    for person in [1, 4] {
-        town.set_vip(person, VipRules::default());
-    }
-    let gone = town.people[5].key;
-    town.world.command(0, Command::DropUser { user: gone });
-    town.run_for(secs(10));
-    let asked = town.world.exchanges[0].take_asked();
-    let last = asked.iter().rfind(|one| one.operation == Operation::GetStreamingEvents);
-    let named = &last.expect("opened at once").streams;
-    assert_eq!(*named, [town.people[1].mailbox, town.people[4].mailbox]);
-    assert!(!asked.iter().any(|one| one.operation == Operation::Unsubscribe), "that is the other's to do");
-
-    town.deliver(0, "of which the other would tell, if there were one");
-    town.run_for(secs(10 * 60));
-    assert_eq!(town.world.stats(0).users_live, 5, "taken back after a long pause");
-    assert_eq!(alerts(&town, 0), 1);
     clean(town);
 }
 
