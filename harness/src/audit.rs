@@ -307,7 +307,8 @@ impl Audit {
         self.users[user.0 as usize].unread()
     }
 
-    /// A push to a phone left the engine at `at`, and arrived whole: whatever became of it then, it told what it tells.
+    /// A push to a phone left the engine at `at`, and arrived, whole or in part: whatever became of it then, it told what it
+    /// tells.
     pub fn left(&mut self, phone: PhoneIx, at: Now, payload: &Payload) {
         let rules = self.rules_at(at.time);
         let Some(row) = self.phones.get_mut(phone.0 as usize) else { return };

@@ -1,5 +1,6 @@
-//! What arrives whole, whatever becomes of it.
+//! What arrives, whatever becomes of it.
 
+use carillon_core::h2pump::Request;
 use carillon_core::time::Now;
 
 use super::answer::Reason;
@@ -8,7 +9,8 @@ use super::registry::{DeviceIx, Registry};
 use super::request::{Head, route};
 use crate::peer::PeerConn;
 
-/// A push request that arrived whole: accepted, refused, lost in the service or left without an answer.
+/// A push request that arrived: accepted, refused, lost in the service or left without an answer. Whole; or broken off,
+/// with details in the part that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Arrived {
     /// When.
@@ -38,5 +40,21 @@ impl Arrived {
         let background = head.headers.get("apns-push-type").is_some_and(|value| value == "background");
         let (payload, _) = Payload::read(body, background);
         Some(Arrived { at, conn, device, tag: registry.row(device).tag, payload, refused: None })
+    }
+
+    /// As [`Arrived::read`], of a request that nobody will answer. `None` also for one that was broken off before it showed
+    /// anything of a mail.
+    pub(super) fn read_dropped(
+        registry: &Registry,
+        at: Now,
+        conn: PeerConn,
+        head: &Head<'_>,
+        request: &Request,
+    ) -> Option<Arrived> {
+        let arrived = Arrived::read(registry, at, conn, head, &request.body)?;
+        if request.whole {
+            return Some(arrived);
+        }
+        Some(Arrived { payload: Payload::read_part(&request.body)?, ..arrived })
     }
 }

@@ -54,6 +54,8 @@ pub struct Knobs {
     pub ping_unanswered: bool,
     /// Answers come as HEADERS, DATA and an empty DATA, each in its own frame.
     pub split_answers: bool,
+    /// Every 410 has its time stamp, as Apple documents it.
+    pub gone_stamps: bool,
     /// Limits of provider tokens.
     pub tokens: TokenRules,
 }
@@ -119,6 +121,7 @@ impl Default for Knobs {
             device_rate: Some(Rate { per_s: 200, burst: 200 }),
             ping_unanswered: false,
             split_answers: false,
+            gone_stamps: true,
             tokens: TokenRules::default(),
         }
     }

@@ -154,6 +154,27 @@ impl Payload {
         }
     }
 
+    /// Looks for texts of a mail in the beginning of a payload that was broken off. `None`: none of them shows yet.
+    pub fn read_part(bytes: &[u8]) -> Option<Payload> {
+        let text = |key: &str| text_of_part(bytes, key);
+        let (title, subtitle, mut body) = (text("title"), text("subtitle"), text("body"));
+        // An alert without parts is its body.
+        if body.is_empty() {
+            body = text("alert");
+        }
+        let generic = |known: &&str| known.starts_with(&body);
+        let counts = body.starts_with(|first: char| first.is_ascii_digit())
+            && SEVERAL_TEXTS
+                .iter()
+                .any(|tail| tail.starts_with(body.trim_start_matches(|digit: char| digit.is_ascii_digit())));
+        if counts || GENERIC_TEXTS.iter().any(generic) {
+            body = String::new();
+        }
+        let shows = [&title, &subtitle, &body].iter().any(|text| !text.is_empty());
+        let alert = AlertKind::Details { title, subtitle, body };
+        shows.then(|| Payload { alert, ..Payload::default() })
+    }
+
     /// Whether it tells of a mail.
     pub fn is_alert(&self) -> bool {
         self.alert != AlertKind::None
@@ -235,6 +256,18 @@ impl Payload {
             items: items.into_iter().flatten().filter_map(|item| parse_hash(item.as_str()?)).collect(),
         }
     }
+}
+
+/// The text that stands under a key, as far as it came. Escapes stay as they are: whether there is any text is what
+/// matters.
+fn text_of_part(bytes: &[u8], key: &str) -> String {
+    let name = format!("\"{key}\":\"");
+    let Some(at) = bytes.windows(name.len()).position(|window| window == name.as_bytes()) else {
+        return String::new();
+    };
+    let rest = &bytes[at + name.len()..];
+    let end = rest.iter().position(|byte| *byte == b'"').unwrap_or(rest.len());
+    String::from_utf8_lossy(&rest[..end]).into_owned()
 }
 
 impl Alert {

@@ -78,6 +78,11 @@ impl Apns {
         self.set_knobs(now, knobs);
     }
 
+    /// Its clock is set, so far ahead of its clients'.
+    pub fn set_clock_ahead(&mut self, ahead_ms: i64) {
+        self.service.clock_ahead_ms = ahead_ms;
+    }
+
     /// What was counted.
     pub fn stats(&self) -> &ApnsStats {
         &self.service.stats
@@ -88,8 +93,8 @@ impl Apns {
         self.service.poll_delivery()
     }
 
-    /// The next push that arrived whole and was not asked for yet, whatever became of it. The owner asks after each turn:
-    /// they are kept until then.
+    /// The next push that arrived and was not asked for yet, whatever became of it: whole, or as much of its details as
+    /// came before its stream or the connection ended. The owner asks after each turn: they are kept until then.
     pub fn poll_arrived(&mut self) -> Option<Arrived> {
         self.service.arrived.pop_front()
     }
@@ -261,6 +266,7 @@ impl Apns {
                         }
                     }
                 }
+                ServerEvent::Dropped(request) => note_arrived(&mut self.service, now, name, &request),
                 ServerEvent::Violation(Violation::TooManyStreams { .. }) => {
                     stats.strict.note(StrictFault::StreamOverLimit);
                 }
@@ -311,6 +317,12 @@ impl Peer for Apns {
     fn closed(&mut self, now: Now, name: PeerConn) {
         if let Some(mut conn) = self.conns.remove(&name) {
             conn.takes_back(now.time, &mut self.service.registry);
+            conn.pump.closed();
+            while let Some(event) = conn.pump.poll() {
+                if let ServerEvent::Request(request) | ServerEvent::Dropped(request) = event {
+                    note_arrived(&mut self.service, now, name, &request);
+                }
+            }
         }
         self.waiting.retain(|_, waiting| waiting.conn != name);
     }
@@ -390,12 +402,7 @@ fn take_request(
     request: Request,
 ) -> Option<(Time, Waiting)> {
     let stream = request.stream;
-    let head = Head {
-        method: request.head.method.as_str(),
-        path: request.head.uri.path_and_query().map_or("", |path| path.as_str()),
-        authority: request.head.uri.authority().map(|authority| authority.as_str()),
-        headers: &request.head.headers,
-    };
+    let head = head_of(&request);
     let arrived = Arrived::read(&service.registry, now, name, &head, &request.body);
     let is_known = arrived.is_some();
     service.arrived.extend(arrived);
@@ -444,6 +451,21 @@ fn take_request(
     }
     let Verdict { apns_id, result, authenticated, gone } = verdict;
     Some((due, Waiting { conn: name, stream, apns_id, result, authenticated, gone }))
+}
+
+/// Takes down what has come of a request that nobody will answer.
+fn note_arrived(service: &mut Service, now: Now, name: PeerConn, request: &Request) {
+    let arrived = Arrived::read_dropped(&service.registry, now, name, &head_of(request), request);
+    service.arrived.extend(arrived);
+}
+
+fn head_of(request: &Request) -> Head<'_> {
+    Head {
+        method: request.head.method.as_str(),
+        path: request.head.uri.path_and_query().map_or("", |path| path.as_str()),
+        authority: request.head.uri.authority().map(|authority| authority.as_str()),
+        headers: &request.head.headers,
+    }
 }
 
 fn answer(service: &Service, conn: &mut Conn, waiting: &Waiting) {

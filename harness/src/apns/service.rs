@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use carillon_core::limits::CLOCK_SKEW_MS_MAX;
 use carillon_core::rng::Rng;
 use carillon_core::time::{Now, UnixMillis};
 
@@ -73,6 +74,8 @@ pub struct Service {
     pub knobs: Knobs,
     /// What was counted.
     pub stats: ApnsStats,
+    /// So far its clock is ahead of its clients'.
+    pub clock_ahead_ms: i64,
     pub(super) rng: Rng,
     pub(super) deliveries: VecDeque<Delivery>,
     pub(super) arrived: VecDeque<Arrived>,
@@ -109,6 +112,10 @@ pub struct Verdict {
     pub gone: Option<GoneSince>,
 }
 
+/// A client whom a 410 tells of a token that is gone since a moment more than so far ahead by its own clock, need not
+/// believe it: [`CLOCK_SKEW_MS_MAX`], without what its clock may drift and the answer may take.
+const COMPARABLE_AHEAD_MS: u64 = CLOCK_SKEW_MS_MAX - 30_000;
+
 /// The largest header list of the live service, in bytes (RFC 9113 §6.5.2: 32 for each field beside its text).
 pub const HEADER_LIST_BYTES_MAX: usize = 8_000;
 
@@ -122,6 +129,7 @@ impl Service {
             registry: Registry::default(),
             knobs,
             stats: ApnsStats::default(),
+            clock_ahead_ms: 0,
             rng: Rng::new(seed),
             deliveries: VecDeque::new(),
             arrived: VecDeque::new(),
@@ -196,7 +204,12 @@ impl Service {
             if told {
                 self.stats.strict.note(StrictFault::PushedAfterGone);
             }
-            progress.gone = gone.since.map(|since| GoneSince { device, since });
+            if !self.knobs.gone_stamps {
+                return Err(gone.reason.into());
+            }
+            let client_now = UnixMillis(now.unix.0.saturating_add_signed(-self.clock_ahead_ms));
+            let comparable = |since: &UnixMillis| since.millis_since(client_now) < COMPARABLE_AHEAD_MS;
+            progress.gone = gone.since.filter(comparable).map(|since| GoneSince { device, since });
             return Err(gone);
         }
         if body.is_empty() {

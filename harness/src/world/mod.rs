@@ -58,7 +58,7 @@ pub struct World {
     vigilant: bool,
     links: Vec<Link>,
     queue: BinaryHeap<Event>,
-    /// Pushes that arrived whole: at which push service, and with the moment at which their last byte left.
+    /// Pushes that arrived ([`Apns::poll_arrived`]): at which push service, and with the moment at which their last byte left.
     pushes: VecDeque<(usize, Arrived)>,
     order: u64,
     rng: Rng,
@@ -138,8 +138,8 @@ impl World {
         self.trace.finish()
     }
 
-    /// The next push that arrived whole at a push service, whatever became of it. Its time is that at which its last
-    /// byte left the shard, by the engine's clock: however long the network took, what it tells is judged by then.
+    /// The next push that arrived at a push service, whatever became of it, whole or with details in the part that came. Its
+    /// time is that at which the last byte of it left the shard, by the engine's clock: however long the network took, what it tells is judged by then.
     pub fn poll_push(&mut self) -> Option<(usize, Arrived)> {
         self.pushes.pop_front()
     }
@@ -311,6 +311,9 @@ impl World {
 
     /// Sets a peer's clock.
     pub fn set_clock(&mut self, peer: PeerAt, clock: Clock) {
+        if let PeerAt::Apns(at) = peer {
+            self.apns[at].set_clock_ahead(clock.ahead_ms);
+        }
         self.clocks.insert(peer, clock);
     }
 

@@ -317,7 +317,7 @@ impl World {
         self.collect_pushes(peer);
     }
 
-    /// Takes down what a push service has got whole, and when it left.
+    /// Takes down what a push service has got, and when it left.
     fn collect_pushes(&mut self, peer: PeerAt) {
         let PeerAt::Apns(service) = peer else { return };
         while let Some(push) = self.apns[service].poll_arrived() {

@@ -177,6 +177,11 @@ impl StreamConn {
         self.events.pop_front()
     }
 
+    /// Bytes of the request that wait to be drained.
+    pub fn unsent_bytes(&self) -> usize {
+        self.out.len() - self.out_sent
+    }
+
     /// Appends at most `max` bytes of the request to `out`. True: there is more.
     pub fn drain(&mut self, out: &mut Vec<u8>, max: usize) -> bool {
         drain(&mut self.out, &mut self.out_sent, out, max)
@@ -294,7 +299,7 @@ impl fmt::Debug for StreamConn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The request has credentials.
         f.debug_struct("StreamConn")
-            .field("unsent_bytes", &(self.out.len() - self.out_sent))
+            .field("unsent_bytes", &self.unsent_bytes())
             .field("opened", &self.opened)
             .field("over", &self.is_over())
             .field("heard", &self.heard)

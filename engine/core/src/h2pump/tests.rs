@@ -139,6 +139,24 @@ fn one_stream_until_settings_and_the_newest_limit_at_once() {
 }
 
 #[test]
+fn a_request_that_is_broken_off_is_told_with_what_has_come() {
+    let (mut client, mut server) = pair(ServerConfig::default());
+    for tag in [0, 1] {
+        client.open(request("/"), Bytes::from(vec![b'x'; 1_000]), tag).unwrap();
+    }
+    let mut bytes = Vec::new();
+    client.drain(&mut bytes, usize::MAX);
+    server.feed(&bytes[..bytes.len() - 400]);
+    assert_eq!(next_request(&mut server).body.len(), 1_000);
+    assert!(server.poll().is_none());
+    server.closed();
+    match server.poll() {
+        Some(ServerEvent::Dropped(request)) => assert_eq!((request.body.len(), request.whole), (600, false)),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_client_is_held_to_the_limit_that_it_knew_when_it_opened_a_stream_however_late_that_comes() {
     let (mut client, mut server) = pair(ServerConfig { streams_max: Some(2), ..ServerConfig::default() });
     let mut bytes = Vec::new();

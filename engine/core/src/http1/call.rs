@@ -116,6 +116,11 @@ impl CallConn {
         self.ready.take()
     }
 
+    /// Bytes of the request that wait to be drained.
+    pub fn unsent_bytes(&self) -> usize {
+        self.out.len() - self.out_sent
+    }
+
     /// Appends at most `max` bytes of the request to `out`. True: there is more.
     pub fn drain(&mut self, out: &mut Vec<u8>, max: usize) -> bool {
         drain(&mut self.out, &mut self.out_sent, out, max)
@@ -165,7 +170,7 @@ impl std::fmt::Debug for CallConn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The request has credentials, the answer mail texts.
         f.debug_struct("CallConn")
-            .field("unsent_bytes", &(self.out.len() - self.out_sent))
+            .field("unsent_bytes", &self.unsent_bytes())
             .field("deadline", &self.next_deadline())
             .field("ready", &self.ready)
             .field("spent", &self.spent)

@@ -9,7 +9,8 @@ use super::core::ShardCore;
 use super::queue::Place;
 use super::server::Turn;
 use crate::limits::{
-    COHORT_USERS_MAX, PENDING_ITEMS_MAX, TOLD_ITEMS_GAP_MAX, USER_DEVICES_MAX, USER_FOLDERS_MAX,
+    COHORT_USERS_MAX, FAREWELLS_MAX, OUTPUT_BYTES_MAX, PENDING_ITEMS_MAX, TOLD_ITEMS_GAP_MAX,
+    USER_DEVICES_MAX, USER_FOLDERS_MAX,
 };
 use crate::time::{Now, Time, UnixMillis};
 use crate::user::{DeviceId, UserId};
@@ -222,6 +223,21 @@ impl ShardCore {
         }
         for (server, settings) in self.servers.iter().zip(&self.config.mail_servers) {
             server.check_window(settings.calls_max)?;
+            within("subscriptions to be given back", server.farewells.len(), FAREWELLS_MAX)?;
+        }
+        for (at, settings) in self.config.push_services.iter().enumerate() {
+            let lanes = self.usable_lanes(PushServiceId(at as u16));
+            within("lanes of a push service", lanes, usize::from(settings.lanes.max(1)))?;
+        }
+        for (_, conn) in self.conns.iter() {
+            within(
+                "bytes that wait on a connection",
+                conn.unsent_bytes(),
+                OUTPUT_BYTES_MAX + WRITE_BYTES_MAX,
+            )?;
+            if let Kind::Lane { machine: Some(lane), .. } = &conn.kind {
+                lane.check()?;
+            }
         }
         for (_, user) in self.users.iter() {
             within("devices of a user", user.devices.len(), USER_DEVICES_MAX)?;
@@ -232,6 +248,9 @@ impl ShardCore {
         Ok(())
     }
 }
+
+/// A lane is held back once so much waits ([`OUTPUT_BYTES_MAX`]); the write under way, of one frame, goes through.
+const WRITE_BYTES_MAX: usize = 16 * 1024 + 9;
 
 fn within(what: &str, counted: usize, most: usize) -> Result<(), String> {
     if counted <= most { Ok(()) } else { Err(format!("{counted} {what}, {most} is the most")) }

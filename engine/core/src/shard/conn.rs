@@ -52,6 +52,16 @@ impl Conn {
         }
     }
 
+    /// Bytes that its machine has ready for the shell.
+    pub(super) fn unsent_bytes(&self) -> usize {
+        match &self.kind {
+            Kind::Stream { machine: Some(machine), .. } => machine.unsent_bytes(),
+            Kind::Call { machine, .. } => machine.unsent_bytes(),
+            Kind::Lane { machine: Some(machine), .. } => machine.unsent_bytes(),
+            Kind::Stream { machine: None, .. } | Kind::Lane { machine: None, .. } => 0,
+        }
+    }
+
     pub(super) fn drain(&mut self, out: &mut Vec<u8>, bytes_max: usize) -> bool {
         match &mut self.kind {
             Kind::Stream { machine: Some(machine), .. } => machine.drain(out, bytes_max),

@@ -58,6 +58,10 @@ impl Farewells {
         self.waiting.iter().map(|farewell| farewell.not_before).min()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }

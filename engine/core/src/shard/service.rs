@@ -105,7 +105,7 @@ impl ShardCore {
         if !service.used || !authorised {
             return;
         }
-        let usable = service.lanes.iter().filter(|conn| !self.is_leaving(**conn)).count();
+        let usable = self.usable_lanes(service_id);
         if usable >= lanes_max || (usable > 0 && !self.needs_another_lane(now, service_id)) {
             return;
         }
@@ -116,6 +116,12 @@ impl ShardCore {
         let service = &mut self.services[usize::from(service_id.0)];
         service.lanes.push(conn);
         service.connect_not_before = now.time + LANE_STAGGER;
+    }
+
+    /// Lanes that take pushes, or will when they stand.
+    pub(super) fn usable_lanes(&self, service_id: PushServiceId) -> usize {
+        let lanes = &self.services[usize::from(service_id.0)].lanes;
+        lanes.iter().filter(|conn| !self.is_leaving(**conn)).count()
     }
 
     fn is_leaving(&self, conn: ConnId) -> bool {
@@ -142,8 +148,13 @@ impl ShardCore {
         };
         let mut lane_config = LaneConfig::apns(&authority, matches!(config.auth, PushAuth::Team(_)));
         lane_config.window_max = config.lane_window_max;
+        let mut lane = Box::new(Lane::new(now.time, lane_config));
+        if self.services[usize::from(service_id.0)].probing {
+            // It may be the one on which the first push after the outage is accepted.
+            lane.slow_down();
+        }
         if let Some(Kind::Lane { machine, .. }) = self.conns.get_mut(conn_id).map(|conn| &mut conn.kind) {
-            *machine = Some(Box::new(Lane::new(now.time, lane_config)));
+            *machine = Some(lane);
             self.stats.lanes += 1;
         }
         self.touch_conn(conn_id, fx);

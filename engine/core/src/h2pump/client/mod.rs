@@ -206,7 +206,12 @@ impl<T: Copy> ClientPump<T> {
 
     /// Whether so much waits to be drained that `h2` is held back.
     pub fn is_clogged(&self) -> bool {
-        self.pipe.lock().output.len() >= self.config.output_bytes_max
+        self.unsent_bytes() >= self.config.output_bytes_max
+    }
+
+    /// Bytes that wait to be drained.
+    pub fn unsent_bytes(&self) -> usize {
+        self.pipe.lock().output.len()
     }
 
     /// Whether this request has no answer yet.

@@ -39,6 +39,8 @@ pub struct ServerPump {
     free: Vec<usize>,
     by_stream: HashMap<u32, usize>,
     input: Scanner,
+    /// What has come of the present DATA frame, and its stream: `h2` hands out whole frames only.
+    part: (u32, Vec<u8>),
     dropping_input: bool,
     wire: Wire,
     output: BytesMut,
@@ -75,6 +77,7 @@ impl ServerPump {
             free: Vec::new(),
             by_stream: HashMap::new(),
             input: Scanner::of_client(),
+            part: (0, Vec::new()),
             dropping_input: false,
             wire: Wire::new(&config),
             output: BytesMut::new(),
@@ -102,13 +105,20 @@ impl ServerPump {
                     if !self.dropping_input {
                         self.pipe.lock().input.extend_from_slice(&head.encode());
                     }
+                    self.part.0 = if head.kind == kind::DATA { head.stream } else { 0 };
                 }
                 Piece::Payload(bytes) => {
                     if !self.dropping_input {
                         self.pipe.lock().input.extend_from_slice(bytes);
                     }
+                    if self.part.0 > 0 {
+                        let room = self.config.body_bytes_max.saturating_sub(self.part.1.len());
+                        self.part.1.extend_from_slice(&bytes[..bytes.len().min(room)]);
+                    }
                 }
                 Piece::End(head) => {
+                    self.part.0 = 0;
+                    self.part.1.clear();
                     self.wire.see_input_end(head, self.input.kept(), &mut self.events);
                 }
             }
@@ -330,11 +340,8 @@ impl ServerPump {
             }
             None => return responder.send_reset(Reason::REFUSED_STREAM),
         };
-        let state = if ignored {
-            State::Ignoring
-        } else {
-            State::Reading(Box::new(Request { stream, head, body: Vec::new(), whole: true }))
-        };
+        let request = Box::new(Request { stream, head, body: Vec::new(), whole: true });
+        let state = if ignored { State::Ignoring(request) } else { State::Reading(request) };
         self.slots[index] = Some(Slot { stream, content, responder, state });
         if !ignored {
             self.by_stream.insert(stream, index);
@@ -360,18 +367,14 @@ impl ServerPump {
             match slot.content.poll_data(&mut cx) {
                 Poll::Ready(Some(Ok(part))) => {
                     let _ = slot.content.flow_control().release_capacity(part.len());
-                    if let Some(request) = slot.take_part(&part, self.config.body_bytes_max) {
-                        self.events.push_back(ServerEvent::Request(request));
-                    }
+                    self.events.extend(slot.take_part(&part, self.config.body_bytes_max));
                 }
                 Poll::Ready(Some(Err(error))) => return self.cancelled(index, &error),
                 Poll::Pending if !slot.content.is_end_stream() => return,
                 Poll::Pending | Poll::Ready(None) => break,
             }
         }
-        if let Some(request) = slot.take_request() {
-            self.events.push_back(ServerEvent::Request(request));
-        }
+        self.events.extend(slot.take_request());
         match slot.responder.poll_reset(&mut cx) {
             Poll::Pending => {}
             Poll::Ready(Ok(reason)) => self.cancelled(index, &reason.into()),
@@ -380,7 +383,8 @@ impl ServerPump {
     }
 
     fn cancelled(&mut self, index: usize, error: &h2::Error) {
-        let Some(slot) = self.release(index) else { return };
+        let Some(mut slot) = self.release(index) else { return };
+        self.events.extend(slot.break_off(&self.part));
         let code = error.reason().map_or(code::INTERNAL_ERROR, u32::from);
         if slot.stream <= self.wire.last_allowed {
             self.events.push_back(ServerEvent::Cancelled { stream: slot.stream, code });
@@ -399,6 +403,9 @@ impl ServerPump {
             return;
         }
         self.stage = Stage::Closed;
+        for slot in self.slots.iter_mut().flatten() {
+            self.events.extend(slot.break_off(&self.part));
+        }
         self.slots.clear();
         self.free.clear();
         self.by_stream.clear();

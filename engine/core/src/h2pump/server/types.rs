@@ -54,7 +54,7 @@ pub struct Request {
     pub head: http::request::Parts,
     /// The body, at most [`ServerConfig::body_bytes_max`] bytes of it.
     pub body: Vec<u8>,
-    /// False: the body is larger, and the rest of it is thrown away as it comes.
+    /// False: the body is larger, and the rest of it is thrown away as it comes; or it was broken off.
     pub whole: bool,
 }
 
@@ -63,6 +63,9 @@ pub struct Request {
 pub enum ServerEvent {
     /// A request to be answered.
     Request(Box<Request>),
+    /// A request that nobody may answer: its stream or the connection ended before all of its body had come, or it came
+    /// after our GOAWAY. With what has come of it, for whoever looks at what clients send.
+    Dropped(Box<Request>),
     /// The client reset a stream that had no answer yet.
     Cancelled {
         /// Which.

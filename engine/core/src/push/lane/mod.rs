@@ -256,6 +256,35 @@ impl Lane {
         }
     }
 
+    /// Bytes that wait to be drained.
+    pub fn unsent_bytes(&self) -> usize {
+        self.pump.unsent_bytes()
+    }
+
+    /// Whether it keeps to its bounds: what is in flight to our own, and what it would let in now to the provider's limit
+    /// of streams, to its own window and to the send window in bytes. More may be in flight than the limits of now, which
+    /// fall while it is.
+    ///
+    /// # Errors
+    /// Says which does not hold.
+    pub fn check(&self) -> Result<(), String> {
+        let (in_flight, room) = (self.pump.in_flight(), self.room());
+        let window_max = usize::from(self.config.window_max);
+        if in_flight > window_max {
+            return Err(format!("{in_flight} pushes in flight on a lane, {window_max} is the most"));
+        }
+        let full = in_flight + room;
+        let (streams, window, bytes) =
+            (self.pump.streams_max(), self.window.limit(), self.pump.send_window());
+        if room > 0 && (full > streams || full > window || (room * APNS_PAYLOAD_BYTES_MAX) as i64 > bytes) {
+            return Err(format!(
+                "a lane with {in_flight} in flight has room for {room}: {streams} streams, a window of {window} and {bytes} \
+                 bytes are granted"
+            ));
+        }
+        Ok(())
+    }
+
     /// How many pushes it carries in `span` as things are: a full set of streams in each answer's time, and a full send
     /// window in the time in which credit comes back. `None` before the first answer.
     pub fn carries(&self, span: Span) -> Option<u64> {

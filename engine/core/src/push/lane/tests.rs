@@ -80,7 +80,8 @@ impl World {
             match event {
                 ServerEvent::Request(request) => self.requests.push(request.stream),
                 ServerEvent::Violation(violation) => panic!("{violation:?}"),
-                ServerEvent::Cancelled { .. }
+                ServerEvent::Dropped(_)
+                | ServerEvent::Cancelled { .. }
                 | ServerEvent::Pong
                 | ServerEvent::WentAway { .. }
                 | ServerEvent::Closed { .. } => {}
@@ -92,12 +93,16 @@ impl World {
     }
 
     fn send(&mut self, flight: u64, payload: &[u8]) -> Result<(), NoRoom> {
+        self.send_as(flight, None, payload)
+    }
+
+    fn send_as(&mut self, flight: u64, jwt: Option<&str>, payload: &[u8]) -> Result<(), NoRoom> {
         let token = DeviceToken::parse(TOKEN).unwrap();
         let topic = Topic::parse("com.example.mail").unwrap();
         let push = PushRequest {
             token: &token,
             topic: &topic,
-            jwt: None,
+            jwt,
             apns_id: u128::from(flight),
             push_type: PushType::Alert,
             priority: 10,
@@ -491,6 +496,43 @@ fn slow_credit_slows_pushes_and_loses_none() {
 }
 
 #[test]
+fn it_carries_streams_by_the_time_of_answers_and_bytes_by_the_time_of_their_credit() {
+    let apns =
+        ServerConfig { streams_max: Some(100), window: WindowPolicy::Manual, ..ServerConfig::default() };
+    let lane = LaneConfig { first_window: 1_000, ..LaneConfig::apns("push.test", false) };
+    let mut world = World::new(lane, apns);
+    let moment = Span::from_millis(100);
+    assert_eq!(world.lane.carries(moment), None, "nothing has been answered");
+    world.send(0, &[b'x'; 1_000]).unwrap();
+    world.carry();
+    world.pass(Span(20 * MS));
+    world.answer(200, "");
+    // 65 payloads fit in a send window, 100 streams in an answer's time.
+    assert_eq!(world.lane.carries(moment), Some(65 * 5));
+    assert_eq!(world.lane.carries(Span::from_millis(40)), Some(65 * 2));
+    world.apns.set_streams_max(10);
+    world.carry();
+    assert_eq!(world.lane.carries(moment), Some(10 * 5), "streams are the less");
+    world.apns.set_streams_max(100);
+    world.carry();
+    let mut flight = 1;
+    while world.lane.room() > 0 {
+        world.send(flight, &[b'x'; 1_000]).unwrap();
+        flight += 1;
+    }
+    assert_eq!(world.lane.blocked(), Some(Blocked::Bytes));
+    world.carry();
+    world.pass(Span(20 * MS));
+    world.answer(200, "");
+    assert_eq!(world.lane.carries(moment), Some(65 * 5), "no credit has come yet");
+    world.pass(Span(180 * MS));
+    world.apns.grant(60_000);
+    world.carry();
+    assert_eq!(world.lane.carries(moment), Some(65 / 2), "a send window each 200 ms");
+    assert_eq!(world.lane.check(), Ok(()));
+}
+
+#[test]
 fn a_cut_connection_tells_safe_from_ambiguous() {
     let mut world = World::usual();
     world.send(1, b"{}").unwrap();
@@ -712,4 +754,21 @@ fn a_network_that_takes_nothing_blocks_and_is_found_dead() {
     world.pass(Span::from_secs(15));
     world.pass(Span::from_secs(5));
     assert_eq!(world.settled(), (0..1_000).map(|flight| (flight, SAFE)).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_waits_to_be_written_has_its_bound() {
+    let lane = LaneConfig { first_window: 1_000, ..LaneConfig::apns("push.test", false) };
+    let mut world = World::new(lane, ServerConfig::default());
+    let jwt = "j".repeat(1_000);
+    let mut sent = 0;
+    while world.lane.room() > 0 {
+        world.send_as(sent, Some(&jwt), b"{}").unwrap();
+        sent += 1;
+    }
+    assert_eq!(world.lane.blocked(), Some(Blocked::Output), "{sent} pushes");
+    let waits = world.lane.unsent_bytes();
+    assert!((OUTPUT_BYTES_MAX..=OUTPUT_BYTES_MAX + 16 * 1024 + 9).contains(&waits), "{waits}");
+    world.carry();
+    assert_eq!((world.lane.unsent_bytes(), world.requests.len() as u64), (0, sent));
 }
