@@ -227,6 +227,10 @@ pub const LANE_STAGGER: Span = Span::from_secs(1);
 /// How far the clocks of two well-kept machines are apart at most (Kerberos, RFC 4120 §1.6, recommends the same).
 pub const CLOCK_SKEW_MS_MAX: u64 = 5 * 60 * 1_000;
 
+/// The shortest life of an alert that a provider is to keep, by its own clock: an hour, by which a host is off whose time
+/// zone is not set right, and [`CLOCK_SKEW_MS_MAX`].
+pub const ALERT_EXPIRY_S_MIN: u32 = 65 * 60;
+
 /// Another lane is opened when more waits than those that are open carry in this time: less is gone before the other
 /// stands, and delays nobody noticeably.
 pub const LANE_BACKLOG: Span = Span::from_millis(100);

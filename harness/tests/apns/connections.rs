@@ -166,6 +166,7 @@ fn a_spent_send_window_slows_pushes_opens_another_connection_and_loses_nothing()
     town.run_for(secs(20));
     assert_eq!(alerts_by_phone(&town), BTreeMap::from([(1, 1_500)]));
     let stats = town.world.stats(0);
+    assert_eq!(town.world.check(0), Ok(()));
     assert_eq!(stats.lanes, 2, "as many as the configuration allows");
     // 65,535 bytes a second on each of two connections carry them in so long.
     let pushes = &town.deliveries[told_before..];

@@ -3,7 +3,10 @@
 
 mod answers;
 mod connections;
+mod lanes;
+mod outages;
 mod renewals;
+mod stamps;
 mod tokens;
 mod turns;
 
@@ -20,8 +23,9 @@ use carillon_harness::apns::{
 use carillon_harness::audit::AuditReport;
 use carillon_harness::exchange::ExchangeConfig;
 use carillon_harness::peer::PeerConn;
+use carillon_harness::world::Clock;
 use carillon_harness::world::story::{self, secs};
-use carillon_harness::world::town::{APP, Town, TownConfig};
+use carillon_harness::world::town::{APP, PUSH, Town, TownConfig};
 use ring::rand::SystemRandom;
 
 /// A town whose mailboxes are watched and whose phones show their first badge.

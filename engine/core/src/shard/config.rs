@@ -168,7 +168,8 @@ pub struct Timing {
     pub max_delay_ms: u32,
     /// Without use of the app for so long, alerts carry no details.
     pub detail_cutoff_s: u32,
-    /// How long the provider may keep an alert for a phone that is off.
+    /// How long the provider may keep an alert for a phone that is off; 0: not at all. Otherwise it is told at least
+    /// [`crate::limits::ALERT_EXPIRY_S_MIN`]. After so long, no alert is sent again.
     pub alert_expiry_s: u32,
     /// A mail found by a catch-up that is older than this is not news any more: it changes the badge only.
     pub news_max_s: u32,

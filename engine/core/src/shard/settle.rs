@@ -4,7 +4,7 @@ use super::core::ShardCore;
 use super::flight::{Flight, FlightId};
 use super::{Effect, Effects, Report};
 use crate::ledger::{Station, Superseded, Suppressed};
-use crate::limits::{PUSH_BACK_OFF, STALE_GONE_MAX};
+use crate::limits::{CLOCK_SKEW_MS_MAX, PUSH_BACK_OFF, STALE_GONE_MAX};
 use crate::push::{Certainty, Outcome, RetryScope};
 use crate::time::{Now, Span, UnixMillis};
 use crate::user::{DeviceId, UserId};
@@ -71,7 +71,7 @@ impl ShardCore {
                         self.not_processed(now, flight_id, wait, fx);
                     }
                     (Certainty::Ambiguous, RetryScope::Lane | RetryScope::Service) => {
-                        self.perhaps_processed(now, flight_id, fx);
+                        self.perhaps_processed(now, flight_id, scope, fx);
                     }
                 }
                 if scope == RetryScope::Service {
@@ -105,7 +105,8 @@ impl ShardCore {
         }
     }
 
-    /// 410: believed only if it is younger than the registration (push-providers §1.9).
+    /// 410: believed only if it is younger than the registration. Without a time stamp, or with one from a future that
+    /// shows that the clocks differ, nobody can say that it is.
     fn token_gone(&mut self, now: Now, flight_id: FlightId, since: Option<UnixMillis>, fx: &mut Effects) {
         let Some(flight) = self.flights.get(flight_id) else { return };
         let (user_id, device_id) = (flight.user, flight.device);
@@ -113,7 +114,9 @@ impl ShardCore {
             self.end_flight(flight_id, Station::Returned);
             return;
         };
-        if since.is_none_or(|since| since > device.registered || planted!(StaleGoneBelieved)) {
+        let comparable = |since: &UnixMillis| since.millis_since(now.unix) <= CLOCK_SKEW_MS_MAX;
+        let is_gone = since.filter(comparable).is_some_and(|since| since > device.registered);
+        if is_gone || planted!(StaleGoneBelieved) {
             let device_key = device.key;
             self.end_flight(flight_id, Station::Returned);
             self.remove_device(user_id, device_id, Suppressed::TokenGone);
@@ -143,17 +146,19 @@ impl ShardCore {
         self.come_back(now, flight_id, wait, fx);
     }
 
-    /// Nobody knows whether this attempt was processed.
-    fn perhaps_processed(&mut self, now: Now, flight_id: FlightId, fx: &mut Effects) {
+    /// Nobody knows whether this attempt was processed. After the first loss of a lane it goes out again at once; a service
+    /// that fails is given time.
+    fn perhaps_processed(&mut self, now: Now, flight_id: FlightId, scope: RetryScope, fx: &mut Effects) {
         if planted!(AmbiguousTakenForSafe) {
             return self.come_back(now, flight_id, Span::ZERO, fx);
         }
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
         flight.apns_id ^= u128::from(planted!(NewApnsId));
         flight.ambiguous = flight.ambiguous.saturating_add(1);
-        let wait = match flight.ambiguous {
-            1 => Span::ZERO,
-            n => self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, n - 2),
+        let wait = match (flight.ambiguous, scope) {
+            (1, RetryScope::Lane) => Span::ZERO,
+            (n, RetryScope::Lane) => self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, n - 2),
+            (n, RetryScope::Service) => self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, n - 1),
         };
         self.send_again(now, flight_id, wait, fx);
     }

@@ -7,7 +7,7 @@ use super::fold::is_after;
 use super::stats::PushTimes;
 use super::{Effect, Effects, PushAuth, Report, UnsettledNotice};
 use crate::ledger::Station;
-use crate::limits::{APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
+use crate::limits::{ALERT_EXPIRY_S_MIN, APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::notice::{Notice, Text, carries_details, collapse_by_mail, compose_apns, details_allowed};
 use crate::push::PushRequest;
 use crate::time::{Now, Span, Time};
@@ -209,7 +209,7 @@ impl ShardCore {
         if let Some(at) = user.devices.iter().position(|id| *id == device_id) {
             user.devices[at..].rotate_left(1);
         }
-        let expiration_s = now.unix.as_secs() + u64::from(self.config.timing.alert_expiry_s);
+        let expiration_s = expiration_s(now, self.config.timing.alert_expiry_s);
         let composed = crate::notice::Composed {
             push_type: crate::push::PushType::Alert,
             priority: 10,
@@ -352,6 +352,16 @@ impl ShardCore {
             fx.push(Effect::Sent(flight.times));
         }
         self.touch_conn(lane_id, fx);
+    }
+}
+
+/// `apns-expiration`: the end of an alert's life. It is read by the provider's clock, of which we are told nothing, and a
+/// push that has expired by it is accepted and never shown: so the end is never near. 0, which no clock can mistake, for
+/// one that is not to be kept at all.
+fn expiration_s(now: Now, alert_expiry_s: u32) -> u64 {
+    match alert_expiry_s {
+        0 => 0,
+        expiry_s => now.unix.as_secs() + u64::from(expiry_s.max(ALERT_EXPIRY_S_MIN)),
     }
 }
 
