@@ -318,6 +318,10 @@ impl Audit {
             let note = "details for an app not used for the cut-off, or that wants none";
             self.report.details_after_cutoff.note(Some(row.user), phone, item, at.time, note);
         }
+        if payload.is_alert() && payload.n == 0 {
+            // Broken off before it came to its mails: what else it would have said, nobody knows.
+            return;
+        }
         for (note, is_wanted) in unwanted(payload) {
             if !row.phone.wanted(at.time, at.time).any(|wants| is_wanted(&wants)) {
                 self.report.told_unwanted.note(Some(row.user), phone, item, at.time, note);
