@@ -410,7 +410,7 @@ impl Audit {
             let decided = self.put_down.get(&push.apns_id).map_or(left, |(put_down, _)| *put_down);
             let deaf = |at: Time| self.deaf.iter().any(|(from, to)| (*from..*to).contains(&at));
             let excused = self.unheard.contains(&first) || deaf(mail.gone) || deaf(decided);
-            if mail.gone + rules.crossing_max < decided && !excused {
+            if mail.gone + rules.crossing_max + rules.look_max < decided && !excused {
                 let note = "told after it was read or deleted";
                 report.told_after_gone.note(Some(user_ix), phone, Some(item), at, note);
             }

@@ -19,6 +19,8 @@ pub struct Rules {
     pub wait_max: Span,
     /// How long news of reading, stopping, registering and removing may take to overtake a push on its way.
     pub crossing_max: Span,
+    /// How long a notice may wait for a look whether its mails are still there, before it goes out without.
+    pub look_max: Span,
     /// How long a push with details may take from the last check of the cut-off to where it is seen to leave.
     pub transit_max: Span,
 }

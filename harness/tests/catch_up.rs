@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use carillon_core::names::{FolderId, SmtpAddress};
 use carillon_core::shard::{
-    AssignUser, BadgeCount, CatchUp, Command, MailServer, MailServerId, Report, Timing,
+    AssignUser, BadgeCount, CatchUp, Command, MailServer, MailServerId, Report, Timing, VipRules,
 };
 use carillon_core::time::{Now, Span, UnixMillis};
 use carillon_core::user::item_hash;
@@ -483,6 +483,25 @@ fn a_told_mail_that_comes_back_by_a_move_is_not_told_again_by_a_look() {
     town.run_for(secs(60));
     assert_eq!((alerts(&town, 0).len(), badge(&town, 0)), (1, Some(1)));
     no_violations(&town);
+}
+
+/// Who has rules for VIP mail is asked about each mail as it comes; the answer may be older than what an event has told
+/// meanwhile.
+#[test]
+fn a_mail_that_is_read_while_its_details_are_on_their_way_is_not_told() {
+    for moment_ms in (0..1_000).step_by(50) {
+        let exchange = ExchangeConfig { call_time: Span::from_millis(500), ..ExchangeConfig::default() };
+        let timing = Timing { settle_ms: 3_000, ..Timing::default() };
+        let mut town = live(TownConfig { users: 1, exchange, timing, ..TownConfig::default() });
+        town.set_vip(0, VipRules { high_importance: true, senders: Box::default() });
+        town.run_for(secs(1));
+        town.deliver(0, "read at once");
+        town.run_for(Span::from_millis(moment_ms));
+        town.read(0, 0);
+        town.run_for(secs(30));
+        assert_eq!(alerts(&town, 0).len(), 0, "read after {moment_ms} ms");
+        clean(town);
+    }
 }
 
 /// The service dies, and its host is not there to say so: to the server the stream of before stands until it gives up or the

@@ -19,6 +19,7 @@ fn rules() -> Rules {
         detail_cutoff: Span::from_secs(CUTOFF_S),
         wait_max: Span::from_secs(20),
         crossing_max: Span::from_secs(1),
+        look_max: Span::ZERO,
         transit_max: Span::from_secs(1),
     }
 }

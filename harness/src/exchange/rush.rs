@@ -25,6 +25,12 @@ const WAIT_MIN: Span = Span::from_secs(5);
 const ECHO: Span = Span::from_secs(2);
 
 impl Exchange {
+    /// A client's process died: the next one begins without having been told to wait, whatever the server still does for
+    /// the one before.
+    pub fn client_died(&mut self, client: &str) {
+        self.returns.retain(|known, _| **known != *client);
+    }
+
     /// An ordinary call has come. `wait`: it is refused, and told to wait until then.
     pub(super) fn watch_rush(&mut self, now: Time, conn: PeerConn, wait: Option<Time>) {
         let Some(calls_max) = self.config.strict.calls_max else { return };

@@ -6,6 +6,7 @@ const RULES: Rules = Rules {
     detail_cutoff: Span::from_secs(43_200),
     wait_max: Span::from_secs(20),
     crossing_max: Span::from_secs(1),
+    look_max: Span::ZERO,
     transit_max: Span::from_secs(1),
 };
 

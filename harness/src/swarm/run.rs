@@ -140,7 +140,6 @@ pub(super) struct Life {
     /// When the first thing begins by which the engine may not hear what happens in mailboxes.
     deaf_from: Time,
     drift_ppm: i64,
-    mail_clock_ahead_ms: i64,
     push_clock_behind: bool,
     pub(super) failures: Vec<String>,
     pub(super) mails: u64,
@@ -252,7 +251,6 @@ impl Life {
             net,
             deaf_from: plan.acts.iter().find(|(_, act)| act.deafens()).map_or(Time::NEVER, |(at, _)| *at),
             drift_ppm,
-            mail_clock_ahead_ms: plan.mail_clock_ahead_ms,
             push_clock_behind: plan.push_clock_behind_ms > 0 || drift_ppm < 0,
             failures: Vec::new(),
             mails: 0,
@@ -580,11 +578,7 @@ impl Life {
         self.town.put_credentials_right();
         self.restart_all();
         self.town.world.exchanges.iter_mut().for_each(|exchange| exchange.clear_orders());
-        // What a mail server's clock has always been off by is its way, not a fault.
-        for number in 0..self.town.world.exchanges.len() {
-            let clock = Clock { ahead_ms: self.mail_clock_ahead_ms, drift_ppm: 0 };
-            self.town.world.set_clock(PeerAt::Exchange(number), clock);
-        }
+        // A mail server's clock stays as it is: that it is off is no fault, and setting it would be one.
         for number in 0..self.town.world.apns.len() {
             self.town.world.set_clock(PeerAt::Apns(number), Clock::default());
         }

@@ -231,6 +231,8 @@ impl World {
         let config = ShardConfig { seed: self.rng.next_u64(), ..self.sites[shard].core.config().clone() };
         self.sites[shard] = Site::new(self.now, config);
         self.accounts.forget(shard as u16);
+        let client = site::client_name(shard);
+        self.exchanges.iter_mut().for_each(|exchange| exchange.client_died(&client));
         self.ring_for_news();
         for command in self.store.commands(shard) {
             self.input(shard, Input::Command(command));

@@ -86,7 +86,7 @@ impl World {
                         Protocol::Http2 => b"h2",
                     };
                     let hello = Hello {
-                        client: format!("node{shard}"),
+                        client: client_name(shard),
                         sni: Some(spec.host.to_string()),
                         alpn: Some(alpn.to_vec()),
                         certificate: self.certificate.clone(),
@@ -121,4 +121,9 @@ impl World {
             }
         }
     }
+}
+
+/// What peers call a shard.
+pub(super) fn client_name(shard: usize) -> String {
+    format!("node{shard}")
 }

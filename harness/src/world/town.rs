@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use carillon_core::limits::FETCH_WAIT_MAX;
 use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
     AssignUser, BadgeCount, CatchUp, Command, DeviceSettings, DeviceSpec, Endpoint, EndpointId,
@@ -273,6 +274,7 @@ impl Town {
             wait_max: config.wait_max,
             crossing_max: Span::from_secs(2),
             // Judged by when it left.
+            look_max: FETCH_WAIT_MAX,
             transit_max: Span::ZERO,
         };
         let world = World::new(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use carillon_core::limits::FETCH_WAIT_MAX;
 use carillon_core::rng::Rng;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use carillon_core::user::item_hash;
@@ -412,6 +413,7 @@ fn rules(plan: &Plan) -> Rules {
         detail_cutoff: Span::from_secs(service.detail_cutoff_s.into()),
         wait_max: Span::from_secs(wait_s),
         crossing_max: Span::from_secs(if rough { 30 } else { 3 }),
+        look_max: FETCH_WAIT_MAX,
         transit_max: Span::from_secs(30),
     }
 }

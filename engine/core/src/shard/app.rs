@@ -218,17 +218,24 @@ impl ShardCore {
             } else if !room {
                 self.wake_service(service_id, now.time + PUSH_BACK_OFF.0);
             } else {
-                // If nothing comes of it, another tries. Who has nothing to be told just now is no try.
+                // If nothing comes of it, another tries. Who has nothing to be told is no try.
                 breaker.probe_at = now.time + BREAKER_BACK_OFF.0;
                 let next = breaker.probe_at;
                 while let Some(device_id) = self.next_probe(service_id, at) {
-                    if self.wake(now, device_id, fx) {
+                    if self.wake(now, device_id, fx) || self.will_be_told(device_id) {
                         break;
                     }
                 }
                 self.wake_service(service_id, next);
             }
         }
+    }
+
+    /// Whether there is something for the device, now or when it has settled.
+    fn will_be_told(&self, device_id: DeviceId) -> bool {
+        let Some(device) = self.devices.get(device_id) else { return false };
+        let user = self.users.get(device.user).filter(|user| !user.stopped);
+        user.is_some_and(|user| device.is_owed(user.unread))
     }
 
     fn next_probe(&mut self, service_id: PushServiceId, at: usize) -> Option<DeviceId> {

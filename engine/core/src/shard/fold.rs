@@ -54,6 +54,7 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let Some(item) = user.pending.find_mut(hash) else { return };
         item.touched = true;
+        item.touched_again |= user.calling == Calling::Out;
         let looks = user.due.is_some_and(|due| due > now.time);
         if !looks && user.server.is_some() && user.pending.items().iter().any(wants_fetch) {
             user.needs.add(Needs::FETCH);
@@ -151,7 +152,7 @@ impl ShardCore {
                 self.mail_gone(now, user_id, hash, fx);
             } else if let Some(waiting) = user.pending.find_mut(hash) {
                 // It is still there, and this is how it looks now.
-                waiting.touched = false;
+                waiting.touched = std::mem::take(&mut waiting.touched_again);
                 waiting.details = item.details.map(Box::new).or(waiting.details.take());
             }
             return;
@@ -205,7 +206,7 @@ impl ShardCore {
         let vip = is_vip(&user.vip, &details);
         let Some(item) = user.pending.find_mut(hash) else { return };
         item.details = Some(Box::new(details));
-        item.touched = false;
+        item.touched = std::mem::take(&mut item.touched_again);
         if vip {
             user.pending.set_vip();
         }

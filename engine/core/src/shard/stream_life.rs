@@ -45,6 +45,12 @@ impl ShardCore {
             cohort.join_at = Some(join_at);
             return Some(join_at);
         }
+        if let Some(wait) = self.choose_budget(now, cohort_id) {
+            // Not for longer than that: whoever comes meanwhile may have one.
+            return Some(now.time + wait);
+        }
+        let cohort = self.cohorts.get_mut(cohort_id)?;
+        let server = &mut self.servers[usize::from(cohort.server.0)];
         // However many streams are to be opened at once, they are opened one after the other.
         let slot = *cohort.slot.get_or_insert_with(|| server.stream_slot(now.time));
         if slot > now.time {
@@ -95,9 +101,9 @@ impl ShardCore {
         if users.is_empty() {
             return self.close_stream(now, conn_id, cohort_id, fx);
         }
-        if let Some(wait) = self.choose_budget(now, cohort_id) {
+        if self.choose_budget(now, cohort_id).is_some() {
             self.close_stream(now, conn_id, cohort_id, fx);
-            return self.delay_cohort(now, cohort_id, wait, fx);
+            return self.step_cohort(now, cohort_id, fx);
         }
         let Some(cohort) = self.cohorts.get(cohort_id) else { return };
         let version_now = self.servers[usize::from(cohort.server.0)].version;

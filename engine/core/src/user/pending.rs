@@ -20,6 +20,8 @@ pub struct Item {
     pub received: UnixMillis,
     /// It changed after it came: only a look tells whether it was read.
     pub touched: bool,
+    /// It changed while a call was on its way, whose answer may not know it yet.
+    pub touched_again: bool,
     /// What a fetch brought.
     pub details: Option<Box<MailDetails>>,
     /// Fetches that brought nothing: after [`crate::limits::FETCH_TRIES_MAX`] it is told without details.
@@ -78,7 +80,18 @@ impl Pending {
         }
         let details = details.map(Box::new);
         let seq = self.seq;
-        self.items.push(Item { id, hash, id_form, seq, received, touched: false, details, fetch_tries: 0 });
+        let (touched, touched_again) = (false, false);
+        self.items.push(Item {
+            id,
+            hash,
+            id_form,
+            seq,
+            received,
+            touched,
+            touched_again,
+            details,
+            fetch_tries: 0,
+        });
         self.since = Some(self.since.filter(|_| !planted!(SettleRearmed)).unwrap_or(now));
     }
 
@@ -87,7 +100,9 @@ impl Pending {
         if self.items.len() < PENDING_ITEMS_MAX && self.find(hash).is_none() {
             let (details, id_form) = (details.map(Box::new), IdForm::Given);
             let seq = RECALLED;
-            let item = Item { id, hash, id_form, seq, received, touched: false, details, fetch_tries: 0 };
+            let (touched, touched_again) = (false, false);
+            let item =
+                Item { id, hash, id_form, seq, received, touched, touched_again, details, fetch_tries: 0 };
             self.items.insert(0, item);
         }
     }
