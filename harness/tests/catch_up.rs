@@ -485,6 +485,27 @@ fn a_told_mail_that_comes_back_by_a_move_is_not_told_again_by_a_look() {
     no_violations(&town);
 }
 
+/// After a start, nobody knows yet which folder an event speaks of when it tells how many are unread there.
+#[test]
+fn a_count_that_was_on_its_way_does_not_outdo_what_events_told_of_folders_not_known_yet() {
+    for moment_ms in (0..3_000).step_by(50) {
+        let exchange = ExchangeConfig { call_time: Span::from_millis(300), ..ExchangeConfig::default() };
+        let config = server(|server| server.badge = BadgeCount::Watched);
+        let mut town = live(TownConfig { users: 2, choosers: vec![0, 1], exchange, ..config });
+        town.world.crash(0);
+        town.run_for(Span::from_millis(moment_ms));
+        for person in 0..2 {
+            town.deliver(person, "in the inbox");
+            let folder = town.people[person].chosen.expect("he has chosen one");
+            let mail = Mail { folder, ..town.mail() };
+            town.deliver_mail(person, mail);
+        }
+        town.run_for(secs(60));
+        assert_eq!([badge(&town, 0), badge(&town, 1)], [Some(2); 2], "after {moment_ms} ms");
+        clean(town);
+    }
+}
+
 /// Who has rules for VIP mail is asked about each mail as it comes; the answer may be older than what an event has told
 /// meanwhile.
 #[test]

@@ -133,6 +133,7 @@ impl ShardCore {
         if !overtaken(user.unread_heard) && !planted!(BadgeFromEvents) {
             user.inbox_unread = Some(inbox.unread);
         }
+        let mut unknown = user.inbox_unread.is_none() && !planted!(BadgeFromEvents);
         let mut missing = false;
         let mut unanswered = None;
         let not_reached = || Err(EwsError::new(ResponseCode::ErrorBatchProcessingStopped, "", None));
@@ -144,6 +145,7 @@ impl ShardCore {
                     if !overtaken(folder.heard) {
                         folder.unread = Some(counts.unread);
                     }
+                    unknown |= folder.unread.is_none();
                 }
                 // Out of reach is as good as gone.
                 Err(error)
@@ -163,7 +165,9 @@ impl ShardCore {
             self.sum_unread(now, user_id, fx);
             return Err(error);
         }
-        user.needs.remove(Needs::BADGE);
+        if !unknown {
+            user.needs.remove(Needs::BADGE);
+        }
         if std::mem::take(&mut user.folders_doubtful) && !missing {
             // One is not there, and none says that it is it.
             user.folders.iter_mut().for_each(|folder| folder.gone = true);
@@ -190,6 +194,15 @@ impl ShardCore {
         } else if let Some(row) = user.folders.iter_mut().find(|row| row.hash == Some(folder)) {
             row.heard = Some(now.time);
             row.unread = Some(unread);
+        } else {
+            // It may be of one whose id is not known yet: a count that is on its way for that one may be older.
+            if user.inbox.is_none() {
+                user.unread_heard = Some(now.time);
+            }
+            user.folders
+                .iter_mut()
+                .filter(|row| row.hash.is_none())
+                .for_each(|row| row.heard = Some(now.time));
         }
         self.sum_unread(now, user_id, fx);
     }
