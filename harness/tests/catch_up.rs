@@ -485,6 +485,34 @@ fn a_told_mail_that_comes_back_by_a_move_is_not_told_again_by_a_look() {
     no_violations(&town);
 }
 
+/// His first mail comes by an event, before any look into his mailbox has succeeded, and is stored as dealt with.
+#[test]
+fn a_newcomers_mail_of_a_gap_is_told_though_nobody_has_looked_before_and_the_servers_clock_is_behind() {
+    for ahead_ms in [-320_000, 0, 320_000] {
+        let mut town = Town::new(TownConfig { users: 1, wait_max: secs(4_000), ..TownConfig::default() });
+        town.world.set_clock(MAIL, Clock { ahead_ms, drift_ppm: 0 });
+        let refusal = Override::InternalError { retry_after_s: None };
+        town.world.exchanges[0].answer_next(10_000, Some(Operation::FindItem), refusal);
+        town.run_for(secs(30));
+        town.deliver(0, "by an event");
+        town.run_for(secs(30));
+        assert_eq!(alerts(&town, 0).len(), 1, "{ahead_ms} ms ahead");
+        town.world.net.failed_handshakes = 1_000_000;
+        town.world.crash(0);
+        town.deliver(0, "in the gap");
+        let mailbox = town.people[0].mailbox;
+        let now = town.world.now();
+        town.world.exchanges[0].fail_subscriptions(now, &[mailbox], Code::ErrorSubscriptionNotFound, None);
+        town.run_for(secs(30));
+        town.world.net.failed_handshakes = 0;
+        town.world.exchanges[0].clear_orders();
+        town.run_for(secs(3_600));
+        let told: u32 = alerts(&town, 0).iter().map(|push| push.payload.n).sum();
+        assert_eq!((told, badge(&town, 0)), (2, Some(2)), "{ahead_ms} ms ahead");
+        clean(town);
+    }
+}
+
 /// After a start, nobody knows yet which folder an event speaks of when it tells how many are unread there.
 #[test]
 fn a_count_that_was_on_its_way_does_not_outdo_what_events_told_of_folders_not_known_yet() {

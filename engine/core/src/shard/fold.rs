@@ -80,6 +80,12 @@ impl ShardCore {
     ) {
         let hash = item_hash(&self.config.item_key, id.as_str());
         let Some(user) = self.users.get_mut(user_id) else { return };
+        if let Some(server) = user.server
+            && let Some(ahead_ms) = self.servers[usize::from(server.0)].clock_ahead_ms
+        {
+            // From now on what is stored of him has its mails' time.
+            user.known.set_clock(ahead_ms);
+        }
         if user.known.contains(hash) {
             self.stats.ledger.enter(Station::Duplicate, 1);
             return;
