@@ -8,8 +8,9 @@ use crate::world::town::Town;
 /// Below this, mail cannot come faster than it settles without a crowd of it.
 const SETTLE_MS_MIN: u32 = 1_000;
 
-/// What a phone may take beyond the longest delay: one fetch that gets no answer, and the way there.
-const SLACK: Span = Span::from_secs(10);
+/// What a phone may take beyond the longest delay: one fetch that gets no answer, one idle connection that turns out to have
+/// died in silence, and the way there.
+const SLACK: Span = Span::from_secs(30);
 
 /// What one of the people can expect after a day: he is told of a single mail in time, his badge follows when he reads it
 /// elsewhere, and his phones ring all the while that mail keeps coming. Returns how many mails came.
