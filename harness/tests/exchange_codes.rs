@@ -64,6 +64,19 @@ struct Stage {
 }
 
 impl Stage {
+    /// Gives the engine a reason to make this call for a mailbox: another subscription, or a look into it.
+    fn provoke(&mut self, operation: Operation, mailbox: MailboxKey) {
+        let now = self.town.world.now();
+        let exchange = &mut self.town.world.exchanges[0];
+        match operation {
+            Operation::Subscribe => {
+                exchange.fail_subscriptions(now, &[mailbox], Code::ErrorSubscriptionNotFound, None);
+            }
+            _ => exchange.miss_events(mailbox),
+        }
+        self.town.world.collect();
+    }
+
     fn set(what: String) -> Stage {
         Stage::set_with(what, CatchUp::Find)
     }
@@ -425,16 +438,9 @@ fn a_longer_pause_counts_whatever_the_code_that_asks_for_it() {
         for (operation, fault) in [(Operation::Subscribe, true), (Operation::FindItem, false)] {
             let mut stage = Stage::set(format!("{code:?} at {operation:?} with a pause"));
             let victim = stage.mailbox(VICTIM);
-            let now = stage.town.world.now();
             let exchange = &mut stage.town.world.exchanges[0];
             exchange.refuse_for(victim, operation, code, fault, asked_for);
-            match operation {
-                Operation::Subscribe => {
-                    exchange.fail_subscriptions(now, &[victim], Code::ErrorSubscriptionNotFound, None);
-                }
-                _ => exchange.miss_events(victim),
-            }
-            stage.town.world.collect();
+            stage.provoke(operation, victim);
             stage.town.deliver(1, "for the neighbour");
             let asked = stage.run(window);
             let tries: Vec<Time> = asked
@@ -580,16 +586,9 @@ fn a_code_that_is_in_no_table_costs_a_subscription_and_is_tried_more_and_more_sl
     for (operation, fault) in [(Operation::Subscribe, true), (Operation::FindItem, false)] {
         let mut stage = Stage::set(format!("an unknown code at {operation:?}"));
         let victim = stage.mailbox(VICTIM);
-        let now = stage.town.world.now();
         let exchange = &mut stage.town.world.exchanges[0];
         exchange.refuse(victim, operation, 3, code, fault);
-        match operation {
-            Operation::Subscribe => {
-                exchange.fail_subscriptions(now, &[victim], Code::ErrorSubscriptionNotFound, None);
-            }
-            _ => exchange.miss_events(victim),
-        }
-        stage.town.world.collect();
+        stage.provoke(operation, victim);
         stage.town.deliver(1, "for the neighbour");
         let asked = stage.run((0.0, 60.0));
         let tries = of(&asked, operation, victim);

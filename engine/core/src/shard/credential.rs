@@ -100,8 +100,7 @@ impl ShardCore {
         let server = &mut self.servers[usize::from(server_id.0)];
         server.proven = false;
         server.refused = true;
-        server.not_before = server.not_before.max(now.time + REFUSED_RETRY);
-        self.wheel.arm(&server.timer, server.not_before);
+        self.leave_alone(server_id, now.time + REFUSED_RETRY);
     }
 
     /// A new or corrected credential, or the same one with other rights: whoever was refused may try again at once, one

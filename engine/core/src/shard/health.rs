@@ -57,8 +57,8 @@ impl ShardCore {
         let server = &mut self.servers[usize::from(server_id.0)];
         server.slow_down(now.time, until);
         server.busy_until = server.busy_until.max(until);
-        server.not_before = server.not_before.max(server.busy_until);
-        self.wheel.arm(&server.timer, server.not_before);
+        let until = server.busy_until;
+        self.leave_alone(server_id, until);
     }
 
     /// A front end that names a time (`Retry-After`) and no code speaks for the whole server. What it says of a credential
@@ -92,8 +92,8 @@ impl ShardCore {
         let wait = self.jittered(first, longest, failures);
         let server = &mut self.servers[usize::from(server_id.0)];
         server.connect_failures = failures.saturating_add(1);
-        server.not_before = server.not_before.max(now.time + wait);
-        self.wheel.arm(&server.timer, server.not_before);
+        self.leave_alone(server_id, now.time + wait);
+        let server = &mut self.servers[usize::from(server_id.0)];
         // Told once; but trouble of another kind, told earlier, does not hide it.
         if !std::mem::replace(&mut server.troubled, true) || failures == 0 {
             fx.report(Report::MailServerTrouble { server: server_id, trouble });
@@ -151,11 +151,17 @@ impl ShardCore {
     ) {
         let server = &mut self.servers[usize::from(server_id.0)];
         server.proven = false;
-        server.not_before = server.not_before.max(now.time + Span(ALARM_RETRY.0 / 6));
-        self.wheel.arm(&server.timer, server.not_before);
         server.troubled = true;
         if !std::mem::replace(&mut server.alarmed, true) {
             fx.report(Report::MailServerTrouble { server: server_id, trouble: error.trouble() });
         }
+        self.leave_alone(server_id, now.time + Span(ALARM_RETRY.0 / 6));
+    }
+
+    /// Nothing is sent to the server before; then whoever waits for it looks at what he may do.
+    pub(super) fn leave_alone(&mut self, server_id: MailServerId, until: Time) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.not_before = server.not_before.max(until);
+        self.wheel.arm(&server.timer, server.not_before);
     }
 }
