@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use carillon_core::rng::Rng;
+use carillon_core::shard::UnsettledNotice;
+use carillon_core::time::{Now, Span, Time, UnixMillis};
 use proptest::prelude::*;
 
 use super::*;
-use crate::apns::device::Arrival;
-use crate::apns::{DeviceIx, Payload, PayloadFault, PushType};
+use crate::apns::device::{Arrival, Device};
+use crate::apns::{AlertKind, Delivery, DeviceIx, Payload, PayloadFault, PushType};
 use crate::peer::PeerConn;
-use carillon_core::shard::UnsettledNotice;
+use crate::phone::Wants;
 
 const CUTOFF_S: u64 = 43_200;
 const START_MS: u64 = 1_750_000_000_000;

@@ -1,0 +1,46 @@
+//! What the engine cannot know, cannot take back or has lost, and what is lawful because of it.
+
+use carillon_core::shard::UnsettledNotice;
+use carillon_core::time::{Span, Time};
+
+use super::Audit;
+use crate::phone::Rules;
+
+impl Audit {
+    /// The engine had no way to hear that a mail was read or deleted.
+    pub fn unheard(&mut self, item: u64) {
+        self.unheard.insert(self.name(item));
+    }
+
+    /// In this time the engine may neither hear the mail server nor be able to ask it whether a mail is still there.
+    pub fn deaf(&mut self, from: Time, to: Time) {
+        self.deaf.push((from, to));
+    }
+
+    /// The engine put a notice down: from now on it may be on its way, and what is heard later cannot take it back.
+    pub fn put_down(&mut self, at: Time, notice: UnsettledNotice) {
+        let known = self.put_down.entry(notice.apns_id).or_insert((at, notice));
+        if known.1 != notice {
+            *known = (at, notice);
+        }
+    }
+
+    /// From now on there is another detail cut-off. What leaves in this very moment may be by either.
+    pub fn set_cutoff(&mut self, at: Time, cutoff: Span) {
+        self.cutoff_before = Some((at, self.rules.detail_cutoff));
+        self.rules.detail_cutoff = cutoff;
+    }
+
+    pub(super) fn rules_at(&self, at: Time) -> Rules {
+        let before = self.cutoff_before.filter(|(until, _)| at <= *until);
+        let detail_cutoff = before.map_or(Span::ZERO, |(_, cutoff)| cutoff).max(self.rules.detail_cutoff);
+        Rules { detail_cutoff, ..self.rules }
+    }
+
+    /// The power failed, and what the engine wrote down after `from` is gone. What phones were told since may lawfully be
+    /// told once more, and a badge may stay wrong until the next one. Acknowledged changes that are gone (registrations,
+    /// stops) are for whoever made them to make again.
+    pub fn power_failed(&mut self, from: Time) {
+        self.phones.iter_mut().for_each(|row| row.power_failed(from));
+    }
+}
