@@ -132,7 +132,7 @@ impl Default for Town {
 /// A user of whom only signals tell, with one device.
 pub fn signal_user(number: u64) -> AssignUser {
     AssignUser {
-        notices: NoticeRecord { sync_point: START, told: Vec::new(), unread: Some(3) },
+        notices: NoticeRecord { sync_point: START, unread: Some(3), ..NoticeRecord::default() },
         devices: vec![DeviceSpec {
             device: DeviceKey(number),
             service: PushServiceId(0),

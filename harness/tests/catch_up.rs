@@ -646,6 +646,31 @@ fn what_was_there_before_the_registration_is_not_told_whatever_the_mail_server_s
     }
 }
 
+/// His server is off-line when he is registered, and its clock is set before it is back. The engine may die in between.
+#[test]
+fn a_newcomer_begins_by_the_clock_that_his_server_had_when_he_was_registered() {
+    for (set_to_ms, crash) in [(-300_000, false), (300_000, false), (-300_000, true), (300_000, true)] {
+        let mut town = live(TownConfig { users: 1, wait_max: secs(1_000), ..TownConfig::default() });
+        town.drop_person(0);
+        town.run_for(secs(100));
+        town.deliver(0, "while he is away");
+        town.run_for(secs(10));
+        town.world.net.failed_handshakes = 1_000_000;
+        town.come_back(0, 0);
+        town.run_for(secs(10));
+        town.deliver(0, "while the server cannot be reached");
+        town.run_for(secs(10));
+        if crash {
+            town.world.crash(0);
+        }
+        town.world.set_clock(MAIL, Clock { ahead_ms: set_to_ms, drift_ppm: 0 });
+        town.world.net.failed_handshakes = 0;
+        town.run_for(secs(600));
+        assert_eq!(subjects(&town), ["while the server cannot be reached"], "{set_to_ms} ms, crash: {crash}");
+        clean(town);
+    }
+}
+
 #[test]
 fn by_state_a_gap_tells_what_arrived_and_not_what_was_read_or_deleted() {
     let mut town = live(synchronised());

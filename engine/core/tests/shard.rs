@@ -68,7 +68,7 @@ fn device_with_a_notice_of_an_earlier_life() -> DeviceSpec {
 
 fn user(server: Option<MailServerId>, devices: Vec<DeviceSpec>) -> Command {
     Command::AssignUser(Box::new(AssignUser {
-        notices: NoticeRecord { sync_point: START, told: Vec::new(), unread: None },
+        notices: NoticeRecord { sync_point: START, ..NoticeRecord::default() },
         devices,
         ..AssignUser::new(UserKey(1), SmtpAddress::parse("jane@example.com").unwrap(), server)
     }))

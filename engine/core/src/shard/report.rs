@@ -172,6 +172,8 @@ impl std::fmt::Debug for FolderSync {
 pub struct NoticeRecord {
     /// Every mail received before this was dealt with. Zero for a user whose mailbox was never looked at.
     pub sync_point: UnixMillis,
+    /// The sync point is by the clock of this service: the mail server's, by which its mails are stamped, was not known.
+    pub by_our_clock: bool,
     /// Mails after that which were dealt with, at most [`crate::limits::TOLD_ITEMS_GAP_MAX`], in the order of learning.
     pub told: Vec<ToldMail>,
     /// Unread mails in the inbox, as last heard.

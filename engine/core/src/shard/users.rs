@@ -60,6 +60,12 @@ impl ShardCore {
                 needs.add(Needs::SUBSCRIBE);
             }
         }
+        let mut known = Known::restore(&assign.notices, now.unix);
+        if let Some(server) = assign.server
+            && let Some(ahead_ms) = self.servers[usize::from(server.0)].clock_ahead_ms
+        {
+            known.set_clock(ahead_ms);
+        }
         let wheel = &mut self.wheel;
         let user_id = self.users.insert_with(|id| User {
             key: assign.user,
@@ -93,7 +99,7 @@ impl ShardCore {
             // What was stored may be old news; where the mailbox can be looked at, that comes first.
             unread: assign.notices.unread.filter(|_| assign.server.is_none()),
             unread_heard: None,
-            known: Known::restore(&assign.notices, now.unix),
+            known,
             pending: Pending::default(),
             // One device is the rule: the row of an idle user is to stay small.
             devices: Vec::with_capacity(assign.devices.len().min(USER_DEVICES_MAX)),

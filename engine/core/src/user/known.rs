@@ -16,7 +16,7 @@ pub struct Known {
     recent: Vec<Seen>,
     /// When the oldest mail that waits was received, also if `recent` could not hold it.
     waiting_since: Option<UnixMillis>,
-    /// The floor is the moment of registration, by our own clock: no mail has been dealt with, and no folder looked into.
+    /// The floor is the moment of registration by our own clock, because the mail server's was not known then.
     by_our_clock: bool,
 }
 
@@ -48,11 +48,11 @@ impl Known {
             event_may_come: true,
         };
         let recent = record.told[first..].iter().filter(|_| !planted!(ToldForgotten)).map(seen).collect();
-        let by_our_clock = record.told.is_empty() && record.unread.is_none();
-        Known { floor: record.sync_point, recent, waiting_since: None, by_our_clock }
+        Known { floor: record.sync_point, recent, waiting_since: None, by_our_clock: record.by_our_clock }
     }
 
-    /// Before a folder is looked into: the mail server's clock, by which mails are stamped, is so far ahead of ours.
+    /// The mail server's clock, by which mails are stamped, is so far ahead of ours. To be told as soon as it is known: it
+    /// may be set.
     pub fn set_clock(&mut self, ahead_ms: i64) {
         if std::mem::take(&mut self.by_our_clock) {
             self.floor = UnixMillis(self.floor.0.saturating_add_signed(ahead_ms));
@@ -158,6 +158,10 @@ impl Known {
         let told = self.recent.iter().filter(|seen| !seen.waiting);
         NoticeRecord {
             sync_point: floor.max(UnixMillis(1)),
+            // Mails that were dealt with have their server's time.
+            by_our_clock: self.by_our_clock
+                && unread.is_none()
+                && self.recent.iter().all(|seen| seen.waiting),
             told: told.map(|seen| ToldMail { hash: seen.hash, received: seen.received }).collect(),
             unread,
         }
@@ -211,6 +215,17 @@ mod tests {
         let mut again = Known::restore(&known.record(Some(1)), UnixMillis(9_000 * S));
         again.set_clock(-300 * S as i64);
         assert!(again.covers(2, UnixMillis(450 * S)), "what was dealt with has its server's time");
+        let mut known = fresh();
+        let mut again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+        again.set_clock(-300 * S as i64);
+        assert!(
+            again.covers(1, UnixMillis(199 * S)) && !again.covers(1, UnixMillis(200 * S)),
+            "as it was stored"
+        );
+        known.set_clock(-300 * S as i64);
+        let mut again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+        again.set_clock(-300 * S as i64);
+        assert!(!again.covers(1, UnixMillis(200 * S)), "its server's clock was known before it was stored");
     }
 
     #[test]

@@ -17,13 +17,17 @@ pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<
             .await?;
     }
     for (user, notices) in &batch.notices {
-        sqlx::query("UPDATE users SET sync_point_ms = ?2, told = ?3, unread = ?4 WHERE key = ?1")
-            .bind(user.0 as i64)
-            .bind(notices.sync_point.0 as i64)
-            .bind(columns::write_told(&notices.told))
-            .bind(notices.unread)
-            .execute(&mut *db)
-            .await?;
+        sqlx::query(
+            "UPDATE users SET sync_point_ms = ?2, told = ?3, unread = ?4, sync_by_our_clock = ?5
+             WHERE key = ?1",
+        )
+        .bind(user.0 as i64)
+        .bind(notices.sync_point.0 as i64)
+        .bind(columns::write_told(&notices.told))
+        .bind(notices.unread)
+        .bind(notices.by_our_clock)
+        .execute(&mut *db)
+        .await?;
     }
     for (user, folders) in &batch.syncs {
         sqlx::query("UPDATE users SET sync_states = ?2 WHERE key = ?1")
