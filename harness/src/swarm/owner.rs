@@ -8,7 +8,7 @@ use super::plan::{Act, Plan, below, chance, draw_timing, pick};
 use super::profile::Profile;
 use super::run::{Life, Trouble};
 use crate::exchange::{ImpersonationRight, MailboxKey, Override};
-use crate::world::Change;
+use crate::world::town::Change;
 
 /// The owner has a generator of its own: the rest of a day is what it would be without it.
 const OWNER: u64 = 0x0b0e_0e55_0000_0002;

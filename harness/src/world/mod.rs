@@ -4,16 +4,11 @@
 //! line of the script. Everything that could differ between two runs is drawn from the seed, so equal seeds give equal
 //! traces, to the byte.
 
-mod administrator;
 mod net;
-mod relocation;
 mod site;
 mod store;
 pub mod story;
-mod tokens;
 pub mod town;
-mod town_owner;
-mod town_phones;
 
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;
@@ -29,7 +24,6 @@ use crate::apns::{Apns, Arrived};
 use crate::exchange::Exchange;
 use crate::peer::Peer;
 
-pub use administrator::Change;
 pub use net::{Net, PeerAt};
 pub use store::{POWER_LOSS_MAX, Store};
 

@@ -1,12 +1,12 @@
-//! What people do with their phones beside using them, and what becomes of their tokens.
+//! What people do with their phones, what becomes of their tokens, and what they are told.
 
 use carillon_core::names::DeviceToken;
-use carillon_core::shard::DeviceSettings;
+use carillon_core::shard::{Command, DeviceSettings};
 
-use super::PeerAt;
-use super::town::{APPS, ENVIRONMENTS, PhoneOf, Town};
-use crate::apns::{Environment, TokenSpec};
+use super::{APPS, ENVIRONMENTS, PhoneOf, Town};
+use crate::apns::{Delivery, Environment, TokenSpec};
 use crate::phone::Wants;
+use crate::world::PeerAt;
 
 impl PhoneOf {
     /// What the push service is to know of it.
@@ -21,6 +21,53 @@ impl PhoneOf {
 }
 
 impl Town {
+    /// An app is opened.
+    pub fn use_app(&mut self, person: usize, phone: usize) {
+        let at = self.world.now().unix;
+        let row = &self.people[person];
+        if row.away || row.phones[phone].removed {
+            return;
+        }
+        let command = Command::TouchDevice { user: row.key, device: row.phones[phone].key, at };
+        self.audit.touched(row.phones[phone].phone, at);
+        let shard = row.shard;
+        self.world.command(shard, command);
+    }
+
+    /// An app registers again.
+    pub fn register_again(&mut self, person: usize, phone: usize) {
+        let now = self.world.now();
+        let row = &mut self.people[person];
+        if row.away {
+            return;
+        }
+        row.stopped = false;
+        row.phones[phone].removed = false;
+        let service = row.phones[phone].service;
+        let spec = &mut row.phones[phone].spec;
+        spec.registered = now.unix;
+        spec.active = now.unix;
+        let command = Command::RegisterDevice { user: row.key, device: Box::new(spec.clone()) };
+        self.world.apns[service].register(&row.phones[phone].token());
+        self.audit.register_again(row.phones[phone].phone, now.time, now.unix);
+        let shard = row.shard;
+        self.world.command(shard, command);
+    }
+
+    /// An app is gone from a phone.
+    pub fn uninstall(&mut self, person: usize, phone: usize) {
+        let row = &self.people[person].phones[phone];
+        let now = self.world.now_of(PeerAt::Apns(row.service));
+        self.world.apns[row.service].set_gone(row.device, now.unix);
+        self.audit.phone_gone(row.phone, now.time);
+    }
+
+    /// What the phone of this person was told, oldest first.
+    pub fn told(&self, person: usize, phone: usize) -> Vec<&Delivery> {
+        let key = self.people[person].phones[phone].key;
+        self.deliveries.iter().filter(|delivery| delivery.tag == key.0).collect()
+    }
+
     /// An app registers again, with other settings.
     pub fn choose(&mut self, person: usize, phone: usize, settings: &DeviceSettings) {
         if self.people[person].away {

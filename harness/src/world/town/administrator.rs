@@ -4,11 +4,12 @@
 use carillon_core::shard::{Command, MailCredential, MailServerId, Report};
 use carillon_core::time::{Span, Time};
 
-use super::town::Town;
+use super::Town;
 use crate::exchange::{Account, AccountKey, ImpersonationRight, TokenKind};
+use crate::world::PeerAt;
 
 /// The name under which the engine logs in everywhere.
-pub(super) const ACCOUNT: &str = "EX\\carillon";
+const ACCOUNT: &str = "EX\\carillon";
 
 /// The password at the beginning.
 const FIRST_PASSWORD: &str = "correct horse";
@@ -185,7 +186,7 @@ impl Town {
 
     fn end_earlier(&mut self, server: usize) {
         let account = self.account(server);
-        let now = self.world.now_of(super::PeerAt::Exchange(server)).unix;
+        let now = self.world.now_of(PeerAt::Exchange(server)).unix;
         let exchange = &mut self.world.exchanges[server];
         exchange.end_earlier_password(account);
         exchange.change_account(account, |account| {

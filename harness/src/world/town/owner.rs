@@ -1,9 +1,10 @@
-//! What the owner of a town's engine does while the days go on: users come, go, and are assigned again.
+//! What the owner of a town's engine does while the days go on: users come, go, and are assigned again, or have
+//! themselves stopped; and what is made again after a loss of power.
 
 use carillon_core::shard::{AssignUser, Command, Timing, VipRules};
 use carillon_core::time::Span;
 
-use super::town::Town;
+use super::Town;
 use crate::exchange::ImpersonationRight;
 
 impl Town {
@@ -118,11 +119,45 @@ impl Town {
         self.world.hand_over(row.key, from, shard);
     }
 
+    /// One of the people says which mails go first.
+    pub fn set_vip(&mut self, person: usize, vip: VipRules) {
+        let row = &self.people[person];
+        let assign = self.assign(row, vip, Vec::new());
+        let shard = row.shard;
+        self.world.command(shard, Command::AssignUser(Box::new(assign)));
+    }
+
+    /// Notifications of one of the people are stopped.
+    pub fn stop(&mut self, person: usize) {
+        if self.people[person].away {
+            return;
+        }
+        self.people[person].stopped = true;
+        let row = &self.people[person];
+        self.audit.stopped(row.user, self.world.now().time);
+        let (shard, command) = (row.shard, Command::StopUser { user: row.key });
+        self.world.command(shard, command);
+    }
+
     /// Times and intervals are set anew, on all shards.
     pub fn set_timing(&mut self, timing: Timing) {
         let cutoff = Span::from_secs(timing.detail_cutoff_s.into());
         self.audit.set_cutoff(self.world.now().time, cutoff);
         (0..self.world.shards()).for_each(|shard| self.world.command(shard, Command::SetTiming(timing)));
+    }
+
+    /// The power fails on the engine's machine: what was written down within the last `tail` is gone. Whose registration or
+    /// stop is among it, makes it again: his app was told that it was done, and sees that it was not.
+    pub fn lose_power(&mut self, tail: Span) {
+        self.hear();
+        let from = self.world.now().time - tail;
+        self.audit.power_failed(from);
+        let broken = self.world.lose_power(from);
+        for person in 0..self.people.len() {
+            if broken.contains(&self.people[person].key) {
+                self.make_again(person);
+            }
+        }
     }
 
     /// What the owner or an app was told that it is done, and that is gone with the power, is done again.
