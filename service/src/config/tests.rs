@@ -302,3 +302,11 @@ fn a_file_that_is_too_long_is_no_secret() {
         "{error}"
     );
 }
+
+#[test]
+fn a_log_level_that_its_parser_cannot_count_is_refused() {
+    for level in [" info", "info ", "   6    \u{fffd}[æ", "info,größe=debug"] {
+        let complaints = complaints(&format!("{SMALL}[log]\nlevel = \"{level}\"\n"));
+        assert!(matches!(&complaints[..], [one] if one.contains("is no level")), "{level:?}: {complaints:?}");
+    }
+}
