@@ -612,3 +612,30 @@ fn the_full_budget_of_somebody_who_is_gone_slows_nobody_else_down() {
     assert_eq!(told, 1);
     clean(town);
 }
+
+#[test]
+fn whoever_waits_for_his_turn_when_his_budget_is_exhausted_does_not_ask_before_the_end_of_the_pause() {
+    let mut config = patient(3, Limits::default());
+    config.exchange.call_time = secs(5);
+    config.mail_server = Box::new(|server| server.calls_max = 1);
+    let mut town = Town::new(config);
+    assert!(town.run_until_live(secs(120)));
+    town.run_for(secs(60));
+    // The stream is charged to the first, whose look waits behind the others.
+    for person in [1, 2, 0] {
+        let mailbox = town.people[person].mailbox;
+        town.world.exchanges[0].miss_events(mailbox);
+        town.world.collect();
+        town.run_for(Span::from_millis(50));
+    }
+    let (now, charged) = (town.world.now(), town.people[0].mailbox);
+    let exchange = &mut town.world.exchanges[0];
+    exchange.set_busy(now, BusyScope::Mailbox(charged), secs(60), BusyShape::Message, false);
+    let stream = exchange.stream_keys()[0];
+    exchange.close_stream(now, stream);
+    town.world.collect();
+    town.run_for(secs(120));
+    assert_eq!(answered(&town, Operation::GetStreamingEvents, Code::ErrorServerBusy), 1);
+    assert_eq!(answered(&town, Operation::FindItem, Code::ErrorServerBusy), 0);
+    clean(town);
+}

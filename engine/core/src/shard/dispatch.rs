@@ -135,6 +135,12 @@ impl ShardCore {
                 // He has moved to another server, and what he needs with him.
                 continue;
             }
+            if user.call_not_before > now.time {
+                // He was in the queue already when another answer said that he must wait.
+                user.calling = Calling::No;
+                self.arm_user(user_id);
+                continue;
+            }
             if let Some(ask) = next_ask(user) {
                 return Some(Job::OfUser { user: user_id, watch: user.watch, ask });
             }
