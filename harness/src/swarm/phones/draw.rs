@@ -1,78 +1,16 @@
-//! What push services and phones can do, in days: limits and windows that change, refusals of each kind, outages, and apps
-//! whose users want other things than they did before.
-//!
-//! A day draws only some of it. What is turned at a push service is turned back after a while, each thing by itself.
+//! Which of it happens on a day, and when.
 
 use carillon_core::rng::Rng;
-use carillon_core::shard::{DeviceSettings, VipRules};
+use carillon_core::shard::DeviceSettings;
 use carillon_core::time::{Span, Time};
 
-use super::plan::{Act, Plan, chance, pick};
-use super::profile::Phones;
-use super::run::{Life, Trouble};
-use crate::apns::{Goaway, Knobs, Latency, Rate, Reason, Share, WindowPolicy};
-use crate::exchange::Importance;
-use crate::world::PeerAt;
+use super::super::plan::{Act, Plan, chance, pick};
+use super::super::profile::Phones;
+use super::{PhoneAct, Turned};
+use crate::apns::{Goaway, Latency, Rate, Reason, Share, WindowPolicy};
 
 /// Phones have a generator of their own: the rest of a day is what it would be without them.
 const PHONES: u64 = 0x0050_686f_6e65_7300;
-
-/// One thing that happens to phones or at push services. Indices are taken modulo what there is.
-#[derive(Clone, Debug)]
-#[expect(missing_docs, reason = "the names of the parts say it")]
-pub enum PhoneAct {
-    /// An app registers again, with other settings.
-    Choose { user: usize, phone: usize, settings: DeviceSettings },
-    /// 429 for one phone.
-    Throttle { user: usize, phone: usize, length: Span },
-    /// Something is turned at the push services for a while.
-    Turn { turned: Turned, length: Span },
-    /// SETTINGS in mid-flight, on all connections.
-    Announce { entries: Vec<(u16, u32)> },
-    /// All connections get GOAWAY.
-    SendAway { how: Goaway },
-    /// All pushes that wait for an answer get RST_STREAM with this code.
-    ResetStreams { code: u32 },
-    /// Everybody gets mail in the same moment, with much to tell.
-    AllHands,
-    /// An app's token is not good any more.
-    Expire { user: usize, phone: usize },
-    /// An app registers with another token; the one before may stay good.
-    Renew { user: usize, phone: usize, stays_good: bool },
-    /// A token turns out to be one of the other environment, or of another app, until the app registers again.
-    Misplace { user: usize, phone: usize, environment: bool },
-    /// A user says which mails go first.
-    Prefer { user: usize, importance: bool, sender: bool },
-    /// A burst of mail for one user, some of it from a sender who may go first.
-    Mixed { user: usize, mails: u64 },
-    /// A frame of a kind that nobody knows, on all connections.
-    StrangeFrame { kind: u8 },
-}
-
-/// What is turned at a push service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Turned {
-    /// Streams on one connection.
-    Streams(u32),
-    /// When the window is opened again.
-    Window(WindowPolicy),
-    /// What an answer takes.
-    Latency(Latency),
-    /// What one device takes.
-    DeviceRate(Rate),
-    /// So many are refused for this reason.
-    Refused(Share, Reason),
-    /// So many streams are refused before anything is processed.
-    RefusedStreams(Share),
-    /// Each connection gets GOAWAY after so many streams, with so many left unprocessed.
-    Goaways(u32, u32),
-    /// Connections with more answers of status 400 are sent away.
-    Faults(u32),
-    /// Answers take longer with the connection's age, by so many microseconds for each second.
-    Aging(u32),
-    /// Provider tokens within twenty minutes.
-    TokenBudget(usize),
-}
 
 /// The kinds of which a day draws some.
 const KINDS: [fn(&mut Plan, &mut Rng, u64); 11] = [
@@ -89,29 +27,8 @@ const KINDS: [fn(&mut Plan, &mut Rng, u64); 11] = [
     Plan::draw_glances,
 ];
 
-impl PhoneAct {
-    /// Whether the engine may not hear, from then on, what happens in mailboxes.
-    pub(super) fn deafens(&self) -> bool {
-        match self {
-            PhoneAct::Choose { .. }
-            | PhoneAct::Throttle { .. }
-            | PhoneAct::Turn { .. }
-            | PhoneAct::Announce { .. }
-            | PhoneAct::SendAway { .. }
-            | PhoneAct::ResetStreams { .. }
-            | PhoneAct::AllHands
-            | PhoneAct::Expire { .. }
-            | PhoneAct::Renew { .. }
-            | PhoneAct::Misplace { .. }
-            | PhoneAct::Prefer { .. }
-            | PhoneAct::Mixed { .. }
-            | PhoneAct::StrangeFrame { .. } => false,
-        }
-    }
-}
-
 impl Plan {
-    pub(super) fn draw_phones(&mut self, phones: &Phones) {
+    pub(in super::super) fn draw_phones(&mut self, phones: &Phones) {
         let mut rng = Rng::new(!self.seed ^ PHONES);
         self.two_apps = chance(&mut rng, &phones.two_apps_percent);
         for _ in 0..phones.kinds.draw(&mut rng) {
@@ -407,176 +324,3 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 const MAX_FRAME_SIZE: u16 = 5;
 const MAX_HEADER_LIST_SIZE: u16 = 6;
 const UNKNOWN_SETTING: u16 = 0x4242;
-
-impl Turned {
-    fn apply(self, knobs: &mut Knobs) {
-        match self {
-            Turned::Streams(streams) => knobs.streams_max = streams,
-            Turned::Window(policy) => knobs.window = policy,
-            Turned::Latency(latency) => knobs.latency = latency,
-            Turned::DeviceRate(rate) => knobs.device_rate = Some(rate),
-            Turned::Refused(share, reason) => (knobs.refusals, knobs.refusal) = (share, reason),
-            Turned::Goaways(after, unprocessed) => {
-                (knobs.goaway_after_streams, knobs.goaway_unprocessed) = (Some(after), unprocessed);
-            }
-            Turned::Faults(faults) => knobs.faults_max = Some(faults),
-            Turned::Aging(growth) => knobs.latency_growth_us_per_s = growth,
-            Turned::TokenBudget(tokens) => knobs.tokens.tokens_max = tokens,
-            Turned::RefusedStreams(share) => {
-                (knobs.resets_before, knobs.reset_code) = (share, REFUSED_STREAM)
-            }
-        }
-    }
-
-    /// As it is on a good day.
-    fn undo(self, knobs: &mut Knobs, good: &Knobs) {
-        match self {
-            Turned::Streams(_) => knobs.streams_max = good.streams_max,
-            Turned::Window(_) => knobs.window = good.window,
-            Turned::Latency(_) => knobs.latency = good.latency,
-            Turned::DeviceRate(_) => knobs.device_rate = good.device_rate,
-            Turned::Refused(..) => knobs.refusals = good.refusals,
-            Turned::Goaways(..) => knobs.goaway_after_streams = good.goaway_after_streams,
-            Turned::Faults(_) => knobs.faults_max = good.faults_max,
-            Turned::Aging(_) => knobs.latency_growth_us_per_s = good.latency_growth_us_per_s,
-            Turned::TokenBudget(_) => knobs.tokens.tokens_max = good.tokens.tokens_max,
-            Turned::RefusedStreams(_) => {
-                (knobs.resets_before, knobs.reset_code) = (good.resets_before, good.reset_code);
-            }
-        }
-    }
-}
-
-const REFUSED_STREAM: u32 = 7;
-
-/// A sender whose mail may go first.
-const BOSS: &str = "boss@example.org";
-
-impl Life {
-    pub(super) fn phone_act(&mut self, act: &PhoneAct) {
-        let now = self.town.world.now();
-        let people = self.town.people.len();
-        match act {
-            PhoneAct::Choose { user, phone, settings } => {
-                let phones = self.town.people[user % people].phones.len();
-                self.town.choose(user % people, phone % phones, settings);
-            }
-            PhoneAct::Throttle { user, phone, length } => {
-                let phones = &self.town.people[user % people].phones;
-                let phone = &phones[phone % phones.len()];
-                self.town.world.apns[phone.service].throttle(phone.device, now.time + *length);
-            }
-            PhoneAct::Turn { turned, length } => {
-                self.turn_all(|knobs| turned.apply(knobs));
-                self.turned.push((now.time + *length, *turned));
-                self.until.push((now.time + *length, Trouble::Turned));
-            }
-            PhoneAct::Expire { user, phone } => {
-                let phones = self.town.people[user % people].phones.len();
-                self.town.expire_token(user % people, phone % phones);
-            }
-            PhoneAct::Renew { user, phone, stays_good } => {
-                let phones = self.town.people[user % people].phones.len();
-                self.town.renew_push_token(user % people, phone % phones, *stays_good);
-            }
-            PhoneAct::Misplace { user, phone, environment } => {
-                let phones = self.town.people[user % people].phones.len();
-                self.town.misplace_token(user % people, phone % phones, *environment);
-            }
-            PhoneAct::Prefer { user, importance, sender } => {
-                let senders = sender.then(|| BOSS.into()).into_iter().collect();
-                let vip = VipRules { high_importance: *importance, senders };
-                self.town.assign_again(user % people, false, |assign| assign.vip = vip);
-            }
-            PhoneAct::Mixed { user, mails } => {
-                for n in 0..*mails {
-                    let mut mail = self.town.mail();
-                    if n % 3 == 1 {
-                        mail.sender.address = BOSS.to_uppercase();
-                    }
-                    if n % 4 == 2 {
-                        mail.importance = Importance::High;
-                    }
-                    self.town.deliver_mail(user % people, mail);
-                    self.mails += 1;
-                }
-            }
-            PhoneAct::StrangeFrame { .. }
-            | PhoneAct::Announce { .. }
-            | PhoneAct::SendAway { .. }
-            | PhoneAct::ResetStreams { .. } => {
-                self.for_connections(act);
-            }
-            PhoneAct::AllHands => {
-                for person in 0..people {
-                    let mut mail = self.town.mail();
-                    mail.subject = "All hands 🎉 ".repeat(300);
-                    self.town.deliver_mail(person, mail);
-                    self.mails += 1;
-                }
-            }
-        }
-    }
-
-    fn for_connections(&mut self, act: &PhoneAct) {
-        for service in 0..self.town.world.apns.len() {
-            let now = self.town.world.now_of(PeerAt::Apns(service));
-            let apns = &mut self.town.world.apns[service];
-            for conn in apns.connections() {
-                match act {
-                    PhoneAct::Announce { entries } => apns.announce(conn, entries),
-                    PhoneAct::SendAway { how } => apns.goaway(now, conn, *how),
-                    PhoneAct::ResetStreams { code } => apns.reset_streams(conn, *code),
-                    PhoneAct::StrangeFrame { kind } => {
-                        apns.send_raw(conn, &[0, 0, 2, *kind, 0, 0, 0, 0, 0, 7, 7])
-                    }
-                    PhoneAct::Choose { .. }
-                    | PhoneAct::Throttle { .. }
-                    | PhoneAct::Turn { .. }
-                    | PhoneAct::Expire { .. }
-                    | PhoneAct::Renew { .. }
-                    | PhoneAct::Misplace { .. }
-                    | PhoneAct::Prefer { .. }
-                    | PhoneAct::Mixed { .. }
-                    | PhoneAct::AllHands => {}
-                }
-            }
-        }
-        self.town.world.collect();
-    }
-
-    fn turn_all(&mut self, change: impl Fn(&mut Knobs)) {
-        for service in 0..self.town.world.apns.len() {
-            self.town.turn_push_service(service, &change);
-        }
-    }
-
-    /// Apps whose tokens are known elsewhere register again.
-    pub(super) fn put_tokens_right(&mut self) {
-        for person in 0..self.town.people.len() {
-            for phone in 0..self.town.people[person].phones.len() {
-                if self.town.is_misplaced(person, phone) {
-                    self.town.register_again(person, phone);
-                }
-            }
-        }
-    }
-
-    /// Turns back what has been turned for long enough. What was turned since in the same way stays so.
-    pub(super) fn turn_back(&mut self) {
-        let now = self.town.world.now().time;
-        let good = self.knobs.clone();
-        let over: Vec<_> = self.turned.extract_if(.., |(until, _)| *until <= now).collect();
-        let lasting: Vec<_> = self.turned.iter().map(|(_, turned)| *turned).collect();
-        self.turn_all(|knobs| {
-            over.iter().for_each(|(_, turned)| turned.undo(knobs, &good));
-            lasting.iter().for_each(|turned| turned.apply(knobs));
-        });
-    }
-
-    /// Whatever is turned is turned again, after everything was turned back.
-    pub(super) fn turn_again(&mut self) {
-        let lasting: Vec<_> = self.turned.iter().map(|(_, turned)| *turned).collect();
-        self.turn_all(|knobs| lasting.iter().for_each(|turned| turned.apply(knobs)));
-    }
-}
