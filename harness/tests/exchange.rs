@@ -338,20 +338,8 @@ fn each_in_the_version_that_it_knows(version_too_new: Code) {
     }
     let endpoint = |_| Endpoint { host: "mail.example.com".into(), port: 443, protocol: Protocol::Http1 };
     let server = |number: u16| MailServer {
-        endpoint: EndpointId(number),
-        path: "/EWS/Exchange.asmx".into(),
-        credential: credential(),
-        impersonate: true,
-        user_agent: "Carillon/0".into(),
-        folders: Vec::new(),
-        catch_up: carillon_core::shard::CatchUp::default(),
-        badge: carillon_core::shard::BadgeCount::default(),
-        cohort_users_max: 200,
-        stream_minutes: 29,
-        stream_idle_s: 120,
-        calls_max: 8,
-        call_timeout_s: 100,
         subscribes_per_s: 1_000,
+        ..MailServer::new(EndpointId(number), credential())
     };
     let shard = ShardConfig {
         shard: 0,

@@ -119,21 +119,22 @@ impl Stage {
     }
 
     fn misplaced(&self) -> BTreeSet<u64> {
-        let reports = self.town.world.reports[self.reports..].iter();
-        let misplaced = reports.filter_map(|(_, report)| match report {
+        self.reported(|report| match report {
             Report::Misplaced { user, .. } => Some(user.0),
             _ => None,
-        });
-        misplaced.collect()
+        })
     }
 
     fn taken(&self) -> BTreeSet<u64> {
-        let reports = self.town.world.reports[self.reports..].iter();
-        let taken = reports.filter_map(|(_, report)| match report {
+        self.reported(|report| match report {
             Report::Taken { user, .. } => Some(user.0),
             _ => None,
-        });
-        taken.collect()
+        })
+    }
+
+    /// Of whom the engine has reported such a thing since.
+    fn reported(&self, of: impl Fn(&Report) -> Option<u64>) -> BTreeSet<u64> {
+        self.town.world.reports[self.reports..].iter().filter_map(|(_, report)| of(report)).collect()
     }
 
     fn within(&self, from: Time, at: Time, window: Window) {

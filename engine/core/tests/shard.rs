@@ -3,10 +3,9 @@
 use carillon_core::h2pump::{Answer, ServerConfig, ServerEvent, ServerPump};
 use carillon_core::names::{DeviceKey, DeviceToken, ItemId, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
-    AccountNews, AssignUser, BadgeCount, Budget, CatchUp, Command, ConnId, DeviceSettings, DeviceSpec,
-    Effect, Effects, Endpoint, EndpointId, Input, MailCredential, MailServer, MailServerId, More,
-    NoticeRecord, Protocol, PushAuth, PushService, PushServiceId, ShardConfig, ShardCore, Timing,
-    UnsettledNotice,
+    AccountNews, AssignUser, Budget, Command, ConnId, DeviceSettings, DeviceSpec, Effect, Effects, Endpoint,
+    EndpointId, Input, MailCredential, MailServer, MailServerId, More, NoticeRecord, Protocol, PushAuth,
+    PushService, PushServiceId, ShardConfig, ShardCore, Timing, UnsettledNotice,
 };
 use carillon_core::signal::MailSignal;
 use carillon_core::time::{Now, Span, Time, UnixMillis};
@@ -25,20 +24,8 @@ fn shard(now: Now) -> ShardCore {
                 endpoint("api.push.apple.com", Protocol::Http2),
             ],
             mail_servers: vec![MailServer {
-                endpoint: EndpointId(0),
-                path: "/EWS/Exchange.asmx".into(),
-                credential: MailCredential::ClientCertificate,
-                impersonate: true,
-                user_agent: "Carillon/0".into(),
-                folders: Vec::new(),
-                catch_up: CatchUp::default(),
-                badge: BadgeCount::default(),
-                cohort_users_max: 200,
-                stream_minutes: 29,
-                stream_idle_s: 120,
-                calls_max: 8,
-                call_timeout_s: 100,
                 subscribes_per_s: 1_000,
+                ..MailServer::new(EndpointId(0), MailCredential::ClientCertificate)
             }],
             push_services: vec![PushService {
                 endpoint: EndpointId(1),

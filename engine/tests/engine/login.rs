@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 
 use carillon_core::names::{SmtpAddress, UserKey};
 use carillon_core::shard::{
-    AssignUser, BadgeCount, CatchUp, EndpointId, MailCredential, MailServer, MailServerId, Protocol, Report,
-    ShardConfig, Timing,
+    AssignUser, EndpointId, MailCredential, MailServer, MailServerId, Protocol, Report, ShardConfig, Timing,
 };
 use carillon_engine::{Engine, EngineConfig, Reports};
 use rustls::{ServerConnection, StreamOwned};
@@ -98,22 +97,7 @@ fn basic(password: &str) -> MailCredential {
 }
 
 fn mail_server() -> MailServer {
-    MailServer {
-        endpoint: EndpointId(0),
-        path: "/EWS/Exchange.asmx".into(),
-        credential: basic("wrong"),
-        impersonate: true,
-        user_agent: "Carillon/0".into(),
-        folders: Vec::new(),
-        catch_up: CatchUp::default(),
-        badge: BadgeCount::default(),
-        cohort_users_max: 200,
-        stream_minutes: 29,
-        stream_idle_s: 120,
-        calls_max: 8,
-        call_timeout_s: 100,
-        subscribes_per_s: 1_000,
-    }
+    MailServer { subscribes_per_s: 1_000, ..MailServer::new(EndpointId(0), basic("wrong")) }
 }
 
 fn user(number: u64) -> AssignUser {

@@ -10,7 +10,8 @@ pub use intake::Intake;
 pub use keeper::{Keeper, KeeperStats};
 pub use pending::Pending;
 pub use setup::{
-    engine_config, exchange_endpoint, exchange_tls, journal_dir, key_file, push_endpoint, push_tls,
+    engine_config, exchange_endpoint, exchange_server, exchange_tls, journal_dir, key_file, push_endpoint,
+    push_tls,
 };
 pub use start::{Assigned, ReplayError, assign_all, replay};
 

@@ -30,22 +30,8 @@ pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<
     let mut mail_servers = Vec::new();
     for exchange in &config.exchange {
         let tls = exchange_tls(exchange)?;
-        mail_servers.push(MailServer {
-            endpoint: endpoint(&exchange.host, exchange.port, Protocol::Http1, tls),
-            path: exchange.path.clone(),
-            credential: exchange.credential.clone(),
-            impersonate: exchange.impersonate,
-            user_agent: USER_AGENT.into(),
-            folders: exchange.folders.clone(),
-            catch_up: exchange.catch_up,
-            badge: exchange.badge,
-            cohort_users_max: exchange.cohort_users_max,
-            stream_minutes: exchange.stream_minutes,
-            stream_idle_s: exchange.stream_idle_s,
-            calls_max: exchange.calls_max,
-            call_timeout_s: exchange.call_timeout_s,
-            subscribes_per_s: exchange.subscribes_per_s,
-        });
+        let endpoint = endpoint(&exchange.host, exchange.port, Protocol::Http1, tls);
+        mail_servers.push(exchange_server(exchange, endpoint, USER_AGENT));
     }
     let mut push_services = Vec::new();
     for push in &config.push {
@@ -82,6 +68,26 @@ pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<
 /// The endpoint of the `[[exchange]]` at this place.
 pub fn exchange_endpoint(at: usize) -> EndpointId {
     EndpointId(at as u16)
+}
+
+/// An `[[exchange]]` as the engine wants it.
+pub fn exchange_server(exchange: &Exchange, endpoint: EndpointId, user_agent: &str) -> MailServer {
+    MailServer {
+        endpoint,
+        path: exchange.path.clone(),
+        credential: exchange.credential.clone(),
+        impersonate: exchange.impersonate,
+        user_agent: user_agent.into(),
+        folders: exchange.folders.clone(),
+        catch_up: exchange.catch_up,
+        badge: exchange.badge,
+        cohort_users_max: exchange.cohort_users_max,
+        stream_minutes: exchange.stream_minutes,
+        stream_idle_s: exchange.stream_idle_s,
+        calls_max: exchange.calls_max,
+        call_timeout_s: exchange.call_timeout_s,
+        subscribes_per_s: exchange.subscribes_per_s,
+    }
 }
 
 /// The endpoint of the `[[push]]` at this place.

@@ -11,6 +11,7 @@ use carillon_core::shard::{Endpoint, EndpointId, MailCredential, MailServer, Pro
 
 use super::Findings;
 use crate::blocking::{self, Calls, Failure};
+use crate::bridge::exchange_server;
 use crate::config::Exchange;
 
 pub(super) fn check(exchange: &Exchange, user: Option<&SmtpAddress>, findings: &mut Findings<'_>) {
@@ -64,22 +65,11 @@ impl<'a> Session<'a> {
                 port: exchange.port,
                 protocol: Protocol::Http1,
             },
-            server: MailServer {
-                endpoint: EndpointId(0),
-                path: exchange.path.clone(),
-                credential: exchange.credential.clone(),
-                impersonate: exchange.impersonate,
-                user_agent: concat!("Carillon/", env!("CARGO_PKG_VERSION"), " (check)").into(),
-                folders: exchange.folders.clone(),
-                catch_up: exchange.catch_up,
-                badge: exchange.badge,
-                cohort_users_max: exchange.cohort_users_max,
-                stream_minutes: exchange.stream_minutes,
-                stream_idle_s: exchange.stream_idle_s,
-                calls_max: exchange.calls_max,
-                call_timeout_s: exchange.call_timeout_s,
-                subscribes_per_s: exchange.subscribes_per_s,
-            },
+            server: exchange_server(
+                exchange,
+                EndpointId(0),
+                concat!("Carillon/", env!("CARGO_PKG_VERSION"), " (check)"),
+            ),
             version: SchemaVersion::default(),
             cookies: Cookies::default(),
         }

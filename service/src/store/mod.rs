@@ -245,6 +245,24 @@ pub struct DeviceRow {
     pub unsettled: Option<UnsettledNotice>,
 }
 
+impl DeviceRow {
+    /// As it stands right after this registration: nothing was sent to it yet.
+    pub fn new(key: DeviceKey, register: &RegisterWrite) -> DeviceRow {
+        DeviceRow {
+            key,
+            id: register.device.clone(),
+            push: register.push.clone(),
+            token: register.token.clone(),
+            topic: register.topic.clone(),
+            registered: register.registered,
+            active: register.active,
+            settings: register.settings.clone(),
+            badge: None,
+            unsettled: None,
+        }
+    }
+}
+
 /// What the engine wants kept, at most one of each kind for one user or device: the last word wins.
 #[derive(Clone, Debug, Default)]
 pub struct Keep {

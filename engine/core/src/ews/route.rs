@@ -106,29 +106,14 @@ fn uuid(id: u128) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::shard::{BadgeCount, CatchUp, EndpointId, Protocol};
+    use crate::shard::{EndpointId, Protocol};
 
     fn endpoint(host: &str, port: u16) -> Endpoint {
         Endpoint { host: host.into(), port, protocol: Protocol::Http1 }
     }
 
     fn server(credential: MailCredential) -> MailServer {
-        MailServer {
-            endpoint: EndpointId(0),
-            path: "/EWS/Exchange.asmx".into(),
-            credential,
-            impersonate: true,
-            user_agent: "Carillon/1".into(),
-            folders: Vec::new(),
-            catch_up: CatchUp::default(),
-            badge: BadgeCount::default(),
-            cohort_users_max: 200,
-            stream_minutes: 29,
-            stream_idle_s: 120,
-            calls_max: 8,
-            call_timeout_s: 100,
-            subscribes_per_s: 20,
-        }
+        MailServer::new(EndpointId(0), credential)
     }
 
     fn sent(credential: MailCredential, route: Route<'_>) -> String {
@@ -144,7 +129,7 @@ mod tests {
         assert_eq!(
             sent(basic, Route::Mailbox(&jane)),
             "POST /EWS/Exchange.asmx HTTP/1.1\r\nHost: mail.example.com\r\n\
-             Content-Type: text/xml; charset=utf-8\r\nAccept: text/xml\r\nUser-Agent: Carillon/1\r\n\
+             Content-Type: text/xml; charset=utf-8\r\nAccept: text/xml\r\nUser-Agent: Carillon/0\r\n\
              Authorization: Basic RVhcc3ZjOnDDpDpzcw==\r\nX-AnchorMailbox: jane@example.com\r\n\
              client-request-id: 00000000-0000-0001-0000-000000000000\r\nreturn-client-request-id: true\r\n\
              Content-Length: 4\r\n\r\n<x/>"

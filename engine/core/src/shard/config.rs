@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::command::MailCredential;
+use crate::limits::COHORT_USERS_MAX;
 use crate::names::FolderId;
 
 /// A place to connect to: an index into [`ShardConfig::endpoints`].
@@ -108,6 +109,28 @@ pub struct MailServer {
     pub call_timeout_s: u16,
     /// New subscriptions per second, per shard.
     pub subscribes_per_s: u32,
+}
+
+impl MailServer {
+    /// One with the usual limits, for an account that may impersonate.
+    pub fn new(endpoint: EndpointId, credential: MailCredential) -> MailServer {
+        MailServer {
+            endpoint,
+            path: "/EWS/Exchange.asmx".into(),
+            credential,
+            impersonate: true,
+            user_agent: concat!("Carillon/", env!("CARGO_PKG_VERSION_MAJOR")).into(),
+            folders: Vec::new(),
+            catch_up: CatchUp::default(),
+            badge: BadgeCount::default(),
+            cohort_users_max: COHORT_USERS_MAX as u16,
+            stream_minutes: 29,
+            stream_idle_s: 120,
+            calls_max: 8,
+            call_timeout_s: 100,
+            subscribes_per_s: 20,
+        }
+    }
 }
 
 /// How what was missed is looked for.

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use carillon::engine::{Engine, Numbers, Refused};
 use carillon::ids::UserId;
 use carillon::store::{
-    Answer, DeviceRow, Keep, Position, RegisterWrite, RegisteredRow, RemovedDevice, Store, TokenRow, UserRow,
-    Write, Wrote,
+    Answer, DeviceRow, Keep, Position, RegisteredRow, RemovedDevice, Store, TokenRow, UserRow, Write, Wrote,
 };
 use carillon_core::names::{DeviceKey, UserKey};
 use carillon_core::shard::Command;
@@ -31,7 +30,7 @@ const DEVICE: DeviceKey = DeviceKey(1);
 fn wrote(write: &Write) -> Wrote {
     match write {
         Write::Register(register) => Wrote::Registered(Box::new(RegisteredRow {
-            device: device(register),
+            device: DeviceRow::new(DEVICE, register),
             new_device: true,
             new_user: false,
             user: USER,
@@ -42,21 +41,6 @@ fn wrote(write: &Write) -> Wrote {
         Write::RemoveDevice { .. } => Wrote::DeviceRemoved { user: USER, device: DEVICE, last: false },
         Write::StopUser { .. } => Wrote::Stopped { user: USER, already: false },
         Write::RemoveUser { .. } => Wrote::UserRemoved { user: USER, devices: 0 },
-    }
-}
-
-fn device(register: &RegisterWrite) -> DeviceRow {
-    DeviceRow {
-        key: DEVICE,
-        id: register.device.clone(),
-        push: register.push.clone(),
-        token: register.token.clone(),
-        topic: register.topic.clone(),
-        registered: register.registered,
-        active: register.active,
-        settings: register.settings.clone(),
-        badge: None,
-        unsettled: None,
     }
 }
 

@@ -263,21 +263,16 @@ impl Rig {
 
 fn config(kind: u8) -> ShardConfig {
     let team = kind & 1 == 1;
+    let credential =
+        || MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() };
     let mail_server = |endpoint| MailServer {
-        endpoint,
-        path: "/EWS/Exchange.asmx".into(),
-        credential: MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() },
         impersonate: kind & 2 == 0,
-        user_agent: "Carillon/0".into(),
-        folders: Vec::new(),
         catch_up: if kind & 16 == 0 { CatchUp::Find } else { CatchUp::Sync },
         badge: if kind & 32 == 0 { BadgeCount::Inbox } else { BadgeCount::Watched },
         cohort_users_max: if kind & 4 == 0 { 200 } else { 1 },
-        stream_minutes: 29,
-        stream_idle_s: 120,
         calls_max: 3,
-        call_timeout_s: 100,
         subscribes_per_s: if kind & 8 == 0 { 1_000 } else { 1 },
+        ..MailServer::new(endpoint, credential())
     };
     let push_service = |auth| PushService { endpoint: EndpointId(1), auth, lanes: 2, lane_window_max: 16 };
     ShardConfig {

@@ -82,15 +82,7 @@ impl Bench {
     }
 
     fn push(&self) -> Push {
-        let mut push = Push {
-            method: "POST",
-            path: format!("/3/device/{TOKEN}"),
-            headers: HeaderMap::new(),
-            body: BODY.into(),
-        };
-        push.set("authorization", &format!("bearer {}", self.jwt));
-        push.set("apns-topic", BUNDLE);
-        push.set("apns-push-type", "alert");
+        let mut push = Push::good(&self.jwt);
         push.set("apns-id", APNS_ID);
         push
     }
@@ -133,6 +125,19 @@ impl Bench {
 }
 
 impl Push {
+    fn good(jwt: &str) -> Push {
+        let mut push = Push {
+            method: "POST",
+            path: format!("/3/device/{TOKEN}"),
+            headers: HeaderMap::new(),
+            body: BODY.into(),
+        };
+        push.set("authorization", &format!("bearer {jwt}"));
+        push.set("apns-topic", BUNDLE);
+        push.set("apns-push-type", "alert");
+        push
+    }
+
     fn set(&mut self, name: &'static str, value: &str) {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
     }

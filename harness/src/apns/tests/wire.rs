@@ -89,15 +89,7 @@ impl Wire {
     }
 
     fn open_with(&mut self, tag: u64, spoil: impl FnOnce(&mut Push)) -> Result<u32, OpenError> {
-        let mut push = Push {
-            method: "POST",
-            path: format!("/3/device/{TOKEN}"),
-            headers: HeaderMap::new(),
-            body: BODY.into(),
-        };
-        push.set("authorization", &format!("bearer {}", self.jwt));
-        push.set("apns-topic", BUNDLE);
-        push.set("apns-push-type", "alert");
+        let mut push = Push::good(&self.jwt);
         spoil(&mut push);
         let mut head = http::Request::builder()
             .method(push.method)

@@ -6,7 +6,7 @@ use carillon_core::ews::{
 };
 use carillon_core::http1::{CallConn, Cookies, Response};
 use carillon_core::names::{FolderId, ItemId, SmtpAddress, SubscriptionId};
-use carillon_core::shard::{BadgeCount, CatchUp, Endpoint, EndpointId, MailCredential, MailServer, Protocol};
+use carillon_core::shard::{Endpoint, EndpointId, MailCredential, MailServer, Protocol};
 
 use super::*;
 
@@ -29,22 +29,9 @@ impl Client {
 
     fn request(&mut self, route: Route<'_>, body: &[u8]) -> Vec<u8> {
         let endpoint = Endpoint { host: "mail.example.com".into(), port: 443, protocol: Protocol::Http1 };
-        let server = MailServer {
-            endpoint: EndpointId(0),
-            path: "/EWS/Exchange.asmx".into(),
-            credential: MailCredential::Basic { user: "EXAMPLE\\carillon".into(), password: "secret".into() },
-            impersonate: true,
-            user_agent: "Carillon/1".into(),
-            folders: Vec::new(),
-            catch_up: CatchUp::default(),
-            badge: BadgeCount::default(),
-            cohort_users_max: 200,
-            stream_minutes: 29,
-            stream_idle_s: 120,
-            calls_max: 8,
-            call_timeout_s: 100,
-            subscribes_per_s: 20,
-        };
+        let credential =
+            MailCredential::Basic { user: "EXAMPLE\\carillon".into(), password: "secret".into() };
+        let server = MailServer::new(EndpointId(0), credential);
         self.ids += 1;
         http_request(&endpoint, &server, route, self.ids, body).unwrap()
     }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use carillon_core::limits::FETCH_WAIT_MAX;
 use carillon_core::shard::{
-    BadgeCount, CatchUp, Endpoint, EndpointId, MailCredential, MailServer, Protocol, PushAuth, PushService,
-    ShardConfig, TeamId,
+    Endpoint, EndpointId, MailServer, Protocol, PushAuth, PushService, ShardConfig, TeamId,
 };
 use carillon_core::time::{Now, Span, Time};
 
@@ -131,8 +130,11 @@ fn shard(config: &TownConfig, push_services: usize) -> (ShardConfig, Vec<PeerAt>
             0 => mail,
             _ => add(format!("mail{number}.example.com"), Protocol::Http1, PeerAt::Exchange(number)),
         };
-        let mut server = mail_server(endpoint, Administrator::first(config.mail_tokens));
-        server.impersonate = !config.full_access;
+        let mut server = MailServer {
+            impersonate: !config.full_access,
+            subscribes_per_s: 1_000,
+            ..MailServer::new(endpoint, Administrator::first(config.mail_tokens))
+        };
         (config.mail_server)(&mut server);
         mail_servers.push(server);
     }
@@ -157,23 +159,4 @@ fn shard(config: &TownConfig, push_services: usize) -> (ShardConfig, Vec<PeerAt>
         item_key: ITEM_KEY,
     };
     (shard, routes)
-}
-
-fn mail_server(endpoint: EndpointId, credential: MailCredential) -> MailServer {
-    MailServer {
-        endpoint,
-        path: "/EWS/Exchange.asmx".into(),
-        credential,
-        impersonate: true,
-        user_agent: "Carillon/0".into(),
-        folders: Vec::new(),
-        catch_up: CatchUp::default(),
-        badge: BadgeCount::default(),
-        cohort_users_max: 200,
-        stream_minutes: 29,
-        stream_idle_s: 120,
-        calls_max: 8,
-        call_timeout_s: 100,
-        subscribes_per_s: 1_000,
-    }
 }

@@ -226,7 +226,7 @@ async fn insert_device(
     .bind(settings.vip_sound.as_deref())
     .fetch_one(db)
     .await?;
-    Ok(device_row(DeviceKey(key as u64), register))
+    Ok(DeviceRow::new(DeviceKey(key as u64), register))
 }
 
 async fn update_device(
@@ -259,7 +259,7 @@ async fn update_device(
     .bind(same_phone)
     .execute(db)
     .await?;
-    let mut row = device_row(old.key, register);
+    let mut row = DeviceRow::new(old.key, register);
     row.badge = old.badge.filter(|_| same_phone);
     row.unsettled = old.unsettled;
     Ok(row)
@@ -284,19 +284,4 @@ async fn make_room(
 async fn delete_device(db: &mut SqliteConnection, device: DeviceKey) -> Result<(), RowError> {
     sqlx::query("DELETE FROM devices WHERE key = ?1").bind(device.0 as i64).execute(db).await?;
     Ok(())
-}
-
-fn device_row(key: DeviceKey, register: &RegisterWrite) -> DeviceRow {
-    DeviceRow {
-        key,
-        id: register.device.clone(),
-        push: register.push.clone(),
-        token: register.token.clone(),
-        topic: register.topic.clone(),
-        registered: register.registered,
-        active: register.active,
-        settings: register.settings.clone(),
-        badge: None,
-        unsettled: None,
-    }
 }
