@@ -12,6 +12,7 @@
 //! list, one name for each move, and what [`Audit::put_down`] is told.
 
 mod allowances;
+mod folders;
 mod mailboxes;
 mod people;
 mod phones;

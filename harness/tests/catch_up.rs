@@ -419,7 +419,8 @@ fn a_folder_that_is_gone_is_given_up_and_the_others_go_on() {
     let other = town.world.exchanges[0].add_folder(mailbox, "Other");
     choose(&mut town, &[folder, other]);
     town.run_for(secs(20));
-    town.world.exchanges[0].delete_folder(mailbox, folder);
+    let now = town.world.now();
+    town.world.exchanges[0].delete_folder(now, mailbox, folder);
     lose_subscriptions(&mut town);
     town.run_for(secs(90));
     deliver_into(&mut town, other, "in Other");
@@ -524,7 +525,7 @@ fn a_count_that_was_on_its_way_does_not_outdo_what_events_told_of_folders_not_kn
         town.run_for(Span::from_millis(moment_ms));
         for person in 0..2 {
             town.deliver(person, "in the inbox");
-            let folder = town.people[person].chosen.expect("he has chosen one");
+            let folder = town.people[person].chosen[0];
             let mail = Mail { folder, ..town.mail() };
             town.deliver_mail(person, mail);
         }
@@ -579,7 +580,7 @@ fn a_told_mail_that_is_moved_right_before_a_crash_is_not_told_again() {
     let mut town = live(TownConfig { users: 1, choosers: vec![0], ..TownConfig::default() });
     town.deliver(0, "from here to there");
     town.run_for(secs(10));
-    let projects = town.people[0].chosen.expect("he has chosen one");
+    let projects = town.people[0].chosen[0];
     town.move_mail(0, 0, projects);
     town.run_for(secs(1));
     town.world.crash(0);
@@ -592,7 +593,7 @@ fn a_told_mail_that_is_moved_right_before_a_crash_is_not_told_again() {
 fn a_mail_that_is_moved_to_a_watched_folder_while_its_details_are_fetched_is_told_there() {
     let timing = Timing { settle_ms: 0, ..Timing::default() };
     let mut town = live(TownConfig { users: 1, choosers: vec![0], timing, ..TownConfig::default() });
-    let projects = town.people[0].chosen.expect("he has chosen one");
+    let projects = town.people[0].chosen[0];
     // Now and then the answer that there is no such mail overtakes the event that tells where it went.
     town.world.net.jitter = Span::from_millis(80);
     for n in 0..60 {

@@ -532,7 +532,7 @@ fn folders_behind_which_a_batch_stopped_are_counted_later() {
 fn while_it_is_looked_for_which_folder_is_gone_a_stopped_batch_is_no_answer() {
     let (mut town, [projects, other]) = with_folders();
     let (now, mailbox) = (town.world.now(), town.people[0].mailbox);
-    town.world.exchanges[0].delete_folder(mailbox, projects);
+    town.world.exchanges[0].delete_folder(now, mailbox, projects);
     town.world.exchanges[0].stop_batches(Operation::GetFolder, 2, 1, None);
     town.world.exchanges[0].restart_back_end(now, 0);
     town.world.collect();

@@ -159,8 +159,17 @@ impl Exchange {
         FolderKey((folders.len() - 1) as u16)
     }
 
-    /// Deletes an own folder with what lies in it. Well-known ones cannot be deleted.
-    pub fn delete_folder(&mut self, mailbox: MailboxKey, folder: FolderKey) {
+    /// Gives an own folder another name. Its id stays what it is.
+    pub fn rename_folder(&mut self, now: Now, mailbox: MailboxKey, folder: FolderKey, name: &str) {
+        if self.has_folder(mailbox, folder) {
+            self.box_mut(mailbox).folders[usize::from(folder.0)].name = name.into();
+            self.tell_folder(now, mailbox, folder);
+        }
+    }
+
+    /// Deletes an own folder for good, with what lies in it: its watchers are told of the folder alone. Well-known ones
+    /// cannot be deleted.
+    pub fn delete_folder(&mut self, now: Now, mailbox: MailboxKey, folder: FolderKey) {
         let row = self.box_mut(mailbox);
         let counters: Vec<u64> = match row.folder(folder) {
             Some(place) if place.distinguished.is_none() => place.order.iter().map(|(_, c)| *c).collect(),
@@ -170,6 +179,7 @@ impl Exchange {
             row.remove(counter);
         }
         row.folders[usize::from(folder.0)].deleted = true;
+        self.tell(now, mailbox, EventKind::FolderDeleted { folder });
     }
 
     fn counter(&self, mailbox: MailboxKey, item_id: &str) -> Option<u64> {
@@ -226,6 +236,11 @@ impl Exchange {
     /// The item of this id.
     pub fn item(&self, mailbox: MailboxKey, item_id: &str) -> Option<&Item> {
         self.box_of(mailbox).item(&StoreId::parse(item_id)?)
+    }
+
+    /// Whether a folder is there.
+    pub fn has_folder(&self, mailbox: MailboxKey, folder: FolderKey) -> bool {
+        self.box_of(mailbox).folder(folder).is_some()
     }
 
     /// The id of a folder.

@@ -23,6 +23,7 @@ pub(super) enum EventKind {
     Deleted { item: u64, folder: FolderKey },
     ItemModified { item: u64, folder: FolderKey },
     FolderModified { folder: FolderKey, unread: u32 },
+    FolderDeleted { folder: FolderKey },
     Moved { item: u64, folder: FolderKey, old_item: u64, old_folder: FolderKey },
     Copied { item: u64, folder: FolderKey, old_item: u64, old_folder: FolderKey },
 }
@@ -49,7 +50,7 @@ impl EventKind {
         match self {
             EventKind::Copied { .. } => 0,
             EventKind::Created { .. } => 1,
-            EventKind::Deleted { .. } => 2,
+            EventKind::Deleted { .. } | EventKind::FolderDeleted { .. } => 2,
             EventKind::ItemModified { .. } | EventKind::FolderModified { .. } => 3,
             EventKind::Moved { .. } => 4,
             EventKind::NewMail { .. } => 5,
@@ -68,7 +69,8 @@ impl EventKind {
             | EventKind::NewMail { folder, .. }
             | EventKind::Deleted { folder, .. }
             | EventKind::ItemModified { folder, .. }
-            | EventKind::FolderModified { folder, .. } => (folder, None),
+            | EventKind::FolderModified { folder, .. }
+            | EventKind::FolderDeleted { folder } => (folder, None),
             EventKind::Moved { folder, old_folder, .. } | EventKind::Copied { folder, old_folder, .. } => {
                 (folder, Some(old_folder))
             }
@@ -116,6 +118,10 @@ impl Event {
                 folder(out, "FolderId", id);
                 folder(out, "ParentFolderId", MESSAGE_ROOT);
                 out.push_str(&format!("<t:UnreadCount>{unread}</t:UnreadCount>"));
+            }
+            EventKind::FolderDeleted { folder: id } => {
+                folder(out, "FolderId", id);
+                folder(out, "ParentFolderId", MESSAGE_ROOT);
             }
             EventKind::Moved { item: id, folder: parent, old_item, old_folder }
             | EventKind::Copied { item: id, folder: parent, old_item, old_folder } => {

@@ -1,6 +1,7 @@
 //! The swarm: days drawn from seeds, lived through and judged.
 
 mod exam;
+mod folders;
 mod mailboxes;
 #[cfg(feature = "planted")]
 pub mod mutants;
@@ -12,6 +13,7 @@ mod run;
 mod scenes;
 mod shrink;
 
+pub use folders::FolderAct;
 pub use mailboxes::{Garbage, MailboxAct, Manner};
 pub use owner::OwnerAct;
 pub use phones::{PhoneAct, Turned};

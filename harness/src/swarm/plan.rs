@@ -6,6 +6,7 @@ use carillon_core::rng::Rng;
 use carillon_core::shard::{BadgeCount, CatchUp, Timing};
 use carillon_core::time::{Span, Time};
 
+use super::folders::FolderAct;
 use super::mailboxes::MailboxAct;
 use super::owner::OwnerAct;
 use super::phones::PhoneAct;
@@ -174,6 +175,8 @@ pub enum Act {
     Owner(OwnerAct),
     /// Something happens to a mailbox, or a mail server says so.
     Mailboxes(MailboxAct),
+    /// Something happens to people's own folders.
+    Folders(FolderAct),
 }
 
 /// Where a mail can lie.
@@ -215,6 +218,7 @@ impl Act {
     pub(super) fn deafens(&self) -> bool {
         match self {
             Act::Mailboxes(act) => act.deafens(),
+            Act::Folders(act) => act.deafens(),
             Act::Crash { .. }
             | Act::CutStream { .. }
             | Act::SilenceStream { .. }
@@ -314,6 +318,7 @@ impl Plan {
         plan.draw_scenes();
         plan.draw_owner(profile);
         plan.draw_phones(&profile.phones);
+        plan.draw_own_folders(&profile.folders);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

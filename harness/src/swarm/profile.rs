@@ -27,6 +27,7 @@ pub struct Profile {
     pub(super) faults: Faults,
     pub(super) owner: Owner,
     pub(super) mailboxes: Mailboxes,
+    pub(super) folders: Folders,
 }
 
 /// A number, a range of which both ends are included, or one of several.
@@ -160,6 +161,13 @@ pub(super) struct Mailboxes {
     pub per_hour: Range,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Folders {
+    pub percent: Range,
+    pub per_hour: Range,
+}
+
 impl Profile {
     /// Reads a profile.
     ///
@@ -215,7 +223,18 @@ impl Profile {
 
     fn ranges(&self) -> Vec<(&'static str, &Range)> {
         let Profile {
-            people, engine, exchange, apns, phones, network, day, faults, owner, mailboxes, ..
+            people,
+            engine,
+            exchange,
+            apns,
+            phones,
+            network,
+            day,
+            faults,
+            owner,
+            mailboxes,
+            folders,
+            ..
         } = self;
         vec![
             ("users", &people.users),
@@ -275,6 +294,8 @@ impl Profile {
             ("timings_percent", &owner.timings_percent),
             ("mailboxes.kinds", &mailboxes.kinds),
             ("mailboxes.per_hour", &mailboxes.per_hour),
+            ("folders.percent", &folders.percent),
+            ("folders.per_hour", &folders.per_hour),
         ]
     }
 }

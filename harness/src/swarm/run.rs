@@ -414,6 +414,7 @@ impl Life {
             }
             Act::Owner(act) => self.owner_act(act),
             Act::Mailboxes(act) => self.mailbox_act(act),
+            Act::Folders(act) => self.folder_act(act),
             Act::MailClock { ahead_ms } => {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
                 let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();
@@ -428,16 +429,22 @@ impl Life {
     }
 
     fn move_mail(&mut self, user: usize, mail: usize, to: Place) {
-        self.town.moves_are_heard = self.town.world.now().time + NEWS_MAX < self.deaf_from;
         let to = self.folder(user, to);
+        self.move_to(user, mail, to);
+    }
+
+    pub(super) fn move_to(&mut self, user: usize, mail: usize, to: FolderKey) {
+        self.town.moves_are_heard = self.town.world.now().time + NEWS_MAX < self.deaf_from;
         self.town.move_mail(user, mail, to);
     }
 
     pub(super) fn folder(&self, user: usize, place: Place) -> FolderKey {
-        let chosen = self.town.people[user].chosen;
+        let person = &self.town.people[user];
+        let exchange = &self.town.world.exchanges[person.server];
+        let mut chosen = person.chosen.iter().filter(|folder| exchange.has_folder(person.mailbox, **folder));
         match place {
             Place::Inbox => INBOX,
-            Place::Chosen => chosen.unwrap_or(INBOX),
+            Place::Chosen => chosen.next().copied().unwrap_or(INBOX),
             Place::Elsewhere => DELETED_ITEMS,
         }
     }

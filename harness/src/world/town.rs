@@ -1,12 +1,13 @@
 //! A small town for tests: an organisation with mailboxes, their owners' phones, and the audit of what the phones show.
 //!
 //! How it is made stands in `config`, `build` and `people`; how a day goes by in `time`. What happens there is told by
-//! whoever does it: people in their `mailboxes` and with their `phones`, the engine's `owner`, the `administrator` of the mail
+//! whoever does it: people in their `mailboxes` and `folders` and with their `phones`, the engine's `owner`, the `administrator` of the mail
 //! servers' accounts, and who keeps the `tokens` for pushes.
 
 mod administrator;
 mod build;
 mod config;
+mod folders;
 mod mailboxes;
 mod owner;
 mod people;
@@ -88,8 +89,10 @@ pub struct Person {
     pub mailbox: MailboxKey,
     /// In the audit.
     pub user: UserIx,
-    /// The folder that he has chosen beside the inbox.
-    pub chosen: Option<FolderKey>,
+    /// Folders that he has made himself, by number.
+    pub own: Vec<FolderKey>,
+    /// The folders that he has chosen beside the inbox.
+    pub chosen: Vec<FolderKey>,
     /// His phones.
     pub phones: Vec<PhoneOf>,
     /// Item ids of his mails, oldest first.

@@ -1,14 +1,14 @@
 //! What the answer to a call says, before anybody acts on it.
 
 use super::CatchUp;
-use super::server::Ask;
+use super::server::{Ask, Behind};
 use crate::ews::{Action, EwsError, FetchedItem, FolderCounts, FoundPage, SyncPage, response};
-use crate::names::{ItemId, SmtpAddress, SubscriptionId};
+use crate::names::{ItemId, SubscriptionId};
 
 /// The answer to what was asked for a user.
 pub(super) enum Answer<'a> {
-    /// Made behind this anchor.
-    Subscription(Option<&'a SmtpAddress>, SubscriptionId),
+    /// Made on this way.
+    Subscription(Option<&'a Behind>, SubscriptionId),
     /// To the mails that were asked for, in order.
     Mails(&'a [u64], Vec<Result<FetchedItem, EwsError>>),
     /// As [`Answer::Mails`].
@@ -23,7 +23,7 @@ impl<'a> Answer<'a> {
     /// The server refused, or said nothing that can be read.
     pub(super) fn read(ask: &'a Ask, catch_up: CatchUp, body: &[u8]) -> Result<Answer<'a>, EwsError> {
         Ok(match ask {
-            Ask::Subscribe(anchor) => Answer::Subscription(anchor.as_ref(), response::subscribe(body)?),
+            Ask::Subscribe(behind) => Answer::Subscription(behind.as_ref(), response::subscribe(body)?),
             Ask::Fetch(asked) => Answer::Mails(asked, response::get_item(body)?),
             Ask::Convert(asked) => Answer::Ids(asked, response::convert_id(body)?),
             Ask::CatchUp => match catch_up {

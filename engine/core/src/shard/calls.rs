@@ -6,7 +6,7 @@ use super::core::ShardCore;
 use super::farewell::Farewell;
 use super::fetch::wants_fetch;
 use super::input::CloseReason;
-use super::server::{Ask, Asked, Job, Turn};
+use super::server::{Ask, Asked, Behind, Job, Turn};
 use super::{CatchUp, ConnId, Effects, MailServerId};
 use crate::ews::{Action, Caller, EwsError, ResponseCode, Route, SchemaVersion, request, response};
 use crate::http1::{Cookies, HttpError, Response};
@@ -203,7 +203,8 @@ impl ShardCore {
         fx: &mut Effects,
     ) -> Result<(), EwsError> {
         match answer {
-            Answer::Subscription(anchor, subscription) => {
+            Answer::Subscription(behind, subscription) => {
+                let anchor = behind.map(|behind| &behind.anchor);
                 self.subscribed(now, user, anchor, subscription, &reply.head, fx);
             }
             Answer::Mails(asked, items) => self.fetched(now, server_id, user, asked, items, fx)?,
@@ -232,17 +233,16 @@ impl ShardCore {
         let catch_up = self.mail_server(server_id).catch_up;
         let answer = response::http(reply).and_then(|body| Answer::read(ask, catch_up, body));
         let refused = match answer {
-            Ok(Answer::Subscription(_, subscription)) => {
-                if at_home {
-                    let mut cookies = Cookies::default();
+            Ok(Answer::Subscription(behind, subscription)) => {
+                if let Some(Behind { anchor, cookies }) = behind.filter(|_| at_home) {
+                    let mut cookies = Cookies::from_text(cookies);
                     cookies.absorb(&reply.head);
-                    let (anchor, cookie) = (address.clone(), cookies.as_str().into());
                     let farewell = Farewell {
                         user: user_id,
                         server: server_id,
                         address,
-                        anchor,
-                        cookie,
+                        anchor: anchor.clone(),
+                        cookie: cookies.as_str().into(),
                         subscription,
                         since: now.time,
                         not_before: now.time,
@@ -435,10 +435,13 @@ impl ShardCore {
             Ask::Subscribe(behind) => {
                 let cohort = self.cohorts.get(user.cohort?)?;
                 let body = request::subscribe(&caller, &user.folder_ids());
-                let (anchor, cookies) = (cohort.anchor.clone()?, cohort.cookies.clone());
-                *behind = Some(anchor.clone());
-                let anchor = if planted!(AnchorOfMember) { user.address.clone() } else { anchor };
-                self.encode_call(server, Route::Cohort { anchor: &anchor, cookies: cookies.as_str() }, &body)
+                let Behind { anchor, cookies } = behind.insert(Behind {
+                    anchor: cohort.anchor.clone()?,
+                    cookies: cohort.cookies.as_str().into(),
+                });
+                let own = user.address.clone();
+                let anchor = if planted!(AnchorOfMember) { &own } else { &*anchor };
+                self.encode_call(server, Route::Cohort { anchor, cookies }, &body)
             }
             Ask::Fetch(_) | Ask::Convert(_) => {
                 let items: Vec<&Item> =

@@ -8,7 +8,7 @@ use crate::time::UnixMillis;
 /// A report.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Report {
-    /// The user's mailbox is subscribed under this record: store it.
+    /// The mailbox is subscribed under this record, or what was stored is about something else by now: store it.
     Watched {
         /// Whose.
         user: UserKey,

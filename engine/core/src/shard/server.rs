@@ -112,14 +112,21 @@ pub(super) enum Job {
 /// What is asked for a user.
 #[derive(Clone, Debug)]
 pub(super) enum Ask {
-    /// Behind this anchor; filled in as it is sent.
-    Subscribe(Option<SmtpAddress>),
+    /// On which way; filled in as it is sent.
+    Subscribe(Option<Behind>),
     /// With the mails that were asked for, in order ([`crate::user::Item::hash`]).
     Fetch(Vec<u64>),
     /// The first half of a fetch whose ids are of an old form; as [`Ask::Fetch`].
     Convert(Vec<u64>),
     CatchUp,
     Badge,
+}
+
+/// The way on which a subscription is made, and on which alone it can be asked for.
+#[derive(Clone, Debug)]
+pub(super) struct Behind {
+    pub(super) anchor: SmtpAddress,
+    pub(super) cookies: Box<str>,
 }
 
 impl Job {

@@ -76,12 +76,19 @@ impl ShardCore {
                     self.folder_counted(now, user_id, hash, count, fx);
                     continue;
                 }
+                MailEvent::FolderOther => {
+                    // Perhaps one of those that are watched is gone, with all that was unread in it.
+                    if let Some(user) = self.users.get_mut(user_id).filter(|user| !user.folders.is_empty()) {
+                        user.needs.add(Needs::BADGE);
+                        self.request_call(now, user_id, fx);
+                    }
+                    continue;
+                }
                 MailEvent::Unclear => MailSignal::Gap,
                 // `NewMail` follows for what is new; what is merely created was put there by the user himself.
                 MailEvent::Created { .. }
                 | MailEvent::Copied { .. }
                 | MailEvent::FolderModified { unread: None, .. }
-                | MailEvent::FolderOther
                 | MailEvent::Status => continue,
             };
             self.signal(now, user_id, signal, fx);

@@ -2,7 +2,7 @@
 
 use super::command::{AssignUser, Command, DeviceSpec};
 use super::core::{ShardCore, TimerKey};
-use super::{Effects, FolderSync, MailServerId, Report, Trouble};
+use super::{Effects, FolderSync, MailServerId, Report, Trouble, WatchRecord};
 use crate::ledger::{Station, Suppressed};
 use crate::limits::{CLOCK_SKEW_MS_MAX, USER_DEVICES_MAX, USER_FOLDERS_MAX};
 use crate::names::{DeviceKey, FolderId, UserKey};
@@ -167,6 +167,7 @@ impl ShardCore {
                 user.needs.add(Needs::BADGE);
                 user.miss();
             }
+            self.forget_watch(user_id, fx);
             self.join_cohort(now, user_id, &assign.grouping, None, None, fx);
         }
         self.take_back(now, user_id, fx);
@@ -183,6 +184,13 @@ impl ShardCore {
         if assign.stopped {
             self.stop_user(assign.user);
         }
+    }
+
+    /// What is stored of a user's subscription is about another mailbox, or other folders: a next life must not go on with it.
+    fn forget_watch(&self, user_id: UserId, fx: &mut Effects) {
+        let Some(user) = self.users.get(user_id) else { return };
+        let watch = WatchRecord { subscription: None, anchor: user.address.clone(), cookie: "".into() };
+        fx.report(Report::Watched { user: user.key, watch });
     }
 
     /// Rows for the folders of the server's configuration and the user's own choice, each once.

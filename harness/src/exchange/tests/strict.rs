@@ -169,7 +169,7 @@ fn a_subscription_is_of_one_mailbox() {
     let own = lab.exchange.add_folder(ANNA, "Project");
     let id = format!("<t:FolderId Id=\"{}\"/>", lab.exchange.folder_id(ANNA, own));
     assert_eq!(ask(&mut lab, &format!("{INBOX_ID}{id}")), "NoError");
-    lab.exchange.delete_folder(ANNA, own);
+    lab.exchange.delete_folder(lab.now, ANNA, own);
     assert_eq!(ask(&mut lab, &id), "ErrorFolderNotFound");
     let all = "<m:Subscribe><m:StreamingSubscriptionRequest SubscribeToAllFolders=\"true\">";
     let both = subscribe_body(INBOX_ID).replace("<m:Subscribe><m:StreamingSubscriptionRequest>", all);

@@ -134,7 +134,7 @@ impl Town {
 
     pub(super) fn place(&self, person: usize, folder: FolderKey) -> Place {
         let row = &self.people[person];
-        let watched = folder == INBOX || Some(folder) == row.chosen;
+        let watched = folder == INBOX || row.chosen.contains(&folder);
         Place { watched, counts: folder == INBOX || (watched && self.badge == BadgeCount::Watched) }
     }
 }

@@ -1,6 +1,6 @@
 //! People who settle: each with a mailbox and phones, known to the engine and to the audit.
 
-use carillon_core::names::{DeviceKey, DeviceToken, FolderId, SmtpAddress, Topic, UserKey};
+use carillon_core::names::{DeviceKey, DeviceToken, SmtpAddress, Topic, UserKey};
 use carillon_core::shard::{
     AssignUser, Command, DeviceSettings, DeviceSpec, MailServerId, PushServiceId, VipRules,
 };
@@ -25,7 +25,7 @@ impl Town {
         let server = number % self.world.exchanges.len();
         let exchange = &mut self.world.exchanges[server];
         let mailbox = exchange.add_mailbox(spec);
-        let chosen = chooses.then(|| exchange.add_folder(mailbox, "Projects"));
+        let chosen: Vec<_> = chooses.then(|| exchange.add_folder(mailbox, "Projects")).into_iter().collect();
         let now = self.world.now();
         let user = self.audit.add_user(0);
         let mut person = Person {
@@ -34,6 +34,7 @@ impl Town {
             server,
             mailbox,
             user,
+            own: chosen.clone(),
             chosen,
             phones: Vec::new(),
             mails: Vec::new(),
@@ -71,9 +72,8 @@ impl Town {
     pub(super) fn assign(&self, person: &Person, vip: VipRules, devices: Vec<DeviceSpec>) -> AssignUser {
         let exchange = &self.world.exchanges[person.server];
         let address = exchange.address(person.mailbox);
-        let chosen = person.chosen.map(|folder| exchange.folder_id(person.mailbox, folder));
         AssignUser {
-            folders: chosen.iter().map(|id| FolderId::parse(id).expect("an id")).collect(),
+            folders: self.folder_ids(person),
             vip,
             devices,
             ..AssignUser::new(
