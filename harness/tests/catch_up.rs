@@ -486,6 +486,27 @@ fn a_told_mail_that_comes_back_by_a_move_is_not_told_again_by_a_look() {
     no_violations(&town);
 }
 
+/// What a move keeps is not told by events, so that nothing joins the two ids (decision 017).
+#[test]
+fn a_mail_that_moves_while_nobody_listens_is_told_once_more_if_it_was_told_just_before_and_else_not() {
+    for catch_up in [CatchUp::Find, CatchUp::Sync] {
+        let config = server(move |server| server.catch_up = catch_up);
+        let mut town = live(TownConfig { users: 1, choosers: vec![0], ..config });
+        town.deliver(0, "well before the gap");
+        town.run_for(secs(70));
+        town.deliver(0, "right before the gap");
+        town.run_for(secs(10));
+        let chosen = town.people[0].chosen[0];
+        let now = town.world.now();
+        town.world.exchanges[0].restart_back_end(now, 0);
+        move_mail(&mut town, 0, 0, chosen);
+        move_mail(&mut town, 0, 1, chosen);
+        town.run_for(secs(120));
+        let told = ["well before the gap", "right before the gap", "right before the gap"];
+        assert_eq!(subjects(&town), told, "{catch_up:?}");
+    }
+}
+
 /// His first mail comes by an event, before any look into his mailbox has succeeded, and is stored as dealt with.
 #[test]
 fn a_newcomers_mail_of_a_gap_is_told_though_nobody_has_looked_before_and_the_servers_clock_is_behind() {
