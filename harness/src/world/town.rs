@@ -1,8 +1,8 @@
 //! A small town for tests: an organisation with mailboxes, their owners' phones, and the audit of what the phones show.
 //!
 //! How it is made stands in `config`, `build` and `people`; how a day goes by in `time`. What happens there is told by
-//! whoever does it: people in their `mailboxes` and `folders` and with their `phones`, the engine's `owner`, the `administrator` of the mail
-//! servers' accounts, and who keeps the `tokens` for pushes.
+//! whoever does it: people in their `mailboxes` and `folders` and with their `phones`, the engine's `owner`, the
+//! `administrator` of the mail servers' accounts, and who keeps the `tokens` for pushes.
 
 mod administrator;
 mod build;

@@ -1,0 +1,90 @@
+//! The faults end, everything comes to rest, and is judged.
+
+use carillon_core::time::{Span, Time};
+
+use super::{Life, Trouble, Verdict};
+use crate::apns::StrictFault;
+use crate::world::{Clock, PeerAt};
+
+/// How long the world may take to come to rest after the last fault. The longest pause of the engine is half an hour,
+/// and one may follow on another.
+pub(super) const CALM_MAX: Span = Span::from_secs(4 * 3_600);
+
+/// When the silence of a stream has surely been noticed (120 s), and its cohort caught up.
+const SILENCE_NOTICED: Span = Span::from_secs(240);
+
+/// How often a long calm looks whether everything has come to rest.
+const LOOK: Span = Span::from_secs(10);
+
+impl Life {
+    pub(super) fn end_faults(&mut self) {
+        self.turned.clear();
+        for (_, trouble) in std::mem::take(&mut self.until) {
+            if let Trouble::Mailbox(ending) = trouble {
+                self.mailbox_ending(ending);
+            }
+        }
+        self.put_tokens_right();
+        self.end_trouble(Trouble::Push);
+        self.end_trouble(Trouble::Network);
+        (0..self.town.world.exchanges.len()).for_each(|server| self.end_trouble(Trouble::Rights(server)));
+        self.town.put_credentials_right();
+        self.restart_all();
+        self.town.world.exchanges.iter_mut().for_each(|exchange| exchange.clear_orders());
+        // A mail server's clock stays as it is: that it is off is no fault, and setting it would be one.
+        for number in 0..self.town.world.apns.len() {
+            self.town.world.set_clock(PeerAt::Apns(number), Clock::default());
+        }
+    }
+
+    /// With the faults off, everything must come to rest by itself.
+    pub(super) fn calm_down(&mut self) {
+        let end = self.town.world.now().time + CALM_MAX;
+        // A stream that fell silent without a word is only noticed by its silence.
+        self.run_for(SILENCE_NOTICED);
+        loop {
+            self.run_for(LOOK);
+            let people = self.town.watched() as u64;
+            let live: u64 = (0..self.shards).map(|shard| self.town.world.stats(shard).users_live).sum();
+            if live == people && self.town.is_quiet() && self.town.badges_are_right() {
+                return;
+            }
+            if self.town.world.now().time >= end {
+                let stats: Vec<_> = (0..self.shards).map(|shard| self.town.world.stats(shard)).collect();
+                self.failures.push(format!("did not come to rest: {live} of {people} live; {stats:?}"));
+                return;
+            }
+        }
+    }
+
+    pub(super) fn judge(mut self) -> Verdict {
+        for shard in 0..self.shards {
+            if let Err(why) = self.town.world.check(shard) {
+                self.failures.push(why);
+            }
+            let second_look = self.town.world.stats(shard).second_look;
+            let resent = self.town.world.stats(shard).resends_ambiguous;
+            if second_look > resent {
+                self.failures
+                    .push(format!("{second_look} notices were worded with details past the cut-off"));
+            }
+        }
+        self.judge_accounts();
+        let violations = self.town.world.exchanges.iter().flat_map(|exchange| exchange.violations());
+        self.failures.extend(violations.map(|violation| format!("mail server: {violation}")));
+        // Where the push service's clock is behind, a token that is gone seems to have been so before it was registered.
+        let excused = (self.push_clock_behind).then_some(StrictFault::PushedAfterGone);
+        let strict = self.town.world.apns.iter().flat_map(|apns| apns.stats().strict.counts.iter());
+        let strict = strict.filter(|(fault, _)| excused != Some(**fault));
+        self.failures.extend(strict.map(|(fault, times)| format!("push service: {fault:?}, {times} times")));
+        let (trace, steps) = (self.town.world.trace(), self.town.world.steps());
+        let passed = self.town.world.now().time.since(Time(0));
+        let report = self.town.finish();
+        for (name, finding) in report.findings() {
+            if finding.count > 0 {
+                self.failures.push(format!("{name}: {} ({:?})", finding.count, finding.examples.first()));
+            }
+        }
+        Verdict { trace, steps, passed, mails: self.mails, pushes: report.pushes, failures: self.failures }
+    }
+}
