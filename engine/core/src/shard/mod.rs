@@ -3,6 +3,7 @@
 mod account;
 mod answer;
 mod app;
+mod asking;
 mod bisect;
 mod budget;
 mod calls;
@@ -26,6 +27,7 @@ mod input;
 mod membership;
 mod openings;
 mod queue;
+mod refused;
 mod remedy;
 mod report;
 mod room;
@@ -37,6 +39,7 @@ mod stream;
 mod stream_life;
 mod tell;
 mod users;
+mod version;
 mod wire;
 
 pub use self::core::{Budget, More, ShardCore};

@@ -1,0 +1,126 @@
+//! Calls that were refused: whom it concerns, and when they are made again.
+
+use super::core::ShardCore;
+use super::server::{Ask, Job};
+use super::{Effects, MailServerId};
+use crate::ews::{Action, EwsError, SchemaVersion};
+use crate::limits::{FETCH_TRIES_MAX, TERMINAL_RETRY};
+use crate::time::{Now, Span, Time};
+use crate::user::{Needs, Setback};
+
+/// How a request was sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sent {
+    pub(super) version: SchemaVersion,
+    pub(super) at: Time,
+}
+
+impl ShardCore {
+    /// A call was refused: whom it concerns and what can be done, [`EwsError::action`] says.
+    pub(super) fn call_failed(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        job: &Job,
+        error: &EwsError,
+        sent: Sent,
+        fx: &mut Effects,
+    ) {
+        self.front_busy(now, server_id, error, fx);
+        let failures = job.user().and_then(|id| self.users.get(id)).map_or(0, |user| user.call_failures);
+        let mut wait = self.remedy(error, failures).wait;
+        let asked = error.asked_wait();
+        match error.action() {
+            Action::OurBug if self.doubt_version(server_id, error, sent.version) => wait = asked,
+            Action::AuthFailed => self.server_refused(now, server_id, error, fx),
+            Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
+            Action::BackOffAccount { ms } => self.budget_busy(now, server_id, Some(job.charged()), ms, fx),
+            Action::LowerVersion => {
+                if !self.lower_version(server_id, sent.version) {
+                    wait = TERMINAL_RETRY;
+                    self.mailbox_refused(now, job, error, fx);
+                }
+            }
+            Action::DropFolder => {
+                if self.folder_missing(now, job, fx) || failures == 0 {
+                    wait = asked;
+                }
+            }
+            Action::StartOver => {
+                if let Some(user) = job.user().and_then(|id| self.users.get_mut(id)) {
+                    user.set_sync_now(None);
+                    user.catch_up_offset = 0;
+                }
+                if failures == 0 {
+                    wait = asked;
+                }
+            }
+            Action::RetryConnection => self.server_failed(now, server_id, error, fx),
+            Action::FewerConnections { .. } => self.fewer_calls(now, server_id, sent.at, fx),
+            Action::RetryOrBisect
+            | Action::CatchUp
+            | Action::StepAside
+            | Action::Resubscribe
+            | Action::ItemGone
+            | Action::ItemUnreadable
+            | Action::RetryItem
+            | Action::ConvertId => {}
+            Action::Alarm => {
+                self.server_alarmed(now, server_id, error, fx);
+                wait = self.mailbox_refused(now, job, error, fx);
+            }
+            Action::Rediscover
+            | Action::AwaitMove
+            | Action::AwaitStore
+            | Action::FewerSubscriptions
+            | Action::MailboxGone
+            | Action::Terminal
+            | Action::OurBug => wait = self.mailbox_refused(now, job, error, fx),
+        }
+        self.retry_later(now, job, wait, fx);
+        if let Some(user_id) = job.user() {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.call_failures = failures.saturating_add(1);
+            }
+            self.arm_user(user_id);
+        }
+    }
+
+    /// The mailbox itself cannot be watched for now. If its cohort hangs on it, another member takes its place. Returns
+    /// for how long.
+    fn mailbox_refused(&mut self, now: Now, job: &Job, error: &EwsError, fx: &mut Effects) -> Span {
+        let Some(user_id) = job.user() else { return Span::ZERO };
+        let earlier = self.users.get(user_id).and_then(|user| user.setback.as_deref());
+        let times = Setback::times(earlier, now.time, error.action());
+        let remedy = self.remedy(error, times);
+        self.set_back(now, user_id, error, remedy, fx);
+        if let Job::OfUser { ask: Ask::Subscribe(_), .. } = job
+            && let Some(cohort_id) = self.is_anchor(user_id)
+            && self.cohorts.get(cohort_id).is_some_and(|cohort| !cohort.is_rooted())
+        {
+            self.drop_anchor(now, cohort_id, &error.trouble(), fx);
+        }
+        remedy.wait
+    }
+
+    /// The call is still needed; its user asks for it again, not before `wait` is over.
+    pub(super) fn retry_later(&mut self, now: Now, job: &Job, wait: Span, fx: &mut Effects) {
+        let Some(user_id) = job.user() else { return };
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let fetches = matches!(job, Job::OfUser { ask: Ask::Fetch(_) | Ask::Convert(_), .. });
+        if fetches {
+            // A notice waits for this one: after a second failure it goes out without details.
+            for item in user.pending.items_mut() {
+                item.fetch_tries = item.fetch_tries.saturating_add(1);
+            }
+            if user.pending.items().iter().all(|item| item.fetch_tries >= FETCH_TRIES_MAX) {
+                user.needs.remove(Needs::FETCH);
+            }
+        }
+        user.call_not_before = user.call_not_before.max(now.time + wait);
+        if fetches {
+            self.look_due(now, user_id, fx);
+        }
+        self.request_call(now, user_id, fx);
+    }
+}
