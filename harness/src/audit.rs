@@ -30,7 +30,7 @@ use carillon_core::time::{Span, Time};
 use crate::phone::{Rules, User};
 use phones::PhoneRow;
 
-pub use mailboxes::{Moved, Place};
+pub use mailboxes::Place;
 pub use pushes::Told;
 pub use report::{AuditReport, EXAMPLES_MAX, Example, Finding};
 

@@ -17,6 +17,11 @@ impl Audit {
         self.deaf.push((from, to));
     }
 
+    /// Up to then, the engine has heard everything.
+    pub(super) fn never_deaf(&self, at: Time) -> bool {
+        self.deaf.iter().all(|(from, _)| at < *from)
+    }
+
     /// The engine put a notice down: from now on it may be on its way, and what is heard later cannot take it back.
     pub fn put_down(&mut self, at: Time, notice: UnsettledNotice) {
         let known = self.put_down.entry(notice.apns_id).or_insert((at, notice));

@@ -19,15 +19,6 @@ impl Place {
     pub const INBOX: Place = Place { watched: true, counts: true };
 }
 
-/// How a mail was moved.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moved {
-    /// Nobody has read it.
-    pub unread: bool,
-    /// The engine hears of it, and can know that it is the same mail.
-    pub heard: bool,
-}
-
 impl Audit {
     /// A mail arrived in the inbox.
     pub fn arrived(&mut self, user: UserIx, item: u64, at: Time) {
@@ -44,28 +35,28 @@ impl Audit {
         }
     }
 
-    /// A mail was moved, and got another id. `heard`: the engine can know of it, and that it is the same mail. Otherwise
-    /// what left is gone, and what came may be told.
-    pub fn moved(&mut self, user: UserIx, old: u64, new: u64, at: Time, to: Place, moved: Moved) {
+    /// A mail was moved, and got another id. As long as nothing has deafened the engine, it knows that it is the same mail.
+    /// Afterwards what left is gone, and what came may be told.
+    pub fn moved(&mut self, user: UserIx, old: u64, new: u64, at: Time, to: Place, unread: bool) {
         let first = self.name(old);
+        let heard = self.never_deaf(at);
         let mails = &mut self.users[user.0 as usize].mails;
         let known = mails.iter_mut().rev().find(|mail| mail.item == first);
-        let same = moved.heard && known.is_some();
+        let same = heard && known.is_some();
         if let Some(mail) = known {
             mail.counts = same && to.counts;
             if !same || !to.watched {
                 mail.gone = mail.gone.min(at);
             }
         }
-        if !moved.heard {
+        if !heard {
             self.unheard.insert(first);
         }
         if same {
             self.names.insert(new, first);
         } else if to.watched {
-            let gone = if moved.unread { Time::NEVER } else { at };
-            let (unread, counts) = (moved.unread, to.counts);
-            mails.push(Mail { item: new, at, gone, unread, counts, moved_in: true });
+            let gone = if unread { Time::NEVER } else { at };
+            mails.push(Mail { item: new, at, gone, unread, counts: to.counts, moved_in: true });
         }
     }
 

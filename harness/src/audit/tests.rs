@@ -528,7 +528,7 @@ fn a_mail_that_is_heard_to_move_is_told_once_under_either_id_and_counts_where_it
     let moved = |to, told_again: bool, badge| {
         let mut desk = Desk::new();
         desk.arrived(1, 200).told(&push(202, 1, 3, 1, &[1]));
-        desk.audit.moved(desk.user, 1, 2, at(300), to, Moved { unread: true, heard: true });
+        desk.audit.moved(desk.user, 1, 2, at(300), to, true);
         desk.told(&push(310, 2, badge, u32::from(told_again), if told_again { &[2] } else { &[] }));
         desk.faults()
     };
@@ -538,7 +538,7 @@ fn a_mail_that_is_heard_to_move_is_told_once_under_either_id_and_counts_where_it
     assert_eq!(moved(ELSEWHERE, false, 3), [("wrong_badges", 1)]);
     let mut desk = Desk::new();
     desk.arrived(1, 200);
-    desk.audit.moved(desk.user, 1, 2, at(201), PROJECTS, Moved { unread: true, heard: true });
+    desk.audit.moved(desk.user, 1, 2, at(201), PROJECTS, true);
     assert_eq!(desk.faults(), [("lost", 1)]);
 }
 
@@ -546,7 +546,8 @@ fn a_mail_that_is_heard_to_move_is_told_once_under_either_id_and_counts_where_it
 fn a_mail_that_moves_unheard_may_be_told_again() {
     let mut desk = Desk::new();
     desk.arrived(1, 200).told(&push(202, 1, 3, 1, &[1]));
-    desk.audit.moved(desk.user, 1, 2, at(300), PROJECTS, Moved { unread: true, heard: false });
+    desk.audit.deaf(at(300), at(600));
+    desk.audit.moved(desk.user, 1, 2, at(300), PROJECTS, true);
     desk.told(&push(310, 2, 2, 1, &[2]));
     assert_eq!(desk.faults(), []);
 }

@@ -118,7 +118,7 @@ impl Life {
                 let mails = self.town.people[user % people].mails.len();
                 if mails > 0 {
                     let folder = self.town.own_folder(user % people, *folder);
-                    self.move_to(user % people, mail % mails, folder);
+                    self.town.move_mail(user % people, mail % mails, folder);
                 }
             }
             FolderAct::Delete { user, folder } => self.town.delete_folder(user % people, *folder),

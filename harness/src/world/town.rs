@@ -59,11 +59,6 @@ pub struct Town {
     pub people: Vec<Person>,
     /// Everything that reached a phone, in order.
     pub deliveries: Vec<Delivery>,
-    /// Moves of mails are heard of: nothing is wrong between the mail server and the engine. Whoever breaks something
-    /// there says no.
-    pub moves_are_heard: bool,
-    /// As `moves_are_heard`, of mails that are read or deleted.
-    pub readings_are_heard: bool,
     /// Whose mailboxes are on an open stream and caught up, as the engine said last, and when it did.
     live: HashMap<UserKey, Time>,
     /// By push service and device.

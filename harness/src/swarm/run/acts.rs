@@ -4,7 +4,6 @@ use carillon_core::time::{Span, UnixMillis};
 
 use super::super::owner::OwnerAct;
 use super::super::plan::{Act, NetTrouble, Place};
-use super::life::NEWS_MAX;
 use super::{Life, Trouble};
 use crate::exchange::{DELETED_ITEMS, FolderKey, INBOX, Importance};
 use crate::world::town::Town;
@@ -131,11 +130,6 @@ impl Life {
 
     fn move_mail(&mut self, user: usize, mail: usize, to: Place) {
         let to = self.folder(user, to);
-        self.move_to(user, mail, to);
-    }
-
-    pub(in super::super) fn move_to(&mut self, user: usize, mail: usize, to: FolderKey) {
-        self.town.moves_are_heard = self.town.world.now().time + NEWS_MAX < self.deaf_from;
         self.town.move_mail(user, mail, to);
     }
 
@@ -154,7 +148,6 @@ impl Life {
         let user = user % self.town.people.len();
         let mails = self.town.people[user].mails.len();
         if mails > 0 {
-            self.town.readings_are_heard = self.town.is_live(user);
             what(&mut self.town, user, mail % mails);
         }
     }

@@ -18,7 +18,7 @@ use crate::world::{Clock, Net, PeerAt};
 const DEAF_MAX: Span = Span::from_secs(90 + 240);
 
 /// Until what happens in a mailbox has surely been heard, on a day on which nothing is broken.
-pub(super) const NEWS_MAX: Span = Span::from_secs(10);
+const NEWS_MAX: Span = Span::from_secs(10);
 
 /// How long the owner of the engine takes to hear a report.
 const HEARD: Span = Span::from_secs(2);
@@ -35,8 +35,6 @@ pub(in super::super) struct Life {
     /// What is turned there, and until when.
     pub(in super::super) turned: Vec<(Time, Turned)>,
     pub(super) net: Net,
-    /// When the first thing begins by which the engine may not hear what happens in mailboxes.
-    pub(super) deaf_from: Time,
     pub(super) drift_ppm: i64,
     pub(super) push_clock_behind: bool,
     pub(in super::super) failures: Vec<String>,
@@ -147,7 +145,6 @@ impl Life {
             turned: Vec::new(),
             knobs: plan.knobs.clone(),
             net,
-            deaf_from: plan.acts.iter().find(|(_, act)| act.deafens()).map_or(Time::NEVER, |(at, _)| *at),
             drift_ppm,
             push_clock_behind: plan.push_clock_behind_ms > 0 || drift_ppm < 0,
             failures: Vec::new(),

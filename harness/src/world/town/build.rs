@@ -61,8 +61,6 @@ impl Town {
             audit: Audit::new(rules),
             people: Vec::new(),
             deliveries: Vec::new(),
-            moves_are_heard: true,
-            readings_are_heard: true,
             live: HashMap::new(),
             phones: HashMap::new(),
             tokens,

@@ -5,7 +5,7 @@ use carillon_core::shard::BadgeCount;
 use carillon_core::user::item_hash;
 
 use super::Town;
-use crate::audit::{Moved, Place};
+use crate::audit::Place;
 use crate::exchange::{Code, FolderKey, INBOX, Mail};
 use crate::world::PeerAt;
 
@@ -45,7 +45,7 @@ impl Town {
         self.world.exchanges[row.server].mark_read(now, row.mailbox, id, true);
         let item = item_hash(&self.item_key, id);
         self.audit.read(row.user, item, now.time);
-        if !self.readings_are_heard {
+        if !self.is_live(person) {
             self.audit.unheard(item);
         }
         self.world.collect();
@@ -73,7 +73,7 @@ impl Town {
         self.world.exchanges[row.server].delete(now, row.mailbox, id);
         let item = item_hash(&self.item_key, id);
         self.audit.deleted(row.user, item, now.time, true);
-        if !self.readings_are_heard {
+        if !self.is_live(person) {
             self.audit.unheard(item);
         }
         self.world.collect();
@@ -88,10 +88,10 @@ impl Town {
         let exchange = &mut self.world.exchanges[row.server];
         let old = &mut row.mails[mail];
         let Some(item) = exchange.item(row.mailbox, old).filter(|item| item.folder != to) else { return };
-        let moved = Moved { unread: !item.read, heard: self.moves_are_heard };
+        let unread = !item.read;
         let Some(new) = exchange.move_item(now, row.mailbox, old, to) else { return };
         let hash = |id: &str| item_hash(&self.item_key, id);
-        self.audit.moved(row.user, hash(old), hash(&new), now.time, place, moved);
+        self.audit.moved(row.user, hash(old), hash(&new), now.time, place, unread);
         *old = new;
         self.world.collect();
     }
