@@ -4,7 +4,7 @@ use carillon_core::names::{FolderId, SmtpAddress};
 use carillon_core::shard::{AssignUser, Command, MailCredential, MailServerId, Report};
 use carillon_core::time::Span;
 use carillon_harness::exchange::{Account, ExchangeConfig, Mail, MailboxSpec};
-use carillon_harness::world::story::{clean, minutes, secs};
+use carillon_harness::world::story::{alerts, clean, live, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
 fn reassign(town: &mut Town, person: usize, server: usize, folders: Vec<FolderId>) {
@@ -89,4 +89,28 @@ fn folders_chosen_while_a_subscription_is_asked_for_are_watched_and_the_earlier_
     town.run_for(secs(30));
     assert_eq!(town.told(0, 0).iter().filter(|push| push.payload.is_alert()).count(), 1);
     assert!(town.world.exchanges[0].violations().is_empty());
+}
+
+#[test]
+fn who_is_to_share_streams_with_others_does_so_at_once() {
+    let mut town = live(TownConfig::default());
+    let streams = |town: &Town| {
+        let mut members: Vec<usize> =
+            town.world.exchanges[0].streams().iter().map(|stream| stream.mailboxes.len()).collect();
+        members.sort_unstable();
+        members
+    };
+    assert_eq!(streams(&town), [3]);
+    town.assign_again(1, false, |assign| assign.grouping = "another database".into());
+    town.run_for(minutes(1));
+    assert_eq!(streams(&town), [1, 2]);
+    for person in 0..3 {
+        town.deliver(person, "to whichever stream");
+    }
+    town.run_for(secs(10));
+    assert_eq!((0..3).map(|person| alerts(&town, person)).collect::<Vec<_>>(), [1, 1, 1]);
+    town.assign_again(1, false, |assign| assign.grouping = "".into());
+    town.run_for(minutes(1));
+    assert_eq!((streams(&town), town.world.exchanges[0].subscription_count()), (vec![3], 3));
+    clean(town);
 }

@@ -12,8 +12,8 @@ use crate::time::UnixMillis;
 /// him a moment ago.
 #[derive(Clone, Debug)]
 pub enum Command {
-    /// Watch this user's mailbox from now on. For a user already assigned: his address, server and rules are replaced,
-    /// what waits is kept, and a mailbox that could not be watched is tried at once.
+    /// Watch this user's mailbox from now on. For a user already assigned: his address, server, grouping, folders and rules
+    /// are replaced, what waits is kept, and a mailbox that could not be watched is tried at once.
     AssignUser(Box<AssignUser>),
     /// Forget the user and his devices; unsubscribe.
     DropUser {

@@ -130,19 +130,24 @@ impl ShardCore {
         self.join_cohort(now, user_id, &assign.grouping, route, None, fx);
     }
 
-    /// The owner knows something new of a user: another address or server means another subscription.
+    /// The owner knows something new of a user: another address, server, group or choice of folders means
+    /// another subscription.
     fn reassign_user(&mut self, now: Now, user_id: UserId, assign: AssignUser, fx: &mut Effects) {
         let folders = self.folder_rows(assign.server, assign.folders, &[]);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let moved = user.address != assign.address || user.server != assign.server;
         let same_server = user.server == assign.server;
         let same = user.folders.iter().map(|folder| &folder.id).eq(folders.iter().map(|folder| &folder.id));
+        let cohort = user.cohort.and_then(|cohort| self.cohorts.get(cohort));
+        let regrouped = cohort.is_some_and(|cohort| cohort.grouping != assign.grouping);
         user.vip = assign.vip;
-        if moved || !same {
-            // The folders of a subscription cannot be changed: another one takes its place.
+        if moved || !same || regrouped {
+            // The folders of a subscription cannot be changed, nor the server that holds it: another one takes its place.
             self.leave_cohort(now, user_id, fx);
             let Some(user) = self.users.get_mut(user_id) else { return };
-            user.folders = folders;
+            if moved || !same {
+                user.folders = folders;
+            }
             user.watch = user.watch.wrapping_add(1);
             if user.calling == Calling::Waits {
                 // Perhaps in another server's queue.
