@@ -1,6 +1,6 @@
 //! The timer wheel: every delay of a shard in one place, armed and cancelled in constant time.
 //!
-//! Time is cut into ticks of one millisecond, and a tick is read as a number of [`LEVELS`] digits to the base 64. Level
+//! Time is cut into ticks of one millisecond, and a tick is read as a number of `LEVELS` digits to the base 64. Level
 //! 0 has one slot for each of the 64 ticks that share all higher digits with the present; level 1 one slot for each of
 //! the 64 blocks of 64 ticks around that; and so on (Varghese and Lauck, 1987). A timer waits at the level of the
 //! highest digit in which its tick differs from the present, in the slot that this digit names. When the present

@@ -36,7 +36,7 @@ pub struct Net {
     pub jitter: Span,
     /// Messages arrive in pieces of up to so many bytes; `None` leaves them whole.
     pub fragment_bytes_max: Option<u64>,
-    /// Each piece of a message arrives up to so much after the one before; the last at most [`SPREAD_MAX`] after the first.
+    /// Each piece of a message arrives up to so much after the one before; the last at most a second after the first.
     pub piece_gap_max: Span,
     /// Connects that are refused, in millionths.
     pub refused: u64,

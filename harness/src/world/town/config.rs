@@ -47,7 +47,7 @@ pub struct TownConfig {
     /// From the engine's word that a mail server refuses its credential until the right one is handed in; without, nobody
     /// listens.
     pub patience: Option<Span>,
-    /// Shards are looked through as they go ([`WorldConfig::vigilant`]).
+    /// Shards are looked through as they go ([`WorldConfig::vigilant`](crate::world::WorldConfig::vigilant)).
     pub vigilant: bool,
 }
 

@@ -10,7 +10,7 @@ pub struct ClientConfig {
     pub streams_max: usize,
     /// Bytes of one response's body that are kept; the rest is refused.
     pub answer_bytes_max: usize,
-    /// Bytes that may wait for [`ClientPump::drain`] before `h2` is held back.
+    /// Bytes that may wait for [`ClientPump::drain`](super::ClientPump::drain) before `h2` is held back.
     pub output_bytes_max: usize,
     /// Bytes from the peer that may wait because `h2` is held back; more closes the connection.
     pub input_bytes_max: usize,
@@ -23,8 +23,8 @@ pub struct Flight<T> {
     pub tag: T,
     /// Its stream.
     pub stream: u32,
-    /// Whether all of its bytes have left through [`ClientPump::drain`]. A request that has not wholly left cannot have
-    /// been processed (RFC 9113 §8.1: it is complete only with END_STREAM).
+    /// Whether all of its bytes have left through [`ClientPump::drain`](super::ClientPump::drain). A request that
+    /// has not wholly left cannot have been processed (RFC 9113 §8.1: it is complete only with END_STREAM).
     pub left: bool,
 }
 
@@ -69,7 +69,7 @@ pub enum ClientEvent<T> {
         /// Why.
         failure: Failure,
     },
-    /// The answer to [`ClientPump::ping`].
+    /// The answer to [`ClientPump::ping`](super::ClientPump::ping).
     Pong,
     /// The peer takes no more streams. Open ones up to `last_stream` may still be answered.
     GoAway {

@@ -15,7 +15,7 @@ pub struct ServerConfig {
     pub window: WindowPolicy,
     /// Bytes of one request's body that are kept; a larger one is told of when it passes this ([`Request::whole`]).
     pub body_bytes_max: usize,
-    /// Bytes that may wait for [`ServerPump::drain`] before `h2` is held back.
+    /// Bytes that may wait for [`ServerPump::drain`](super::ServerPump::drain) before `h2` is held back.
     pub output_bytes_max: usize,
 }
 
@@ -41,7 +41,7 @@ pub enum WindowPolicy {
     Immediate,
     /// When half of the window is used up.
     AtHalf,
-    /// When [`ServerPump::grant`] is called.
+    /// When [`ServerPump::grant`](super::ServerPump::grant) is called.
     Manual,
 }
 
@@ -75,7 +75,7 @@ pub enum ServerEvent {
     },
     /// The client broke a rule that this pump looks after; what was done about it is in the variant's text.
     Violation(Violation),
-    /// The client answered [`ServerPump::ping`].
+    /// The client answered [`ServerPump::ping`](super::ServerPump::ping).
     Pong,
     /// The client sent GOAWAY.
     WentAway {

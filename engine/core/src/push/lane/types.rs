@@ -49,7 +49,7 @@ impl LaneConfig {
 pub enum LaneEvent {
     /// The fate of a push is known, as far as it ever will be. Comes once for each push that was sent.
     Settled {
-        /// The name that [`Lane::send`] was given.
+        /// The name that [`Lane::send`](super::Lane::send) was given.
         flight: u64,
         /// What became of it.
         outcome: Outcome,
@@ -63,8 +63,8 @@ pub enum LaneEvent {
         /// The provider refuses our configuration: back off before connecting again, or it is a storm.
         refused: bool,
     },
-    /// The lane is over and all of its pushes are settled: write what [`Lane::drain`] still gives, then close the
-    /// connection. The last event. Does not come after [`Lane::closed`].
+    /// The lane is over and all of its pushes are settled: write what [`Lane::drain`](super::Lane::drain)
+    /// still gives, then close the connection. The last event. Does not come after [`Lane::closed`](super::Lane::closed).
     Lost(LaneError),
 }
 
@@ -102,7 +102,7 @@ impl std::fmt::Display for LaneError {
 
 impl std::error::Error for LaneError {}
 
-/// The lane takes no push now: ask [`Lane::room`] first.
+/// The lane takes no push now: ask [`Lane::room`](super::Lane::room) first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoRoom;
 
