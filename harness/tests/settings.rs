@@ -114,3 +114,22 @@ fn a_badge_in_doubt_does_not_go_out_again_to_a_phone_that_wants_none_and_comes_w
     assert_eq!(badge(&town, 0), Some(1));
     clean(town);
 }
+
+#[test]
+fn a_mail_that_a_phone_did_not_want_to_hear_of_takes_none_away_from_it_when_it_is_read() {
+    let timing = Timing { settle_ms: 20_000, max_delay_ms: 60_000, ..Timing::default() };
+    let mut town = live(TownConfig { users: 1, phones: 2, timing, ..TownConfig::default() });
+    town.choose(0, 1, &DeviceSettings { alerts: false, ..all() });
+    town.deliver(0, "for the first phone alone");
+    town.run_for(secs(2));
+    town.choose(0, 1, &all());
+    town.deliver(0, "for both");
+    town.run_for(secs(2));
+    town.read(0, 0);
+    town.run_for(secs(60));
+    let told = |phone: usize| -> Vec<u32> {
+        town.told(0, phone).iter().filter(|push| push.payload.is_alert()).map(|push| push.payload.n).collect()
+    };
+    assert_eq!((told(0), told(1)), (vec![1], vec![1]));
+    clean(town);
+}

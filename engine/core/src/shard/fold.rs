@@ -109,6 +109,10 @@ impl ShardCore {
             match refused {
                 Some(why) => self.stats.ledger.enter(Station::Suppressed(why), 1),
                 None => {
+                    if device.owed == 0 && device.flight.is_none() {
+                        // Mails may wait for other phones of which this one wanted to hear nothing.
+                        device.told_seq = user.pending.seq();
+                    }
                     device.owed += 1;
                     waits = true;
                 }
