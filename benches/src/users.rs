@@ -178,7 +178,10 @@ pub(crate) fn config() -> ShardConfig {
             Endpoint { host: "mail.example.com".into(), port: 443, protocol: Protocol::Http1 },
             Endpoint { host: "api.push.apple.com".into(), port: 443, protocol: Protocol::Http2 },
         ],
-        mail_servers: vec![MailServer::new(EndpointId(0), MailCredential::ClientCertificate)],
+        mail_servers: vec![MailServer {
+            subscribes_per_s: 1_000,
+            ..MailServer::new(EndpointId(0), MailCredential::ClientCertificate)
+        }],
         push_services: vec![PushService {
             endpoint: EndpointId(1),
             auth: PushAuth::Certificate,
