@@ -4,18 +4,75 @@ use std::collections::BTreeMap;
 
 use carillon_core::shard::CatchUp;
 use carillon_harness::swarm::{Act, NetTrouble, Plan, Profile, run};
+use carillon_harness::world::Fault;
 
-fn live_through(seeds: impl Iterator<Item = u64>) {
+/// What peers count of what days draw: each stands for an [`Act`], or for some that cannot be told apart.
+const PEERS_FAULTS: [&str; 42] = [
+    "mail server: 302",
+    "mail server: 401",
+    "mail server: 403",
+    "mail server: 429",
+    "mail server: 500",
+    "mail server: 503",
+    "mail server: ErrorConnectionFailed",
+    "mail server: ErrorExpiredSubscription",
+    "mail server: ErrorFolderNotFound",
+    "mail server: ErrorInternalServerTransientError",
+    "mail server: ErrorInvalidSubscription",
+    "mail server: ErrorInvalidSyncStateData",
+    "mail server: ErrorItemCorrupt",
+    "mail server: ErrorItemNotFound",
+    "mail server: ErrorMailboxFailover",
+    "mail server: ErrorMailboxMoveInProgress",
+    "mail server: ErrorMailboxStoreUnavailable",
+    "mail server: ErrorMissedNotificationEvents",
+    "mail server: ErrorNewEventStreamConnectionOpened",
+    "mail server: ErrorNonExistentMailbox",
+    "mail server: ErrorReadEventsFailed",
+    "mail server: ErrorServerBusy",
+    "mail server: ErrorSubscriptionNotFound",
+    "mail server: fault ErrorImpersonateUserDenied",
+    "mail server: fault ErrorInvalidServerVersion",
+    "mail server: fault ErrorServerBusy",
+    "mail server: events lost",
+    "mail server: log-ins refused",
+    "mail server: streams taken over",
+    "push service: BadDeviceToken",
+    "push service: DeviceTokenNotForTopic",
+    "push service: ExpiredProviderToken",
+    "push service: ExpiredToken",
+    "push service: InternalServerError",
+    "push service: ServiceUnavailable",
+    "push service: TooManyProviderTokenUpdates",
+    "push service: TooManyRequests",
+    "push service: Unregistered",
+    "push service: answers lost",
+    "push service: pushes lost",
+    "push service: sent away",
+    "push service: streams reset",
+];
+
+/// How often each fault has struck.
+fn live_through(seeds: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
     let profile = Profile::load("swarm").unwrap();
+    let mut struck = BTreeMap::new();
     for seed in seeds {
         let verdict = run(&Plan::draw(seed, &profile));
-        assert!(verdict.failures.is_empty(), "harness run --seed {seed}: {:#?}", verdict.failures);
+        let again = format!("cargo run -p carillon-harness --bin harness -- run --seed {seed}");
+        assert!(verdict.failures.is_empty(), "{again}: {:#?}", verdict.failures);
+        verdict.struck.into_iter().for_each(|(fault, times)| *struck.entry(fault).or_default() += times);
     }
+    struck
 }
 
 #[test]
-fn two_hundred_days_end_well() {
-    live_through(0..200);
+fn two_hundred_days_in_which_each_fault_strikes_end_well() {
+    let struck = live_through(0..200);
+    let of_world = Fault::ALL.map(|fault| format!("{fault:?}"));
+    let of_peers = PEERS_FAULTS.map(str::to_owned);
+    let missing: Vec<String> =
+        of_world.into_iter().chain(of_peers).filter(|fault| !struck.contains_key(fault)).collect();
+    assert!(missing.is_empty(), "these never strike: {missing:#?}");
 }
 
 #[test]

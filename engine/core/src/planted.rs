@@ -135,6 +135,8 @@ mod on_demand {
         BadgeLate,
         /// A device that registers again keeps the settings that it had.
         SettingsIgnored,
+        /// A timer that has fired is set again for the same moment: no turn is the last.
+        TimerSetAgain,
     }
 
     #[cfg(test)]

@@ -12,6 +12,7 @@ mod profile;
 mod run;
 mod scenes;
 mod shrink;
+mod struck;
 
 pub use folders::FolderAct;
 pub use mailboxes::{Garbage, MailboxAct, Manner};

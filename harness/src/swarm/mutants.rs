@@ -1,5 +1,7 @@
 //! Days with a known mistake in the engine: a simulation that does not notice it proves nothing.
 
+use std::ops::Range;
+
 use carillon_core::planted::{Mistake, plant};
 
 use super::plan::Plan;
@@ -22,16 +24,15 @@ fn live_with(mistake: Option<Mistake>, seed: u64, profile: &Profile) -> Verdict 
     std::panic::catch_unwind(|| run(&plan)).unwrap_or_else(|panic| Verdict::of_panic(panic.as_ref()))
 }
 
-/// The first of the days `from..from + seeds` on which the mistake is noticed; without one, the first that fails.
+/// The first of the days `seeds` on which the mistake is noticed; without one, the first that fails.
 /// `passed` hears of each that goes well.
 pub fn hunt(
     mistake: Option<Mistake>,
-    from: u64,
-    seeds: u64,
+    seeds: Range<u64>,
     profile: &Profile,
     mut passed: impl FnMut(u64),
 ) -> Option<Found> {
-    for seed in from..from + seeds {
+    for seed in seeds {
         let verdict = live_with(mistake, seed, profile);
         if let Some(failure) = verdict.failures.into_iter().next() {
             return Some(Found { seed, by: failure });

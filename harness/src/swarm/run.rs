@@ -6,6 +6,8 @@ mod faults;
 mod life;
 mod rest;
 
+use std::collections::BTreeMap;
+
 use carillon_core::time::{Span, Time};
 
 use super::exam;
@@ -27,6 +29,8 @@ pub struct Verdict {
     pub mails: u64,
     /// Pushes that phones got.
     pub pushes: u64,
+    /// How often each fault struck, by name: of the world ([`crate::world::Fault`]), `mail server: …` and `push service: …`.
+    pub struck: BTreeMap<String, u64>,
     /// What is wrong; empty for a good run.
     pub failures: Vec<String>,
 }
@@ -37,7 +41,15 @@ impl Verdict {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
         let failures = vec![text.unwrap_or_else(|| "a panic".to_owned())];
-        Verdict { trace: 0, steps: 0, passed: Span::ZERO, mails: 0, pushes: 0, failures }
+        Verdict {
+            trace: 0,
+            steps: 0,
+            passed: Span::ZERO,
+            mails: 0,
+            pushes: 0,
+            struck: BTreeMap::new(),
+            failures,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! line of the script. Everything that could differ between two runs is drawn from the seed, so equal seeds give equal
 //! traces, to the byte.
 
+mod fault;
 mod net;
 mod site;
 mod store;
@@ -24,6 +25,7 @@ use crate::apns::{Apns, Arrived};
 use crate::exchange::Exchange;
 use crate::peer::Peer;
 
+pub use fault::{Fault, Struck};
 pub use net::{Net, PeerAt};
 pub use store::{POWER_LOSS_MAX, Store};
 
@@ -58,7 +60,17 @@ pub struct World {
     rng: Rng,
     trace: SipHasher24,
     steps: u64,
+    /// Of those, in the present moment.
+    steps_now: u64,
+    struck: Struck,
+    /// When the last of what has arrived had left, by shard and peer.
+    left_last: BTreeMap<(usize, PeerAt), Time>,
 }
+
+/// So many things happen in one moment of virtual time at most. Beyond it is a timer that is set again as it fires, or two
+/// who answer each other at once: the clock would never go on, and every other bound is in its time. The most that lawful days
+/// do in one moment is an answer of three megabytes in pieces that come together: some 50,000.
+const STEPS_AT_ONCE_MAX: u64 = 200_000;
 
 /// What a world is made of.
 pub struct WorldConfig {
@@ -119,6 +131,9 @@ impl World {
             rng,
             trace: SipHasher24::new(),
             steps: 0,
+            steps_now: 0,
+            struck: Struck::default(),
+            left_last: BTreeMap::new(),
         }
     }
 
@@ -141,6 +156,11 @@ impl World {
     /// How many things have happened.
     pub fn steps(&self) -> u64 {
         self.steps
+    }
+
+    /// How often each fault has struck.
+    pub fn struck(&self) -> &Struck {
+        &self.struck
     }
 
     /// The sums of all shards in this life.
@@ -183,6 +203,7 @@ impl World {
     /// came to send it. Which of the two is drawn.
     pub fn crash(&mut self, shard: usize) {
         let kernel_sends = self.rng.chance(1, 2);
+        self.struck.note(if kernel_sends { Fault::Crash } else { Fault::CrashUnsent });
         if self.sites.len() == 1 {
             self.all_is_forgotten();
         }
@@ -237,6 +258,10 @@ impl World {
     /// The power fails on the machine: all shards die, no kernel sends anything any more, and what was written after `from`
     /// is gone (not before [`POWER_LOSS_MAX`] ago). Returns whose acknowledged changes are among it.
     pub fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
+        self.struck.note(Fault::PowerFailure);
+        if self.store.written_after(from) {
+            self.struck.note(Fault::WrittenLost);
+        }
         let broken = self.store.lose_power(from);
         self.all_is_forgotten();
         for shard in 0..self.sites.len() {
@@ -256,6 +281,10 @@ impl World {
     }
 
     /// Lets the next thing happen, if it does so before `until`. False if not: then it is `until`.
+    ///
+    /// # Panics
+    /// If more than [`STEPS_AT_ONCE_MAX`] things happen in one moment: with who did the last. Otherwise as a shard that is
+    /// looked through ([`WorldConfig::vigilant`]).
     pub fn step(&mut self, until: Time) -> bool {
         let queued = self.queue.peek().map_or(Time::NEVER, |event| event.at);
         let (site_at, site) = self.next_site();
@@ -266,8 +295,23 @@ impl World {
             self.set_time(until.max(self.now.time));
             return false;
         }
+        if next > self.now.time {
+            self.steps_now = 0;
+        }
         self.set_time(next.max(self.now.time));
         self.steps += 1;
+        self.steps_now += 1;
+        if self.steps_now > STEPS_AT_ONCE_MAX {
+            let who = match self.queue.peek() {
+                Some(event) if queued == next => self.whose(&event.what),
+                _ if site_at == next => format!("shard {site}"),
+                _ => format!("{peer:?}"),
+            };
+            panic!(
+                "at {:?}: no end of it, {STEPS_AT_ONCE_MAX} things have happened in one moment; the next is of {who}",
+                self.now.time
+            );
+        }
         if queued == next {
             let event = self.queue.pop().expect("peeked above");
             self.happen(event.what);

@@ -9,7 +9,7 @@ use carillon_core::limits::OUTPUT_BYTES_MAX;
 use carillon_core::shard::{CloseReason, ConnId};
 use carillon_core::time::{Span, Time};
 
-use super::World;
+use super::{Fault, World};
 use crate::apns::Arrived;
 use crate::peer::{Close, Hello, PeerConn};
 
@@ -201,11 +201,33 @@ impl World {
             self.push(at, what(piece.to_vec()));
             rest = tail;
             if rest.is_empty() {
+                self.note_pieces(pieces, bytes.len(), at > first);
                 return at;
             }
             if self.net.piece_gap_max > Span::ZERO {
                 at = (at + Span(self.rng.below(self.net.piece_gap_max.0 + 1))).min(first + SPREAD_MAX);
             }
+        }
+    }
+
+    fn note_pieces(&mut self, pieces: usize, bytes: usize, apart: bool) {
+        let kinds = [
+            (Fault::Pieces, pieces > 1),
+            (Fault::PiecesApart, apart),
+            (Fault::SingleBytes, pieces > 1 && pieces == bytes.min(PIECES_MAX)),
+        ];
+        kinds.into_iter().filter(|(_, struck)| *struck).for_each(|(fault, _)| self.struck.note(fault));
+    }
+
+    /// Something has arrived that left its shard at `left`. Whether a slow connection brought it, and what left later on
+    /// another has come before.
+    fn note_arrival(&mut self, index: usize, left: Time) {
+        let Link { shard, peer, lag, .. } = self.links[index];
+        let last = self.left_last.entry((shard, peer)).or_insert(left);
+        let overtaken = *last > left && lag > Span::ZERO;
+        *last = left.max(*last);
+        if overtaken {
+            self.struck.note(Fault::Overtaken);
         }
     }
 

@@ -58,6 +58,11 @@ impl Store {
         Some(row.assign())
     }
 
+    /// Whether a loss of power would take anything with it.
+    pub(super) fn written_after(&self, from: Time) -> bool {
+        self.tail.back().is_some_and(|change| change.at > from)
+    }
+
     /// The power fails: everything written after `from` is gone. Returns whose acknowledged changes are.
     pub(super) fn lose_power(&mut self, from: Time) -> Vec<UserKey> {
         let mut broken = Vec::new();

@@ -308,6 +308,11 @@ impl ShardCore {
             }
         }
         self.arm_user(user_id);
+        if planted!(TimerSetAgain)
+            && let Some(user) = self.users.get(user_id)
+        {
+            self.wheel.arm(&user.timer, now.time);
+        }
     }
 
     /// Puts the user into the ready ring, unless he stands there.

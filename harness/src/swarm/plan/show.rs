@@ -49,9 +49,8 @@ impl std::fmt::Display for Plan {
         if self.sandbox {
             writeln!(f, "  two push services")?;
         }
-        if self.mail_tokens {
-            writeln!(f, "  bearer tokens for mail")?;
-        }
+        let credential = if self.mail_tokens { "bearer token" } else { "password" };
+        writeln!(f, "  a {credential} for mail, mended within {} s", self.patience.as_millis() / 1_000)?;
         if self.two_apps {
             writeln!(f, "  two apps")?;
         }
@@ -72,9 +71,7 @@ impl std::fmt::Display for Plan {
         }
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         for (_, act) in &self.acts {
-            let text = format!("{act:?}");
-            let name = text.split([' ', '{']).next().unwrap_or_default();
-            *counts.entry(name.to_owned()).or_default() += 1;
+            *counts.entry(kind(&format!("{act:?}"))).or_default() += 1;
         }
         let counts: Vec<String> = counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
         writeln!(f, "  {} things happen: {}", self.acts.len(), counts.join(", "))
@@ -83,3 +80,23 @@ impl std::fmt::Display for Plan {
 
 /// A day of up to so many things is shown with all of them.
 const ACTS_SHOWN_MAX: usize = 60;
+
+/// What happens, without to whom: `Crash`, `Mailboxes: Offline`.
+fn kind(act: &str) -> String {
+    let name = act.split([' ', '{', ')']).next().unwrap_or_default();
+    name.replace('(', ": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::swarm::{Act, MailboxAct, PhoneAct};
+
+    #[test]
+    fn what_happens_often_is_counted_by_its_kind() {
+        let miss = Act::Mailboxes(MailboxAct::MissEvents { user: 3 });
+        let kinds = [Act::ResetLane, Act::Crash { shard: 1 }, miss, Act::Phones(PhoneAct::AllHands)]
+            .map(|act| kind(&format!("{act:?}")));
+        assert_eq!(kinds, ["ResetLane", "Crash", "Mailboxes: MissEvents", "Phones: AllHands"]);
+    }
+}

@@ -4,6 +4,7 @@ use carillon_core::time::{Span, Time};
 
 use super::{Life, Trouble, Verdict};
 use crate::apns::StrictFault;
+use crate::swarm::struck::struck;
 use crate::world::{Clock, PeerAt};
 
 /// How long the world may take to come to rest after the last fault. The longest pause of the engine is half an hour,
@@ -78,6 +79,7 @@ impl Life {
         let strict = strict.filter(|(fault, _)| excused != Some(**fault));
         self.failures.extend(strict.map(|(fault, times)| format!("push service: {fault:?}, {times} times")));
         let (trace, steps) = (self.town.world.trace(), self.town.world.steps());
+        let struck = struck(&self.town.world);
         let passed = self.town.world.now().time.since(Time(0));
         let report = self.town.finish();
         for (name, finding) in report.findings() {
@@ -85,6 +87,7 @@ impl Life {
                 self.failures.push(format!("{name}: {} ({:?})", finding.count, finding.examples.first()));
             }
         }
-        Verdict { trace, steps, passed, mails: self.mails, pushes: report.pushes, failures: self.failures }
+        let (mails, pushes, failures) = (self.mails, report.pushes, self.failures);
+        Verdict { trace, steps, passed, mails, pushes, struck, failures }
     }
 }

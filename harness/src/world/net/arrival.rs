@@ -3,7 +3,7 @@
 use carillon_core::shard::Input;
 
 use super::What;
-use crate::world::World;
+use crate::world::{Fault, World};
 
 impl World {
     pub(in super::super) fn happen(&mut self, what: What) {
@@ -34,6 +34,7 @@ impl World {
                 }
                 let (shard, conn) = (link.shard, link.conn);
                 self.record(2, index, &[]);
+                self.struck.note(Fault::of_connect(&reason));
                 self.input(shard, Input::Closed { conn, reason });
             }
             What::ToPeer(index, bytes, left) => {
@@ -46,6 +47,7 @@ impl World {
                 let (peer, conn) = (self.links[index].peer, self.links[index].peer_conn());
                 let (shard, shard_conn) = (self.links[index].shard, self.links[index].conn);
                 self.links[index].left_at = left;
+                self.note_arrival(index, left);
                 self.record(3, index, &bytes);
                 self.peer(peer).received(now, conn, &bytes);
                 self.collect_from(peer);

@@ -5,6 +5,8 @@ use std::cmp::Ordering;
 use carillon_core::shard::CloseReason;
 use carillon_core::time::Time;
 
+use crate::world::World;
+
 #[derive(Debug)]
 pub(in super::super) struct Event {
     pub(in super::super) at: Time,
@@ -42,6 +44,20 @@ impl What {
             | What::ShardHungUp(link)
             | What::Resumes(link)
             | What::PeerGivesUp(link) => Some(*link),
+        }
+    }
+}
+
+impl World {
+    /// Between whom it happens.
+    pub(in super::super) fn whose(&self, what: &What) -> String {
+        match (what, what.link()) {
+            (_, Some(index)) => {
+                let link = &self.links[index];
+                format!("shard {} and {:?}", link.shard, link.peer)
+            }
+            (What::News(shard), None) => format!("shard {shard}"),
+            (_, None) => "nobody".to_owned(),
         }
     }
 }

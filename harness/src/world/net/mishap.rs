@@ -4,7 +4,7 @@ use carillon_core::shard::{CloseReason, Input};
 use carillon_core::time::Span;
 
 use super::{PeerAt, What};
-use crate::world::World;
+use crate::world::{Fault, World};
 
 /// A peer gives up a connection on which nothing has come through for so long.
 const GIVES_UP_AFTER: Span = Span::from_secs(600);
@@ -42,6 +42,7 @@ impl World {
             What::Resumes(_) => {
                 let held = self.links[index].held.take().unwrap_or_default();
                 self.record(10, index, &[]);
+                self.struck.note(Fault::Stall);
                 for (place, what) in held.iter().enumerate() {
                     if self.links[index].held.is_some() {
                         // It stalls again.
@@ -54,6 +55,7 @@ impl World {
             }
             What::PeerGivesUp(_) => {
                 self.links[index].held = None;
+                self.struck.note(Fault::StallForEver);
                 self.give_up(index);
             }
             What::ShardHungUp(_) => {
@@ -89,6 +91,7 @@ impl World {
         let at = self.now.time + Span(self.rng.below(HALF_CLOSED_MAX.0));
         self.push(at, What::PeerGivesUp(index));
         self.record(11, index, &[]);
+        self.struck.note(Fault::HalfClose);
         self.input(shard, Input::Closed { conn, reason: CloseReason::Eof });
     }
 
@@ -118,6 +121,7 @@ impl World {
             1 => CloseReason::Io("connection timed out".into()),
             _ => CloseReason::Reset,
         };
+        self.struck.note(Fault::of_break(&reason));
         self.break_link(index, reason);
         true
     }
