@@ -668,6 +668,27 @@ fn what_was_there_before_the_registration_is_not_told_whatever_the_mail_server_s
     }
 }
 
+/// What was known of the server's clock does not hold any more when he is registered.
+#[test]
+fn a_newcomer_begins_by_the_clock_that_was_set_while_his_server_was_in_use() {
+    for set_to_ms in [-320_000, 320_000] {
+        let mut town = live(TownConfig { users: 2, wait_max: secs(600), ..TownConfig::default() });
+        town.drop_person(0);
+        town.run_for(secs(30));
+        town.world.set_clock(MAIL, Clock { ahead_ms: set_to_ms, drift_ppm: 0 });
+        town.deliver(0, "while he is away");
+        town.deliver(1, "whose details come with the time of day");
+        town.run_for(secs(30));
+        town.come_back(0, 0);
+        town.run_for(secs(1));
+        lose_subscriptions(&mut town);
+        town.deliver(0, "in the gap");
+        town.run_for(secs(120));
+        assert_eq!(subjects(&town), ["in the gap"], "{set_to_ms} ms");
+        clean(town);
+    }
+}
+
 /// His server is off-line when he is registered, and its clock is set before it is back. The engine may die in between.
 #[test]
 fn a_newcomer_begins_by_the_clock_that_his_server_had_when_he_was_registered() {
@@ -774,6 +795,21 @@ fn a_notice_whose_answer_was_lost_is_found_again_after_a_crash_by_state() {
     town.world.crash(0);
     town.run_for(secs(60));
     assert_eq!(subjects(&town), ["told before", "on its way"]);
+    clean(town);
+}
+
+#[test]
+fn a_state_is_not_stored_while_mail_up_to_it_waits_to_be_told() {
+    let timing = Timing { settle_ms: 20_000, max_delay_ms: 60_000, ..Timing::default() };
+    let mut town = live(TownConfig { timing, wait_max: secs(200), ..synchronised() });
+    lose_subscriptions(&mut town);
+    town.deliver(0, "in the gap");
+    let before = syncs(&town);
+    town.run_for(secs(10));
+    assert_eq!((syncs(&town) > before, alerts(&town, 0).len()), (true, 0), "found, and not told yet");
+    town.world.crash(0);
+    town.run_for(secs(120));
+    assert_eq!(subjects(&town), ["in the gap"]);
     clean(town);
 }
 
