@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use carillon_core::shard::{Command, MailServer, VipRules};
 use carillon_core::time::Span;
-use carillon_harness::exchange::{BusyScope, BusyShape, Code, ExchangeConfig, Operation};
+use carillon_harness::exchange::{Asked, BusyScope, BusyShape, Code, ExchangeConfig, Operation};
 use carillon_harness::world::story::{self, clean, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
@@ -150,4 +150,71 @@ fn streams_that_begin_together_do_not_all_end_together() {
     let lives: BTreeSet<u64> = lives.collect();
     assert!(lives.len() > 1 && lives.iter().all(|life| (26..=29).contains(life)), "{lives:?}");
     clean(town);
+}
+
+/// Three back ends. Whoever comes without the cookie of his group may get another one of them.
+fn several_back_ends() -> ExchangeConfig {
+    let back_ends = (1..=3).map(|number| format!("ex{number}.example.com")).collect();
+    ExchangeConfig { back_ends, record_asked: true, ..ExchangeConfig::default() }
+}
+
+#[test]
+fn after_a_crash_the_stored_cookie_leads_to_the_back_end_that_holds_the_subscriptions() {
+    let exchange = several_back_ends();
+    let mut town = story::live(TownConfig { users: 12, exchange, ..TownConfig::default() });
+    let before = town.world.exchanges[0].subscriptions();
+    town.world.exchanges[0].take_asked();
+    town.world.crash(0);
+    assert!(town.run_until_live(secs(120)), "{:?}", town.world.stats(0));
+    let asked = town.world.exchanges[0].take_asked();
+    let stream = asked.iter().find(|one| one.operation == Operation::GetStreamingEvents);
+    assert!(stream.expect("opened again").pinned);
+    assert!(!asked.iter().any(|one| one.operation == Operation::Subscribe), "{asked:?}");
+    let ids = |town: &Town| -> BTreeSet<String> {
+        town.world.exchanges[0].subscriptions().into_iter().map(|one| one.id).collect()
+    };
+    assert_eq!(ids(&town), before.into_iter().map(|one| one.id).collect());
+    clean(town);
+}
+
+#[test]
+fn whoever_loses_his_anchor_or_his_route_asks_for_the_next_without_the_cookie_of_before() {
+    type Trouble = fn(&mut Town);
+    let troubles: [(&str, Trouble, usize); 2] = [
+        ("the anchor is no mailbox any more", |town| story::lose(town, 0, Code::ErrorNonExistentMailbox), 1),
+        (
+            "the back end cannot be reached",
+            |town| {
+                let (now, stream) = (town.world.now(), town.world.exchanges[0].stream_keys()[0]);
+                town.world.exchanges[0].fail_stream(now, stream, Code::ErrorProxyRequestNotAllowed);
+                town.world.collect();
+            },
+            0,
+        ),
+    ];
+    for (what, trouble, anchor) in troubles {
+        let exchange = several_back_ends();
+        let config =
+            TownConfig { users: 6, phones: 0, exchange, wait_max: minutes(10), ..TownConfig::default() };
+        let mut town = story::live(config);
+        town.run_for(secs(60));
+        let subscribes = |town: &mut Town| -> Vec<Asked> {
+            let asked = town.world.exchanges[0].take_asked();
+            asked.into_iter().filter(|one| one.operation == Operation::Subscribe).collect()
+        };
+        let first = subscribes(&mut town);
+        assert!(!first[0].pinned && first[1..].iter().all(|one| one.pinned), "{first:?}");
+        trouble(&mut town);
+        assert!(town.run_until_live(minutes(5)), "{what}: {:?}", town.world.stats(0));
+        town.run_for(minutes(1));
+        let again = subscribes(&mut town);
+        let address = town.world.exchanges[0].address(town.people[anchor].mailbox);
+        assert_eq!(
+            (again[0].pinned, again[0].anchor.as_deref()),
+            (false, Some(address)),
+            "{what}: {again:?}"
+        );
+        assert!(again[1..].iter().all(|one| one.pinned), "{what}: {again:?}");
+        clean(town);
+    }
 }

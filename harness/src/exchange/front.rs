@@ -49,6 +49,8 @@ pub(super) struct Context {
     pub budget: BudgetKey,
     pub back_end: usize,
     pub anchor: Option<Box<str>>,
+    /// It came with an affinity cookie.
+    pub pinned: bool,
     pub primary_smtp: bool,
     pub version: Option<Version>,
 }
@@ -214,6 +216,7 @@ impl Exchange {
             budget,
             back_end,
             anchor,
+            pinned: request.cookie("X-BackEndOverrideCookie").is_some(),
             primary_smtp,
             version: call.version,
         };

@@ -28,6 +28,8 @@ pub struct Asked {
     pub version: Option<Version>,
     /// `X-AnchorMailbox`, in lower case.
     pub anchor: Option<String>,
+    /// It came with an affinity cookie, be it good or not.
+    pub pinned: bool,
 }
 
 /// A standing order to refuse calls on one mailbox.
@@ -137,6 +139,7 @@ impl Exchange {
             streams,
             version: context.version,
             anchor: context.anchor.as_deref().map(str::to_owned),
+            pinned: context.pinned,
         });
     }
 
