@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use carillon_core::shard::{Command, MailServer, VipRules};
-use carillon_core::time::Span;
+use carillon_core::time::{Span, Time};
 use carillon_harness::exchange::{Asked, BusyScope, BusyShape, Code, ExchangeConfig, Operation};
 use carillon_harness::world::story::{self, clean, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
@@ -217,4 +217,39 @@ fn whoever_loses_his_anchor_or_his_route_asks_for_the_next_without_the_cookie_of
         assert!(again[1..].iter().all(|one| one.pinned), "{what}: {again:?}");
         clean(town);
     }
+}
+
+/// All streams of a town at once, without a word of good-bye.
+fn break_all_streams(town: &mut Town) -> Time {
+    let now = town.world.now();
+    town.world.exchanges[0].take_asked();
+    for stream in town.world.exchanges[0].stream_keys() {
+        town.world.exchanges[0].end_stream_unclean(now, stream);
+    }
+    town.world.collect();
+    now.time
+}
+
+#[test]
+fn streams_that_end_together_are_not_opened_again_together() {
+    let exchange = ExchangeConfig { record_asked: true, ..ExchangeConfig::default() };
+    let few = Box::new(|server: &mut MailServer| server.cohort_users_max = 1);
+    let config = TownConfig { users: 16, phones: 0, exchange, mail_server: few, ..TownConfig::default() };
+    let mut town = story::live(config);
+    town.run_for(minutes(1));
+    // At once within two seconds; then after 5 s, 10 s and so on, of which the upper half is drawn.
+    for (from_ms, to_ms) in [(0, 2_000), (2_500, 5_000), (5_000, 10_000), (10_000, 20_000)] {
+        let broken = break_all_streams(&mut town);
+        town.run_for(secs(22));
+        let asked = town.world.exchanges[0].take_asked();
+        let opened = asked.iter().filter(|one| one.operation == Operation::GetStreamingEvents);
+        let after_ms: Vec<u64> = opened.map(|one| one.at.since(broken).as_millis()).collect();
+        assert_eq!(after_ms.len(), 16, "{after_ms:?}");
+        // A shard opens twenty a second.
+        let (first, last) = (after_ms[0], after_ms[15]);
+        assert!((from_ms..to_ms + 800).contains(&first) && last <= to_ms + 800, "{after_ms:?}");
+        assert!(last - first > (to_ms - from_ms) / 2, "within {} ms: {after_ms:?}", last - first);
+    }
+    town.run_for(minutes(2));
+    clean(town);
 }

@@ -15,8 +15,8 @@ pub enum Action {
     AwaitMove,
     /// Take them for gone: back off from [`STORE_RETRY_MS`], doubling to [`MOVE_RETRY_MS`], then as [`Action::AwaitMove`].
     AwaitStore,
-    /// Alive: back off from [`RETRY_MS`], doubling to [`MOVE_RETRY_MS`], with full jitter, at least
-    /// [`super::EwsError::back_off_ms`]; then the same again.
+    /// Alive: back off from [`RETRY_MS`], doubling to [`MOVE_RETRY_MS`], of which the upper half is drawn by chance, at
+    /// least [`super::EwsError::back_off_ms`]; then the same again.
     RetryConnection,
     /// Nobody knows: as [`Action::RetryConnection`]; after three in a row halve the list of ids to find the one that
     /// does it, and subscribe that one anew.

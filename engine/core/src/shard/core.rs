@@ -199,10 +199,44 @@ impl ShardCore {
         &self.config.push_services[usize::from(id.0)]
     }
 
-    /// Exponential back-off with full jitter over its upper half: `first · 2ⁿ`, at most `longest`.
+    /// Exponential back-off of which the upper half is drawn by chance: `first · 2ⁿ`, at most `longest`. The lower half is
+    /// not drawn: those who fail together are spread by the upper one, and whoever is in trouble gets that much rest at
+    /// least, however the draw falls.
     pub(super) fn jittered(&mut self, first: Span, longest: Span, failures: u8) -> Span {
         let doubled = first.0.saturating_mul(1 << failures.min(20));
         let whole = doubled.min(longest.0);
         Span(whole / 2 + self.rng.below(whole / 2 + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::MAIL_BACK_OFF;
+    use crate::shard::Timing;
+    use crate::time::UnixMillis;
+
+    #[test]
+    fn of_a_pause_that_doubles_the_upper_half_is_drawn_evenly() {
+        let config = ShardConfig {
+            shard: 0,
+            seed: 1,
+            endpoints: Vec::new(),
+            mail_servers: Vec::new(),
+            push_services: Vec::new(),
+            timing: Timing::default(),
+            item_key: [7; 16],
+        };
+        let mut shard = ShardCore::new(Now { time: Time(0), unix: UnixMillis(0) }, config);
+        for (failures, whole_s) in [(0, 5), (1, 10), (2, 20), (5, 160), (6, 300), (255, 300)] {
+            let half = whole_s * 500_000;
+            let mut quarters = [0; 4];
+            for _ in 0..4_000 {
+                let drawn = shard.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, failures).0;
+                assert!((half..=2 * half).contains(&drawn), "{drawn} µs of {whole_s} s");
+                quarters[usize::try_from((drawn - half) * 4 / (half + 1)).unwrap()] += 1;
+            }
+            assert!(quarters.iter().all(|drawn| (900..1_100).contains(drawn)), "{whole_s} s: {quarters:?}");
+        }
     }
 }
