@@ -165,3 +165,27 @@ fn when_a_database_fails_over_each_of_its_mailboxes_comes_back_and_misses_nothin
     assert!((0..60).all(|person| badge(&town, person) == Some(2)));
     clean(town);
 }
+
+#[test]
+fn a_stream_that_the_server_does_not_end_is_ended_and_nothing_is_lost() {
+    let mut town = live(TownConfig { exchange: recorded(), wait_max: secs(300), ..TownConfig::default() });
+    let stream = town.world.exchanges[0].streams()[0].clone();
+    town.world.exchanges[0].let_outlive(stream.key);
+    town.world.exchanges[0].take_asked();
+    // A minute later than agreed it is enough. Until then its news are believed.
+    let agreed = stream.closes.since(town.world.now().time);
+    town.run_for(agreed + secs(30));
+    assert_eq!(town.world.exchanges[0].stream_keys(), [stream.key]);
+    for _ in 0..60 {
+        town.deliver(1, "all the while");
+        town.run_for(secs(1));
+    }
+    town.run_for(secs(60));
+    let asked = town.world.exchanges[0].take_asked();
+    let opened = asked.iter().filter(|one| one.operation == Operation::GetStreamingEvents).count();
+    assert_eq!((opened, town.world.exchanges[0].streams().len()), (1, 1), "the next, and not two");
+    assert_ne!(town.world.exchanges[0].stream_keys(), [stream.key]);
+    let told: u32 = town.told(1, 0).into_iter().map(|push| push.payload.n).sum();
+    assert_eq!((told, badge(&town, 1)), (60, Some(60)));
+    clean(town);
+}

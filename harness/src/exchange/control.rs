@@ -55,7 +55,7 @@ pub struct StreamView {
     pub mailboxes: Vec<MailboxKey>,
     /// When it was opened.
     pub opened: Time,
-    /// When its `ConnectionTimeout` is over.
+    /// When its `ConnectionTimeout` is over; never, if it was let outlive that ([`Exchange::let_outlive`]).
     pub closes: Time,
 }
 
@@ -378,6 +378,13 @@ impl Exchange {
     pub fn stop_heartbeats(&mut self, stream: u64) {
         if let Some(stream) = self.streams.get_mut(&stream) {
             stream.heartbeats = false;
+        }
+    }
+
+    /// A stream does not end when its `ConnectionTimeout` is over: heartbeats and news go on.
+    pub fn let_outlive(&mut self, stream: u64) {
+        if let Some(stream) = self.streams.get_mut(&stream) {
+            stream.closes = Time::NEVER;
         }
     }
 

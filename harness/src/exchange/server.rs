@@ -345,7 +345,7 @@ impl Exchange {
     }
 
     fn stream_is_over(&mut self, now: Now, key: u64) {
-        let Some(stream) = self.streams.get(&key) else { return };
+        let Some(stream) = self.streams.get(&key).filter(|stream| stream.closes <= now.time) else { return };
         let conn = stream.conn;
         let stalled = stream.silence.is_some();
         self.end_stream(now.time, key, if stalled { Ending::Gone } else { Ending::Closed });

@@ -53,6 +53,20 @@ fn heartbeats_can_be_stopped_for_one_or_for_all() {
 }
 
 #[test]
+fn a_stream_can_outlive_its_time() {
+    let mut lab = Lab::new();
+    let (conn, _) = lab.streaming(&["anna@example.com"]);
+    let key = lab.exchange.stream_keys()[0];
+    lab.exchange.let_outlive(key);
+    for _ in 0..80 {
+        lab.wait(Span::from_secs(45));
+        assert_eq!(all_text(&lab.news(conn), "ConnectionStatus"), ["OK"]);
+    }
+    lab.deliver(ANNA);
+    assert!(lab.news(conn).contains("NewMailEvent"));
+}
+
+#[test]
 fn a_stream_ends_early_with_or_without_closed() {
     let mut lab = Lab::new();
     let (conn, ids) = lab.streaming(&["anna@example.com"]);
