@@ -83,18 +83,20 @@ impl Reason {
     }
 }
 
-/// A refusal: a reason, and for 410 the time since which the token is gone.
+/// A refusal: a reason, for 410 the time since which the token is gone, and for 429 perhaps a pause.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
     /// Why.
     pub reason: Reason,
     /// `timestamp` of a 410.
     pub since: Option<UnixMillis>,
+    /// `retry-after` of a 429, in seconds (RFC 6585 §4: it may be there).
+    pub retry_after_s: Option<u64>,
 }
 
 impl From<Reason> for Refusal {
     fn from(reason: Reason) -> Refusal {
-        Refusal { reason, since: None }
+        Refusal { reason, since: None, retry_after_s: None }
     }
 }
 

@@ -162,7 +162,12 @@ impl Apns {
 
     /// 429 for one device until then.
     pub fn throttle(&mut self, device: DeviceIx, until: Time) {
-        self.service.registry.row_mut(device).throttle(until);
+        self.service.registry.row_mut(device).throttle(until, false);
+    }
+
+    /// As [`Apns::throttle`], and each 429 tells in `retry-after` how long that is.
+    pub fn throttle_aloud(&mut self, device: DeviceIx, until: Time) {
+        self.service.registry.row_mut(device).throttle(until, true);
     }
 
     /// What was said last on this connection never reached the client, or not before it gave up waiting: it need not know
@@ -475,8 +480,13 @@ fn answer(service: &Service, conn: &mut Conn, waiting: &Waiting) {
         // Only a name for the push console: any number that differs from the apns-id does.
         unique_id = format_uuid(waiting.apns_id.rotate_left(64));
     }
-    let headers = [("apns-id", id.as_str()), ("apns-unique-id", unique_id.as_str())];
-    let headers = if unique_id.is_empty() { &headers[..1] } else { &headers[..] };
+    let mut headers = vec![("apns-id", id.as_str())];
+    if !unique_id.is_empty() {
+        headers.push(("apns-unique-id", unique_id.as_str()));
+    }
+    let retry_after = waiting.result.err().and_then(|refusal| refusal.retry_after_s);
+    let retry_after = retry_after.map(|seconds| seconds.to_string());
+    headers.extend(retry_after.as_deref().map(|seconds| ("retry-after", seconds)));
     let split = service.knobs.split_answers;
     let (status, body) = match &waiting.result {
         Ok(()) => (200, String::new()),
@@ -484,7 +494,7 @@ fn answer(service: &Service, conn: &mut Conn, waiting: &Waiting) {
     };
     let answer = Answer {
         status,
-        headers,
+        headers: &headers,
         body: body.as_bytes(),
         data_bytes_max: if split { 16 } else { 0 },
         empty_tail: split,

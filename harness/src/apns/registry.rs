@@ -46,6 +46,8 @@ pub struct Row {
     /// When the bucket is full again (generic cell rate).
     rate_full_at: Time,
     throttled_until: Time,
+    /// `throttled_until` is told (`retry-after`).
+    throttled_aloud: bool,
 }
 
 /// A token that was replaced. Without `gone` it is still good.
@@ -103,6 +105,7 @@ impl Registry {
             formers: Vec::new(),
             rate_full_at: Time(0),
             throttled_until: Time(0),
+            throttled_aloud: false,
         });
         at
     }
@@ -192,9 +195,10 @@ impl Row {
         self.gone.is_some()
     }
 
-    /// 429 for everything until then.
-    pub fn throttle(&mut self, until: Time) {
+    /// 429 for everything until then; `aloud` says so in each (`retry-after`).
+    pub fn throttle(&mut self, until: Time, aloud: bool) {
         self.throttled_until = until;
+        self.throttled_aloud = aloud;
     }
 
     /// Refuses when the token is gone. True beside it: the client could know ([`Row::set_told`]).
@@ -204,7 +208,7 @@ impl Row {
         match place {
             None => Ok(()),
             Some(gone) => {
-                let (refusal, told) = (Refusal { reason: gone.reason, since: Some(gone.since) }, gone.told);
+                let (refusal, told) = (Refusal { since: Some(gone.since), ..gone.reason.into() }, gone.told);
                 if let Some(answers) = &mut gone.answers {
                     *answers -= 1;
                     if *answers == 0 {
@@ -227,16 +231,18 @@ impl Row {
     }
 
     /// Refuses when there were too many pushes to this device.
-    pub fn check_rate(&mut self, now: Now, rate: Option<Rate>) -> Result<(), Reason> {
+    pub fn check_rate(&mut self, now: Now, rate: Option<Rate>) -> Result<(), Refusal> {
         if now.time < self.throttled_until {
-            return Err(Reason::TooManyRequests);
+            let left_s = self.throttled_until.since(now.time).0.div_ceil(1_000_000);
+            let retry_after_s = self.throttled_aloud.then_some(left_s);
+            return Err(Refusal { retry_after_s, ..Reason::TooManyRequests.into() });
         }
         let Some(rate) = rate else { return Ok(()) };
         let each = Span(1_000_000 / u64::from(rate.per_s.max(1)));
         let tolerance = Span(each.0 * u64::from(rate.burst.max(1)));
         let full_at = self.rate_full_at.max(now.time) + each;
         if full_at.since(now.time) > tolerance {
-            return Err(Reason::TooManyRequests);
+            return Err(Reason::TooManyRequests.into());
         }
         self.rate_full_at = full_at;
         Ok(())

@@ -60,6 +60,25 @@ fn a_throttled_phone_waits_alone_and_its_notice_goes_on_folding() {
 }
 
 #[test]
+fn a_throttled_phone_waits_for_as_long_as_the_service_asks() {
+    let mut town = live(TownConfig { users: 2, wait_max: secs(200), ..TownConfig::default() });
+    let until = town.world.now().time + secs(100);
+    let device = town.people[0].phones[0].device;
+    town.world.apns[0].throttle_aloud(device, until);
+    let before = town.told(0, 0).len();
+    for person in [0, 1] {
+        town.deliver(person, "for both");
+    }
+    town.run_for(secs(98));
+    let refused = |town: &Town| town.world.apns[0].stats().refused_for(Reason::TooManyRequests);
+    assert_eq!((refused(&town), town.told(0, 0).len()), (1, before), "asked once");
+    assert_eq!(story::alerts(&town, 1), 1, "alone");
+    town.run_for(secs(4));
+    assert_eq!((refused(&town), story::alerts(&town, 0)), (1, 1), "and at once when it may");
+    clean(town);
+}
+
+#[test]
 fn after_half_an_hour_of_503_each_phone_gets_one_push_with_its_newest_state() {
     let config = TownConfig {
         users: 1_000,

@@ -76,6 +76,29 @@ fn after_500_a_few_go_first_and_never_all_at_once() {
 }
 
 /// Apple asks not to retry at once what was answered with 5xx.
+/// Nobody knows whether the phone has it. The mail is too old to be told by now, but not if it was never tried.
+#[test]
+fn a_push_in_doubt_is_not_sent_again_when_its_alert_has_expired() {
+    for (away, alerts) in [(secs(40), 1), (secs(90), 0)] {
+        let timing = Timing { alert_expiry_s: 60, ..Timing::default() };
+        let mut town = live(TownConfig { users: 1, timing, wait_max: secs(600), ..TownConfig::default() });
+        town.turn_apns(|knobs| knobs.requests_lost = Share::percent(100));
+        town.deliver(0, "swallowed");
+        town.run_for(away);
+        let expired = town.world.ledger().expired;
+        assert_eq!((story::alerts(&town, 0), expired), (0, 1 - alerts as u64));
+        town.turn_apns(|knobs| knobs.requests_lost = Share(0));
+        town.run_for(secs(300));
+        assert_eq!(story::alerts(&town, 0), alerts, "away for {away:?}");
+        assert!(town.is_quiet());
+        town.deliver(0, "in time");
+        town.run_for(secs(20));
+        assert_eq!(story::alerts(&town, 0), alerts + 1);
+        // The audit knows of no alert that expires.
+        assert!(town.world.apns[0].stats().strict.is_clean());
+    }
+}
+
 #[test]
 fn a_push_that_failed_inside_the_service_waits_before_it_is_sent_again() {
     let mut town = live(TownConfig { users: 1, ..TownConfig::default() });

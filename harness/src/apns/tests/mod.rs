@@ -158,7 +158,7 @@ fn statuses_are_those_of_apples_table() {
     }
     assert_eq!(Reason::ALL.len(), 32);
     assert_eq!((Reason::Unregistered.status(), Reason::Unregistered.text()), (410, "Unregistered"));
-    let gone = Refusal { reason: Reason::Unregistered, since: Some(UnixMillis(17)) };
+    let gone = Refusal { since: Some(UnixMillis(17)), ..Reason::Unregistered.into() };
     assert_eq!(gone.body(), r#"{"reason":"Unregistered","timestamp":17}"#);
     assert_eq!(Refusal::from(Reason::BadPath).body(), r#"{"reason":"BadPath"}"#);
 }

@@ -215,7 +215,7 @@ fn unregistered_with_its_time_until_the_phone_registers_again() {
     let since = UnixMillis(bench.now.unix.0 - 5_000);
     bench.service.registry.row_mut(bench.device).set_gone(Reason::Unregistered, since);
     let push = bench.push();
-    assert_eq!(bench.send(&push), Err(Refusal { reason: Reason::Unregistered, since: Some(since) }));
+    assert_eq!(bench.send(&push), Err(Refusal { since: Some(since), ..Reason::Unregistered.into() }));
     assert_eq!(bench.service.stats.strict.count(StrictFault::PushedAfterGone), 0);
     // Whose answer was lost may ask again.
     assert_eq!(bench.refusal(&push), Some(Reason::Unregistered));
@@ -291,10 +291,14 @@ fn too_many_requests_for_one_device_only_while_it_is_too_many() {
 fn too_many_requests_on_command() {
     let mut bench = Bench::new();
     let until = bench.now.time + Span::from_secs(5);
-    bench.service.registry.row_mut(bench.device).throttle(until);
+    bench.service.registry.row_mut(bench.device).throttle(until, false);
     let push = bench.push();
-    assert_eq!(bench.refusal(&push), Some(Reason::TooManyRequests));
-    bench.wait(Span::from_secs(5));
+    assert_eq!(bench.send(&push), Err(Reason::TooManyRequests.into()));
+    bench.service.registry.row_mut(bench.device).throttle(until, true);
+    bench.wait(Span::from_millis(1_500));
+    let refusal = Refusal { retry_after_s: Some(4), ..Reason::TooManyRequests.into() };
+    assert_eq!(bench.send(&push), Err(refusal));
+    bench.wait(Span::from_millis(3_500));
     assert_eq!(bench.refusal(&push), None);
 }
 
