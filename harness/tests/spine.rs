@@ -5,10 +5,10 @@ use carillon_core::shard::{Command, MailCredential, MailServerId, Report, Timing
 use carillon_core::time::{Span, Time, UnixMillis};
 use carillon_harness::apns::{AlertKind, Knobs, Latency, Rate, Share, TokenRules};
 use carillon_harness::exchange::{
-    BusyScope, BusyShape, Exchange, ExchangeConfig, ImpersonationRight, Importance, Operation, Override,
-    Silence,
+    BusyScope, BusyShape, Exchange, ExchangeConfig, INBOX, ImpersonationRight, Importance, Mail, Operation,
+    Override, Silence,
 };
-use carillon_harness::world::story::{clean, live, secs};
+use carillon_harness::world::story::{alerts, badge, clean, live, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
 #[test]
@@ -64,11 +64,21 @@ fn a_second_mail_waits_for_the_interval_and_vip_mail_does_not() {
     let mut town = live(TownConfig { timing, ..TownConfig::default() });
     town.deliver(0, "first");
     town.run_for(secs(1));
-    let first = town.told(0, 0).last().expect("the first").at.time;
+    let told = |town: &Town| -> Vec<(String, Time)> {
+        let alerts = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert());
+        let subject = |alert: &AlertKind| match alert {
+            AlertKind::Details { subtitle, .. } => subtitle.to_string(),
+            other => format!("{other:?}"),
+        };
+        alerts.map(|push| (subject(&push.payload.alert), push.at.time)).collect()
+    };
+    assert_eq!(told(&town).len(), 1);
     town.deliver(0, "second");
     town.run_for(secs(12));
-    let second = town.told(0, 0).last().expect("the second").at.time;
-    assert!(second.since(first) >= Span::from_millis(9_990) && second.since(first) < secs(11));
+    let [(_, first), (subject, second)] = &told(&town)[..] else { panic!("{:?}", told(&town)) };
+    assert_eq!(subject, "second");
+    let waited = second.since(*first);
+    assert!((Span::from_millis(9_990)..secs(11)).contains(&waited), "{waited:?}");
     let rules = carillon_core::shard::VipRules { high_importance: true, senders: Box::default() };
     town.set_vip(0, rules);
     town.run_for(secs(1));
@@ -78,8 +88,9 @@ fn a_second_mail_waits_for_the_interval_and_vip_mail_does_not() {
     let from = town.world.now().time;
     town.deliver_mail(0, mail);
     town.run_for(secs(2));
-    let vip = town.told(0, 0).last().expect("the third").at.time;
-    assert!(vip.since(from) < Span::from_millis(200), "{:?}", vip.since(from));
+    let [_, _, (subject, vip)] = &told(&town)[..] else { panic!("{:?}", told(&town)) };
+    assert_eq!(subject, "Fire");
+    assert!(*vip > from && vip.since(from) < Span::from_millis(200), "{:?}", vip.since(from));
     town.run_for(secs(20));
     clean(town);
 }
@@ -152,6 +163,25 @@ fn a_mail_read_before_its_push_is_not_told() {
     let alerts = town.told(0, 0)[before..].iter().filter(|push| push.payload.is_alert()).count();
     assert_eq!(alerts, 0);
     assert_eq!(town.world.ledger().superseded, 1);
+    clean(town);
+}
+
+#[test]
+fn what_its_owner_puts_into_a_folder_himself_is_no_news_and_counts_for_the_badge() {
+    let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+    town.deliver(0, "from somebody");
+    town.run_for(secs(20));
+    assert_eq!((alerts(&town, 0), badge(&town, 0)), (1, Some(1)));
+    // A draft; a mail that he takes over from another account; a copy that he makes.
+    for (read, unread) in [(true, 1), (false, 2)] {
+        let mail = Mail { subject: "from himself".into(), ..town.mail() };
+        town.put_mail(0, mail, read);
+        town.run_for(secs(20));
+        assert_eq!((alerts(&town, 0), badge(&town, 0)), (1, Some(unread)), "read: {read}");
+    }
+    town.copy_mail(0, 0, INBOX);
+    town.run_for(secs(20));
+    assert_eq!((alerts(&town, 0), badge(&town, 0)), (1, Some(3)));
     clean(town);
 }
 

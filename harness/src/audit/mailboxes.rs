@@ -60,7 +60,7 @@ impl Audit {
         }
     }
 
-    /// A mail was copied. Whether the copy is news nobody can know who finds it.
+    /// A mail was copied, or put there by its owner's own program. Whether the copy is news nobody can know who finds it.
     pub fn copied(&mut self, user: UserIx, copy: u64, at: Time, to: Place, unread: bool) {
         if to.watched {
             let gone = if unread { Time::NEVER } else { at };

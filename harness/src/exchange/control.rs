@@ -95,6 +95,19 @@ impl Exchange {
         id
     }
 
+    /// The owner's own program puts something into a folder: a draft, or a mail from elsewhere (`CreateItem`, IMAP's APPEND).
+    /// Returns its item id. Watchers are told `CreatedEvent` and a `ModifiedEvent` of the folder; `NewMailEvent` is for what
+    /// is delivered.
+    pub fn put(&mut self, now: Now, mailbox: MailboxKey, mail: Mail, read: bool) -> String {
+        let folder = mail.folder;
+        let row = self.box_mut(mailbox);
+        let item = row.insert(mail, now.unix, folder, read);
+        let id = row.item_id(folder, item).text();
+        self.tell(now, mailbox, EventKind::Created { item, folder });
+        self.tell_folder(now, mailbox, folder);
+        id
+    }
+
     /// The owner marks a mail as read or unread elsewhere. False if there is none or nothing changes.
     pub fn mark_read(&mut self, now: Now, mailbox: MailboxKey, item_id: &str, read: bool) -> bool {
         let Some(item) = self.counter(mailbox, item_id) else { return false };

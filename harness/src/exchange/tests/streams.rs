@@ -76,6 +76,17 @@ fn reading_moving_and_deleting_are_told() {
 }
 
 #[test]
+fn what_its_owner_puts_into_a_folder_is_created_and_no_new_mail() {
+    let mut lab = Lab::new();
+    let (conn, _) = lab.streaming(&["anna@example.com"]);
+    let id = lab.exchange.put(lab.now, ANNA, Mail::default(), false);
+    let news = lab.news(conn);
+    assert!(news.contains("<t:CreatedEvent>") && news.contains(&id), "{news}");
+    assert!(!news.contains("NewMailEvent"), "{news}");
+    assert_eq!(all_text(&news, "UnreadCount"), ["1"]);
+}
+
+#[test]
 fn at_most_50_events_stand_in_a_notification() {
     let mut lab = Lab::new();
     let (conn, _) = lab.streaming(&["anna@example.com"]);

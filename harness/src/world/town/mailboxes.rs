@@ -37,6 +37,17 @@ impl Town {
         mail
     }
 
+    /// One of the people's own programs puts a mail into a folder: a draft, which counts as read, or one from elsewhere.
+    pub fn put_mail(&mut self, person: usize, mail: Mail, read: bool) {
+        let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
+        let place = self.place(person, mail.folder);
+        let row = &mut self.people[person];
+        let id = self.world.exchanges[row.server].put(now, row.mailbox, mail, read);
+        self.audit.copied(row.user, item_hash(&self.item_key, &id), now.time, place, !read);
+        row.mails.push(id);
+        self.world.collect();
+    }
+
     /// One of the people reads a mail in another program.
     pub fn read(&mut self, person: usize, mail: usize) {
         let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
