@@ -152,6 +152,10 @@ impl Town {
         let ledger = self.world.ledger();
         assert!(ledger.balances(), "the engine's own ledger does not balance: {ledger:?}");
         let now = self.world.now();
+        for phone in self.people.iter().flat_map(|person| &person.phones) {
+            let shown = &self.world.apns[phone.service].row(phone.device).device;
+            self.audit.check_screen(phone.phone, shown, now);
+        }
         self.audit.finish(now)
     }
 }
