@@ -734,6 +734,29 @@ fn by_state_a_gap_tells_what_arrived_and_not_what_was_read_or_deleted() {
     clean(town);
 }
 
+/// What waits is looked at again before it is told, but not for ever: late news without details beats none.
+#[test]
+fn by_state_what_waited_and_was_read_or_deleted_in_a_gap_is_not_told_though_mails_cannot_be_fetched() {
+    let timing = Timing { settle_ms: 20_000, max_delay_ms: 60_000, ..Timing::default() };
+    let mut town = live(TownConfig { timing, wait_max: secs(300), ..synchronised() });
+    for subject in ["soon gone", "soon read", "stays"] {
+        town.deliver(0, subject);
+    }
+    // A first look finds them; of what happens to them afterwards the second one tells.
+    lose_subscriptions(&mut town);
+    town.run_for(secs(5));
+    let refusal = Override::InternalError { retry_after_s: None };
+    town.world.exchanges[0].answer_next(10_000, Some(Operation::GetItem), refusal);
+    lose_subscriptions(&mut town);
+    town.delete(0, 0);
+    town.read(0, 1);
+    town.run_for(secs(120));
+    let told = alerts(&town, 0);
+    assert_eq!((told.len(), told[0].payload.n, told[0].payload.badge), (1, 1, Some(1)));
+    assert!(!told[0].payload.has_details(), "nobody could look at it");
+    clean(town);
+}
+
 #[test]
 fn a_state_outlives_a_crash_and_spares_the_walk() {
     let mut town = Town::new(synchronised());
