@@ -21,6 +21,9 @@ pub struct Rules {
     pub crossing_max: Span,
     /// How long a notice may wait for a look whether its mails are still there, before it goes out without.
     pub look_max: Span,
+    /// By how much a mail server's clock is set in the run, at most. Its mails are stamped by it: which ones came before a
+    /// registration in a time so long before it, and which ones after, nobody can know.
+    pub clock_set_max: Span,
     /// How long a push with details may take from the last check of the cut-off to where it is seen to leave.
     pub transit_max: Span,
 }
@@ -125,8 +128,8 @@ impl User {
 
     /// Whether a mail of that moment came while nobody watched for him.
     fn surely_absent(&self, at: Time, rules: &Rules) -> bool {
-        let crossing = rules.crossing_max;
-        self.absences.iter().any(|absence| absence.from + crossing < at && at + crossing < absence.to)
+        let (crossing, doubt) = (rules.crossing_max, rules.crossing_max + rules.clock_set_max);
+        self.absences.iter().any(|absence| absence.from + crossing < at && at + doubt < absence.to)
     }
 
     /// Whether some of `from..to` may have been under a stop.
@@ -139,7 +142,7 @@ impl Phone {
     /// Whether this phone is to be told of `mail`, all things considered that have happened so far.
     pub fn duty(&self, mail: &Mail, user: &User, rules: &Rules) -> Duty {
         let wait_end = mail.at + rules.wait_max;
-        let before = mail.at + rules.crossing_max < self.since;
+        let before = mail.at + rules.crossing_max + rules.clock_set_max < self.since;
         let after = self.until + rules.crossing_max < mail.at;
         let silent = self.silent_since().is_some_and(|from| from + rules.crossing_max < mail.at);
         if before || after || silent || user.surely_absent(mail.at, rules) {

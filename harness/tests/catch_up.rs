@@ -7,7 +7,7 @@ use carillon_core::names::{FolderId, SmtpAddress};
 use carillon_core::shard::{
     AssignUser, BadgeCount, CatchUp, Command, MailServer, MailServerId, Report, Timing, VipRules,
 };
-use carillon_core::time::{Now, Span, UnixMillis};
+use carillon_core::time::{Now, Span, Time, UnixMillis};
 use carillon_core::user::item_hash;
 use carillon_harness::apns::{AlertKind, Delivery, Share};
 use carillon_harness::exchange::{
@@ -689,11 +689,14 @@ fn a_newcomer_begins_by_the_clock_that_was_set_while_his_server_was_in_use() {
     }
 }
 
-/// His server is off-line when he is registered, and its clock is set before it is back. The engine may die in between.
+/// His server is off-line when he is registered, and its clock is set before it is back. The engine may die in between. If
+/// the clock is set back, nothing tells mails from right before his registration from those right after it: all are told.
 #[test]
-fn a_newcomer_begins_by_the_clock_that_his_server_had_when_he_was_registered() {
+fn a_newcomer_loses_no_mail_to_a_clock_that_is_set_around_his_registration() {
     for (set_to_ms, crash) in [(-300_000, false), (300_000, false), (-300_000, true), (300_000, true)] {
-        let mut town = live(TownConfig { users: 1, wait_max: secs(1_000), ..TownConfig::default() });
+        let clock_set_max = secs(300);
+        let config = TownConfig { users: 1, wait_max: secs(1_000), clock_set_max, ..TownConfig::default() };
+        let mut town = live(config);
         town.drop_person(0);
         town.run_for(secs(100));
         town.deliver(0, "while he is away");
@@ -709,7 +712,35 @@ fn a_newcomer_begins_by_the_clock_that_his_server_had_when_he_was_registered() {
         town.world.set_clock(MAIL, Clock { ahead_ms: set_to_ms, drift_ppm: 0 });
         town.world.net.failed_handshakes = 0;
         town.run_for(secs(600));
-        assert_eq!(subjects(&town), ["while the server cannot be reached"], "{set_to_ms} ms, crash: {crash}");
+        let told: u32 = alerts(&town, 0).iter().map(|push| push.payload.n).sum();
+        assert_eq!(told, if set_to_ms < 0 { 2 } else { 1 }, "{set_to_ms} ms, crash: {crash}");
+        clean(town);
+    }
+}
+
+/// The clock has been set right before he is registered, which nobody has heard yet.
+#[test]
+fn a_newcomer_loses_no_mail_to_a_clock_that_was_set_right_before_and_to_a_crash_before_he_is_told() {
+    for ahead_ms in [-300_000, -20_000, 20_000, 300_000] {
+        let config = TownConfig { users: 2, wait_max: secs(1_000), ..TownConfig::default() };
+        let mut town = live(TownConfig { clock_set_max: secs(300), ..config });
+        town.drop_person(0);
+        town.run_for(secs(100));
+        town.world.set_clock(MAIL, Clock { ahead_ms, drift_ppm: 0 });
+        town.come_back(0, 0);
+        town.run_for(secs(20));
+        town.turn_apns(|knobs| knobs.unavailable_until = Time::NEVER);
+        town.deliver(0, "not told before the crash");
+        town.run_for(secs(10));
+        town.world.crash(0);
+        let mailbox = town.people[0].mailbox;
+        let now = town.world.now();
+        town.world.exchanges[0].fail_subscriptions(now, &[mailbox], Code::ErrorSubscriptionNotFound, None);
+        town.world.set_clock(MAIL, Clock { ahead_ms: ahead_ms + 21_000, drift_ppm: 0 });
+        town.run_for(secs(60));
+        town.turn_apns(|knobs| knobs.unavailable_until = Time(0));
+        town.run_for(secs(300));
+        assert_eq!(alerts(&town, 0).len(), 1, "{ahead_ms} ms ahead");
         clean(town);
     }
 }

@@ -59,10 +59,11 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
             write_text(out, anchor.as_str());
             write_text(out, cookie);
         }
-        Report::Noticed { user, notices: NoticeRecord { sync_point, by_our_clock, told, unread } } => {
-            out.push(if *by_our_clock { TAG_NOTICED_BY_OUR_CLOCK } else { TAG_NOTICED });
+        Report::Noticed { user, notices: NoticeRecord { sync_point, began, told, unread } } => {
+            out.push(if began.is_some() { TAG_NOTICED_NEWCOMER } else { TAG_NOTICED });
             out.extend(user.0.to_le_bytes());
             out.extend(sync_point.0.to_le_bytes());
+            out.extend(began.iter().flat_map(|began| began.0.to_le_bytes()));
             out.extend((told.len() as u32).to_le_bytes());
             told.iter().for_each(|mail| out.extend(mail.to_bytes()));
             write_option(out, unread.as_ref(), |out, unread| out.extend(unread.to_le_bytes()));
@@ -161,14 +162,17 @@ impl<'a> Reader<'a> {
                 let cookie = self.text()?.into();
                 Some(Report::Watched { user, watch: WatchRecord { subscription, anchor, cookie } })
             }
-            TAG_NOTICED | TAG_NOTICED_BY_OUR_CLOCK => {
-                let by_our_clock = tag == TAG_NOTICED_BY_OUR_CLOCK;
+            TAG_NOTICED | TAG_NOTICED_NEWCOMER => {
                 let sync_point = UnixMillis(self.u64()?);
+                let began = match tag {
+                    TAG_NOTICED_NEWCOMER => Some(UnixMillis(self.u64()?)),
+                    _ => None,
+                };
                 let told_len = self.u32()? as usize;
                 let told_bytes = self.take(told_len.checked_mul(16)?)?;
                 let told = told_bytes.as_chunks().0.iter().map(|mail| ToldMail::from_bytes(*mail)).collect();
                 let unread = self.option(Reader::u32)?;
-                let notices = NoticeRecord { sync_point, by_our_clock, told, unread };
+                let notices = NoticeRecord { sync_point, began, told, unread };
                 Some(Report::Noticed { user, notices })
             }
             TAG_SYNCED => {
@@ -249,4 +253,4 @@ const TAG_NOTICED: u8 = 2;
 const TAG_DEVICE: u8 = 3;
 const TAG_DEVICE_GONE: u8 = 4;
 const TAG_SYNCED: u8 = 5;
-const TAG_NOTICED_BY_OUR_CLOCK: u8 = 6;
+const TAG_NOTICED_NEWCOMER: u8 = 6;

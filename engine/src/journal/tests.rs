@@ -114,12 +114,16 @@ fn any_durable() -> impl Strategy<Value = Report> {
     let mail = (any::<u64>(), any::<u64>())
         .prop_map(|(hash, received)| ToldMail { hash, received: UnixMillis(received) });
     let told = prop::collection::vec(mail, 0..20);
-    let noticed = (any::<u64>(), any::<u64>(), any::<bool>(), told, option::of(any::<u32>())).prop_map(
-        |(user, sync_point, by_our_clock, told, unread)| Report::Noticed {
+    let noticed = (any::<u64>(), any::<u64>(), option::of(any::<u64>()), told, option::of(any::<u32>()))
+        .prop_map(|(user, sync_point, began, told, unread)| Report::Noticed {
             user: UserKey(user),
-            notices: NoticeRecord { sync_point: UnixMillis(sync_point), by_our_clock, told, unread },
-        },
-    );
+            notices: NoticeRecord {
+                sync_point: UnixMillis(sync_point),
+                began: began.map(UnixMillis),
+                told,
+                unread,
+            },
+        });
     let state = ("[A-Za-z0-9+/=]{1,200}", option::of(id)).prop_map(|(state, folder)| FolderSync {
         folder: folder.map(|id| FolderId::parse(&id).unwrap()),
         state: state.into(),

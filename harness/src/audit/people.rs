@@ -79,7 +79,8 @@ impl Audit {
     /// The user is back: to the engine, somebody new. What came in this very moment it may tell, also if it was told in the
     /// earlier stay; mails are stamped by the second.
     pub fn back(&mut self, user: UserIx, at: Time) {
-        let from = Time(at.0.saturating_sub(self.rules.crossing_max.0));
+        let doubt = self.rules.crossing_max + self.rules.clock_set_max;
+        let from = Time(at.0.saturating_sub(doubt.0));
         let row = &mut self.users[user.0 as usize];
         if let Some(absence) = row.absences.last_mut() {
             absence.to = at;

@@ -22,6 +22,7 @@ fn rules() -> Rules {
         wait_max: Span::from_secs(20),
         crossing_max: Span::from_secs(1),
         look_max: Span::ZERO,
+        clock_set_max: Span::ZERO,
         transit_max: Span::from_secs(1),
     }
 }

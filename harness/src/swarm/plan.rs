@@ -111,6 +111,17 @@ pub struct Manners {
 }
 
 impl Plan {
+    /// By how much a mail server's clock is set on this day, at most.
+    pub(super) fn clock_set_max(&self) -> Span {
+        let set = self.acts.iter().filter_map(|(_, act)| match act {
+            Act::MailClock { ahead_ms } => Some(*ahead_ms),
+            _ => None,
+        });
+        let clocks: Vec<i64> = set.chain([self.mail_clock_ahead_ms]).collect();
+        let (least, most) = (clocks.iter().min(), clocks.iter().max());
+        Span::from_millis(most.zip(least).map_or(0, |(most, least)| most.abs_diff(*least)))
+    }
+
     /// How much longer than on a good day an answer, and what was sent before it was heard, may take together.
     pub(super) fn way_and_back_max(&self) -> Span {
         let lag = |act: &Act| match act {

@@ -414,6 +414,7 @@ fn rules(plan: &Plan) -> Rules {
         wait_max: Span::from_secs(wait_s),
         crossing_max: Span::from_secs(if rough { 30 } else { 3 }),
         look_max: FETCH_WAIT_MAX,
+        clock_set_max: Span::ZERO,
         transit_max: Span::from_secs(30),
     }
 }

@@ -20,7 +20,7 @@ impl ShardCore {
         last: bool,
         fx: &mut Effects,
     ) {
-        self.begin_page(user_id);
+        self.begin_page(user_id, fx);
         let Some(user) = self.users.get(user_id) else { return };
         let previews = user.server.is_some_and(|id| self.servers[usize::from(id.0)].version.has_preview());
         let floor = user.known.floor();
@@ -41,11 +41,14 @@ impl ShardCore {
     }
 
     /// Before a page is looked at.
-    fn begin_page(&mut self, user_id: UserId) {
+    fn begin_page(&mut self, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get_mut(user_id) else { return };
-        if let Some(server) = user.server {
-            user.known.set_clock(self.servers[usize::from(server.0)].clock_ahead_ms.unwrap_or(0));
+        if let Some(server) = user.server
+            && user.known.begin_look(self.servers[usize::from(server.0)].clock_ahead_ms.unwrap_or(0))
+        {
+            self.report_noticed(user_id, fx);
         }
+        let Some(user) = self.users.get_mut(user_id) else { return };
         if user.catch_up_at == 0 && user.catch_up_offset == 0 {
             // What waits may have been deleted meanwhile, which nothing on a page shows: it is looked at again before it is
             // told.
@@ -55,7 +58,7 @@ impl ShardCore {
 
     /// One page of what changed in a folder.
     pub(super) fn synced(&mut self, now: Now, user_id: UserId, page: SyncPage, fx: &mut Effects) {
-        self.begin_page(user_id);
+        self.begin_page(user_id, fx);
         let Some(user) = self.users.get_mut(user_id) else { return };
         user.catch_up_offset += 1;
         let stands_still = page.state.as_deref() == user.sync_now() || page.state.is_none();

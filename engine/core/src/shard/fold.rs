@@ -84,7 +84,7 @@ impl ShardCore {
             && let Some(ahead_ms) = self.servers[usize::from(server.0)].clock_ahead_ms
         {
             // From now on what is stored of him has its mails' time.
-            user.known.set_clock(ahead_ms);
+            user.known.hear_clock(ahead_ms);
         }
         if user.known.contains(hash) {
             self.stats.ledger.enter(Station::Duplicate, 1);

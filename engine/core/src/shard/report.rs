@@ -170,10 +170,10 @@ impl std::fmt::Debug for FolderSync {
 /// What is stored of a user's notices: enough that a mail is neither lost nor told twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NoticeRecord {
-    /// Every mail received before this was dealt with. Zero for a user whose mailbox was never looked at.
+    /// Every mail received before this was dealt with, by the mail server's clock. Zero as long as that is not known.
     pub sync_point: UnixMillis,
-    /// The sync point is by the clock of this service: the mail server's, by which its mails are stamped, was not known.
-    pub by_our_clock: bool,
+    /// When the user was registered, by the clock of this service, as long as nobody has looked into his mailbox.
+    pub began: Option<UnixMillis>,
     /// Mails after that which were dealt with, at most [`crate::limits::TOLD_ITEMS_GAP_MAX`], in the order of learning.
     pub told: Vec<ToldMail>,
     /// Unread mails in the inbox, as last heard.

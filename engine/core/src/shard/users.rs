@@ -64,7 +64,7 @@ impl ShardCore {
         if let Some(server) = assign.server
             && let Some(ahead_ms) = self.servers[usize::from(server.0)].clock_ahead_ms
         {
-            known.set_clock(ahead_ms);
+            known.hear_clock(ahead_ms);
         }
         let wheel = &mut self.wheel;
         let user_id = self.users.insert_with(|id| User {
@@ -112,7 +112,7 @@ impl ShardCore {
             queued: false,
         });
         self.by_key.insert(assign.user, user_id);
-        if assign.notices.sync_point == UnixMillis(0) {
+        if assign.notices.sync_point == UnixMillis(0) && assign.notices.began.is_none() {
             // From here on every mail is to be told, whatever happens to us before the first.
             self.report_noticed(user_id, fx);
         }

@@ -16,8 +16,10 @@ pub struct Known {
     recent: Vec<Seen>,
     /// When the oldest mail that waits was received, also if `recent` could not hold it.
     waiting_since: Option<UnixMillis>,
-    /// The floor is the moment of registration by our own clock, because the mail server's was not known then.
-    by_our_clock: bool,
+    /// The moment of registration by our own clock, as long as nobody has looked into the mailbox.
+    began: Option<UnixMillis>,
+    /// The floor is by the mail server's clock.
+    clock_heard: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -33,13 +35,10 @@ impl Known {
     /// As it was stored. A row that was never stored begins with the present second, which is as exactly as mail
     /// servers tell the time.
     pub fn restore(record: &NoticeRecord, now: UnixMillis) -> Known {
-        if record.sync_point == UnixMillis(0) {
-            return Known {
-                floor: UnixMillis((now.as_secs() * 1_000).saturating_sub(1)),
-                by_our_clock: true,
-                ..Known::default()
-            };
-        }
+        let clock_heard = record.sync_point != UnixMillis(0);
+        let second = UnixMillis((now.as_secs() * 1_000).saturating_sub(1));
+        let began = record.began.or((!clock_heard).then_some(second));
+        let floor = began.filter(|_| !clock_heard).unwrap_or(record.sync_point);
         let first = record.told.len().saturating_sub(TOLD_ITEMS_GAP_MAX);
         let seen = |told: &ToldMail| Seen {
             hash: told.hash,
@@ -48,15 +47,23 @@ impl Known {
             event_may_come: true,
         };
         let recent = record.told[first..].iter().filter(|_| !planted!(ToldForgotten)).map(seen).collect();
-        Known { floor: record.sync_point, recent, waiting_since: None, by_our_clock: record.by_our_clock }
+        Known { floor, recent, waiting_since: None, began, clock_heard }
     }
 
-    /// The mail server's clock, by which mails are stamped, is so far ahead of ours. To be told as soon as it is known: it
-    /// may be set.
-    pub fn set_clock(&mut self, ahead_ms: i64) {
-        if std::mem::take(&mut self.by_our_clock) {
-            self.floor = UnixMillis(self.floor.0.saturating_add_signed(ahead_ms));
-        }
+    /// The mail server's clock, by which mails are stamped, is so far ahead of ours, as was heard last. It may be set before
+    /// or after the registration, and that is heard later: of what was heard up to the first look into the mailbox, what
+    /// loses no mail counts.
+    pub fn hear_clock(&mut self, ahead_ms: i64) {
+        let Some(began) = self.began else { return };
+        let by_server = UnixMillis(began.0.saturating_add_signed(ahead_ms));
+        self.floor = if self.clock_heard { self.floor.min(by_server) } else { by_server };
+        self.clock_heard = true;
+    }
+
+    /// The mailbox is looked into: from now on the floor follows the mails. True for the first time, which is to be stored.
+    pub fn begin_look(&mut self, ahead_ms: i64) -> bool {
+        self.hear_clock(ahead_ms);
+        self.began.take().is_some()
     }
 
     /// Whether a mail seen in an event was seen before.
@@ -156,12 +163,10 @@ impl Known {
         let below = self.waiting_since.map(|since| UnixMillis(since.0.saturating_sub(1)));
         let floor = below.map_or(self.floor, |below| self.floor.min(below));
         let told = self.recent.iter().filter(|seen| !seen.waiting);
+        let known = self.clock_heard || self.began.is_none() || below.is_some();
         NoticeRecord {
-            sync_point: floor.max(UnixMillis(1)),
-            // Mails that were dealt with have their server's time.
-            by_our_clock: self.by_our_clock
-                && unread.is_none()
-                && self.recent.iter().all(|seen| seen.waiting),
+            sync_point: if known { floor.max(UnixMillis(1)) } else { UnixMillis(0) },
+            began: self.began,
             told: told.map(|seen| ToldMail { hash: seen.hash, received: seen.received }).collect(),
             unread,
         }
@@ -203,29 +208,39 @@ mod tests {
     fn a_new_row_begins_when_it_was_registered_by_the_clock_that_stamps_its_mails() {
         for (ahead_s, first_s) in [(0, 500), (-300, 200), (300, 800)] {
             let mut known = fresh();
-            known.set_clock(ahead_s * S as i64);
+            known.begin_look(ahead_s * S as i64);
             assert!(known.covers(1, UnixMillis((first_s - 1) * S)), "{ahead_s} s ahead");
             assert!(!known.covers(1, UnixMillis(first_s * S)), "{ahead_s} s ahead");
-            known.set_clock(-7_000_000);
-            assert!(known.covers(1, UnixMillis((first_s - 1) * S)), "once only");
+            known.begin_look(-7_000_000);
+            assert!(known.covers(1, UnixMillis((first_s - 1) * S)), "nothing hangs on it any more");
         }
         let mut known = fresh();
+        known.begin_look(0);
         known.add(1, UnixMillis(520 * S), false);
         known.settle(false);
         let mut again = Known::restore(&known.record(Some(1)), UnixMillis(9_000 * S));
-        again.set_clock(-300 * S as i64);
+        again.begin_look(-300 * S as i64);
         assert!(again.covers(2, UnixMillis(450 * S)), "what was dealt with has its server's time");
-        let mut known = fresh();
-        let mut again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
-        again.set_clock(-300 * S as i64);
-        assert!(
-            again.covers(1, UnixMillis(199 * S)) && !again.covers(1, UnixMillis(200 * S)),
-            "as it was stored"
-        );
-        known.set_clock(-300 * S as i64);
-        let mut again = Known::restore(&known.record(None), UnixMillis(9_000 * S));
-        again.set_clock(-300 * S as i64);
-        assert!(!again.covers(1, UnixMillis(200 * S)), "its server's clock was known before it was stored");
+    }
+
+    #[test]
+    fn a_clock_that_is_set_around_the_registration_loses_no_mail_whatever_was_stored_meanwhile() {
+        // Heard by the registration, if at all, and with the first look.
+        for (before_s, then_s) in
+            [(None, -300), (None, 300), (Some(0), -20), (Some(300), 280), (Some(280), 300)]
+        {
+            for crash in [false, true] {
+                let mut known = fresh();
+                before_s.into_iter().for_each(|ahead_s: i64| known.hear_clock(ahead_s * S as i64));
+                if crash {
+                    known = Known::restore(&known.record(None), UnixMillis(9_000 * S));
+                }
+                known.begin_look(then_s * S as i64);
+                let first_s = (500 + before_s.map_or(then_s, |before_s| before_s.min(then_s))) as u64;
+                assert!(known.covers(1, UnixMillis((first_s - 1) * S)), "{before_s:?}, {then_s}, {crash}");
+                assert!(!known.covers(1, UnixMillis(first_s * S)), "{before_s:?}, {then_s}, {crash}");
+            }
+        }
     }
 
     #[test]

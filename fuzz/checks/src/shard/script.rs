@@ -101,7 +101,7 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
         watch: flag(4).then_some(watch),
         notices: NoticeRecord {
             sync_point: moment(rig, input),
-            by_our_clock: flag(4),
+            began: flag(4).then(|| moment(rig, input)),
             told: vec![ToldMail { hash: input.u64(), received: UnixMillis(input.u64()) }],
             unread: flag(3).then_some(3),
         },

@@ -106,6 +106,7 @@ impl Life {
             }),
             // A mail that was read at any time need not have been told: outages may last for most of the day.
             wait_max: plan.length + CALM_MAX,
+            clock_set_max: plan.clock_set_max(),
             ..TownConfig::default()
         };
         let mut town = Town::new(config);

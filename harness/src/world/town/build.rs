@@ -41,6 +41,7 @@ impl Town {
             crossing_max: Span::from_secs(2),
             // Judged by when it left.
             look_max: FETCH_WAIT_MAX,
+            clock_set_max: config.clock_set_max,
             transit_max: Span::ZERO,
         };
         let world = World::new(

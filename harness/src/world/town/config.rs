@@ -39,6 +39,8 @@ pub struct TownConfig {
     pub push_service: Box<dyn Fn(&mut PushService)>,
     /// The longest that a mail may lawfully wait in this town.
     pub wait_max: Span,
+    /// [`Rules::clock_set_max`](crate::phone::Rules::clock_set_max).
+    pub clock_set_max: Span,
     /// Pushes go with a provider token, which is renewed after so long (at least 20 minutes); otherwise with a client
     /// certificate.
     pub tokens: Option<Span>,
@@ -69,6 +71,7 @@ impl Default for TownConfig {
             mail_server: Box::new(|_| {}),
             push_service: Box::new(|_| {}),
             wait_max: Span::from_secs(60),
+            clock_set_max: Span::ZERO,
             tokens: None,
             mail_tokens: false,
             patience: None,

@@ -18,14 +18,14 @@ pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<
     }
     for (user, notices) in &batch.notices {
         sqlx::query(
-            "UPDATE users SET sync_point_ms = ?2, told = ?3, unread = ?4, sync_by_our_clock = ?5
+            "UPDATE users SET sync_point_ms = ?2, told = ?3, unread = ?4, began_ms = ?5
              WHERE key = ?1",
         )
         .bind(user.0 as i64)
         .bind(notices.sync_point.0 as i64)
         .bind(columns::write_told(&notices.told))
         .bind(notices.unread)
-        .bind(notices.by_our_clock)
+        .bind(notices.began.map(|began| began.0 as i64))
         .execute(&mut *db)
         .await?;
     }

@@ -70,7 +70,7 @@ pub(super) async fn devices(db: &mut SqliteConnection, user: UserKey) -> Result<
 macro_rules! user_columns {
     () => {
         "key, id, address, exchange, grouping, stopped, vip_importance, vip_senders, subscription, anchor, cookie, \
-         sync_point_ms, told, unread, folders, sync_states, sync_by_our_clock"
+         sync_point_ms, told, unread, folders, sync_states, began_ms"
     };
 }
 
@@ -104,7 +104,7 @@ fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
         watch: anchor.map(|anchor| WatchRecord { subscription, anchor, cookie }),
         notices: NoticeRecord {
             sync_point: UnixMillis(row.try_get::<i64, _>(11)? as u64),
-            by_our_clock: row.try_get(16)?,
+            began: row.try_get::<Option<i64>, _>(16)?.map(|began| UnixMillis(began as u64)),
             told: named("mails told of", columns::read_told(row.try_get(12)?))?,
             unread: row.try_get(13)?,
         },

@@ -72,7 +72,7 @@ async fn a_registration_comes_back_as_it_went_in() {
     };
     let notices = NoticeRecord {
         sync_point: UnixMillis(77),
-        by_our_clock: true,
+        began: Some(UnixMillis(76)),
         told: vec![
             ToldMail { hash: u64::MAX, received: UnixMillis(78) },
             ToldMail { hash: 2, received: UnixMillis(79) },

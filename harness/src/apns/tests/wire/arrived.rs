@@ -100,6 +100,7 @@ fn the_audit_notices_details_past_the_cut_off_in_half_a_request() {
         wait_max: Span::from_secs(20),
         crossing_max: Span::from_secs(1),
         look_max: Span::ZERO,
+        clock_set_max: Span::ZERO,
         transit_max: Span::from_secs(1),
     };
     for (used_s_ago, faults) in [(10, 0), (100, 1)] {
