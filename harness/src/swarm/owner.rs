@@ -73,6 +73,17 @@ impl OwnerAct {
 }
 
 impl OwnerAct {
+    /// Whether a mail server refuses the engine for a reason that looks as if it would last.
+    pub(super) fn lasts(&self) -> bool {
+        matches!(
+            self,
+            OwnerAct::Credential { .. }
+                | OwnerAct::Distrust { .. }
+                | OwnerAct::RightsTaken { .. }
+                | OwnerAct::EwsDisabled { .. }
+        )
+    }
+
     /// Whether a shard's process dies of it.
     pub(super) fn kills(&self) -> bool {
         matches!(self, OwnerAct::Restart { .. } | OwnerAct::CrashAll)

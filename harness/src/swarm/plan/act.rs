@@ -118,6 +118,14 @@ impl Act {
         }
     }
 
+    /// Whether a mail server may say of something, because of it, that it will last: the engine waits for up to an hour then.
+    pub(in super::super) fn lasts(&self) -> bool {
+        match self {
+            Act::Mailboxes(act) => act.deafens() || matches!(act, MailboxAct::Age { .. }),
+            other => matches!(other, Act::Owner(act) if act.lasts()),
+        }
+    }
+
     /// Whether the engine may not hear, from then on, what happens in mailboxes.
     pub(in super::super) fn deafens(&self) -> bool {
         match self {

@@ -8,7 +8,7 @@ use carillon_core::time::{Span, Time};
 use super::super::mailboxes::{Discovery, Ending};
 use super::super::phones::Turned;
 use super::super::plan::Plan;
-use super::rest::CALM_MAX;
+use super::rest::{CALM_MAX, calm_max};
 use crate::apns::Knobs;
 use crate::exchange::{ExchangeConfig, StrictRules};
 use crate::world::town::{Town, TownConfig};
@@ -49,6 +49,8 @@ pub(in super::super) struct Life {
     pub(in super::super) somebody_died: bool,
     pub(in super::super) back_ends: usize,
     pub(in super::super) discovery: Discovery,
+    /// Until everything must have come to rest after the last fault.
+    pub(super) calm_max: Span,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -157,6 +159,7 @@ impl Life {
             somebody_died: plan.acts.iter().any(|(_, act)| act.kills()),
             back_ends: plan.back_ends,
             discovery: Discovery::default(),
+            calm_max: calm_max(plan),
         }
     }
 

@@ -4,18 +4,27 @@ use carillon_core::time::{Span, Time};
 
 use super::{Life, Trouble, Verdict};
 use crate::apns::StrictFault;
+use crate::swarm::Plan;
 use crate::swarm::struck::struck;
 use crate::world::{Clock, PeerAt};
 
-/// How long the world may take to come to rest after the last fault. The longest pause of the engine is half an hour,
-/// and one may follow on another.
-pub(super) const CALM_MAX: Span = Span::from_secs(4 * 3_600);
+/// How long the world may take to come to rest on a day on which a mail server may have said of something that it will
+/// last ([`Act::lasts`]). The engine's pauses then are between a quarter of an hour and one hour.
+pub(super) const CALM_MAX: Span = Span::from_secs(8_000);
+
+/// As [`CALM_MAX`], on every other day: nothing makes the engine pause for longer than five minutes.
+const CALM_SHORT_MAX: Span = Span::from_secs(20 * 60);
 
 /// When the silence of a stream has surely been noticed (120 s), and its cohort caught up.
 const SILENCE_NOTICED: Span = Span::from_secs(240);
 
 /// How often a long calm looks whether everything has come to rest.
 const LOOK: Span = Span::from_secs(10);
+
+/// How long the world may take to come to rest after this day: twice what such days have been seen to need.
+pub(super) fn calm_max(plan: &Plan) -> Span {
+    if plan.acts.iter().any(|(_, act)| act.lasts()) { CALM_MAX } else { CALM_SHORT_MAX }
+}
 
 impl Life {
     pub(super) fn end_faults(&mut self) {
@@ -40,7 +49,7 @@ impl Life {
 
     /// With the faults off, everything must come to rest by itself.
     pub(super) fn calm_down(&mut self) {
-        let end = self.town.world.now().time + CALM_MAX;
+        let end = self.town.world.now().time + self.calm_max;
         // A stream that fell silent without a word is only noticed by its silence.
         self.run_for(SILENCE_NOTICED);
         loop {
