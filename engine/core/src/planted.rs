@@ -119,6 +119,8 @@ mod on_demand {
         NewApnsId,
         /// A call whose connection broke keeps its place among those in flight.
         CallNotGivenBack,
+        /// One call of those in flight is forgotten where room is looked for: one more goes out than may.
+        CallForgotten,
         /// After a restart nobody remembers what was told.
         ToldForgotten,
         /// A notice that was composed before a stop goes out after it.
