@@ -149,7 +149,7 @@ impl Exchange {
         }
     }
 
-    fn is_late(&self, conn: PeerConn) -> bool {
+    pub(super) fn is_late(&self, conn: PeerConn) -> bool {
         self.conns.get(&conn).is_some_and(|row| row.late)
     }
 

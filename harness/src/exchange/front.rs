@@ -578,13 +578,15 @@ impl Exchange {
 
     /// Counts a refused credential, and records whoever keeps trying it.
     fn note_refused(&mut self, now: Now, conn: PeerConn, credential: &str) {
+        // It left before the refusal of another was heard.
+        let late = self.is_late(conn);
         self.stats.refused += 1;
         let rules = &self.config.strict;
         let refused = Refused { first: now.time, last: now.time, by: conn };
         let row = self.refused.entry(credential.to_owned()).or_insert(refused);
         if now.time >= row.last + rules.refused_credential_rest {
             row.first = now.time;
-        } else if now.time > row.first + rules.refused_credential_grace {
+        } else if now.time > row.first + rules.refused_credential_grace && !late {
             let after_ms = now.time.since(row.last).as_millis();
             self.violations.add(format!("a refused credential is tried again after {after_ms} ms"));
         }

@@ -46,10 +46,12 @@ impl Store {
         self.users.get(&user).map(Row::assign)
     }
 
-    /// A user belongs to another shard from now on. Returns what is stored of him.
+    /// A user belongs to another shard from now on. Returns what is stored of him, without the subscription: the shard that he
+    /// leaves gives it back.
     pub(super) fn hand_over(&mut self, user: UserKey, to: usize) -> Option<AssignUser> {
         let row = self.users.get_mut(&user)?;
         row.shard = to;
+        row.assign.watch = None;
         for change in self.tail.iter_mut().filter(|change| change.user == user) {
             if let Some(row) = &mut change.before {
                 row.shard = to;

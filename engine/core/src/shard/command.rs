@@ -93,7 +93,8 @@ pub struct AssignUser {
     pub folders: Vec<FolderId>,
     /// What was last stored of his folders' states ([`super::Report::Synced`]).
     pub sync: Vec<FolderSync>,
-    /// What was last stored of his watch; `None` for a new user, whose mailbox is watched from now on.
+    /// What was last stored of his watch; `None` for a new user, whose mailbox is watched from now on, and for one who comes
+    /// from another shard: the one that was told to drop him gives his subscription back.
     pub watch: Option<WatchRecord>,
     /// What was last stored of his notices.
     pub notices: NoticeRecord,
