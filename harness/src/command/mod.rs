@@ -52,7 +52,9 @@ impl Planted {
     }
 
     #[cfg(not(feature = "planted"))]
-    fn plant(&self) {}
+    fn plant(&self) -> Option<std::convert::Infallible> {
+        None
+    }
 
     /// The words that name it.
     #[cfg(feature = "planted")]

@@ -12,26 +12,33 @@ use crate::time::{Now, Span};
 use crate::user::{Calling, Needs, User, UserId};
 
 impl ShardCore {
-    /// Puts the user where the call that he needs next waits for its turn.
+    /// Has the call made that the user needs next, as soon as it is his turn.
     pub(super) fn request_call(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
-        let Some(user) = self.users.get_mut(user_id) else { return };
-        let Some(server_id) = user.server else { return };
+        if let Some(server_id) = self.queue_call(now, user_id) {
+            self.pump_calls(now, server_id, fx);
+        }
+    }
+
+    /// Puts the user where the call that he needs next waits for its turn. Returns at which server he does, if he does.
+    fn queue_call(&mut self, now: Now, user_id: UserId) -> Option<MailServerId> {
+        let user = self.users.get_mut(user_id)?;
+        let server_id = user.server?;
         if user.calling != Calling::No || user.needs.is_empty() || self.draining {
-            return;
+            return None;
         }
         // Only what has been told of is still ours.
         if user.aside && !user.needs.has(Needs::FETCH) {
-            return;
+            return None;
         }
         if user.call_not_before > now.time {
             self.arm_user(user_id);
-            return;
+            return None;
         }
         let server = &mut self.servers[usize::from(server_id.0)];
         if user.subscription.is_none() && user.needs.has(Needs::SUBSCRIBE) {
-            let Some(cohort) = user.cohort.and_then(|cohort| self.cohorts.get(cohort)) else { return };
+            let cohort = user.cohort.and_then(|cohort| self.cohorts.get(cohort))?;
             if !cohort.may_subscribe(user_id) {
-                return;
+                return None;
             }
             server.subscribes.push_back(user_id);
         } else if user.needs.has(Needs::FETCH) {
@@ -39,10 +46,10 @@ impl ShardCore {
         } else if !user.needs.has(Needs::SUBSCRIBE) && next_ask(user).is_some() {
             server.routine.push_back(user_id);
         } else {
-            return;
+            return None;
         }
         user.calling = Calling::Waits;
-        self.pump_calls(now, server_id, fx);
+        Some(server_id)
     }
 
     /// Sends what may be sent.
@@ -50,8 +57,14 @@ impl ShardCore {
         while self.may_call(now, server_id, fx) {
             let Some(mut job) = self.take_job(now, server_id) else { return };
             let Some(request) = self.encode_job(&mut job) else {
-                if let Some(user) = job.user().and_then(|user_id| self.users.get_mut(user_id)) {
+                if let Job::OfUser { user: user_id, ask, .. } = &job
+                    && let Some(user) = self.users.get_mut(*user_id)
+                {
                     user.calling = Calling::No;
+                    if let Ask::Fetch(_) = ask {
+                        // What was to be fetched is gone by now; he may need something else.
+                        self.queue_call(now, *user_id);
+                    }
                 }
                 continue;
             };
