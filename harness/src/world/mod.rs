@@ -60,16 +60,16 @@ pub struct World {
     rng: Rng,
     trace: SipHasher24,
     steps: u64,
-    /// Of those, in the present moment.
+    /// Turns of shards and peers in the present moment.
     steps_now: u64,
     struck: Struck,
     /// When the last of what has arrived had left, by shard and peer.
     left_last: BTreeMap<(usize, PeerAt), Time>,
 }
 
-/// So many things happen in one moment of virtual time at most. Beyond it is a timer that is set again as it fires, or two
-/// who answer each other at once: the clock would never go on, and every other bound is in its time. The most that lawful days
-/// do in one moment is an answer of three megabytes in pieces that come together: some 50,000.
+/// So many turns of shards and peers there are in one moment of virtual time at most; lawful days have some hundreds. Beyond
+/// it is a timer that is set again as it fires, or two who answer each other at once: the clock would never go on, and every
+/// other bound is in its time.
 const STEPS_AT_ONCE_MAX: u64 = 200_000;
 
 /// What a world is made of.
@@ -300,7 +300,8 @@ impl World {
         }
         self.set_time(next.max(self.now.time));
         self.steps += 1;
-        self.steps_now += 1;
+        // What arrives was sent at another time: it comes to an end, however small the pieces.
+        self.steps_now += u64::from(queued != next);
         if self.steps_now > STEPS_AT_ONCE_MAX {
             let who = match self.queue.peek() {
                 Some(event) if queued == next => self.whose(&event.what),
