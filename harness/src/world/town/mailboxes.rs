@@ -99,10 +99,15 @@ impl Town {
         let exchange = &mut self.world.exchanges[row.server];
         let old = &mut row.mails[mail];
         let Some(item) = exchange.item(row.mailbox, old).filter(|item| item.folder != to) else { return };
-        let unread = !item.read;
+        let (unread, from_watched) = (!item.read, item.folder == INBOX || row.chosen.contains(&item.folder));
         let Some(new) = exchange.move_item(now, row.mailbox, old, to) else { return };
         let hash = |id: &str| item_hash(&self.item_key, id);
-        self.audit.moved(row.user, hash(old), hash(&new), now.time, place, unread);
+        if from_watched || place.watched {
+            self.audit.moved(row.user, hash(old), hash(&new), now.time, place, unread);
+        } else {
+            // Nobody is told of its new id.
+            self.audit.taken_back(row.user, hash(old), now.time);
+        }
         *old = new;
         self.world.collect();
     }
