@@ -14,7 +14,7 @@ use carillon_harness::exchange::{
 };
 use carillon_harness::world::World;
 use carillon_harness::world::story::{
-    alerts, badge, clean, deliver_into, gaps_s, live, lose, secs, times, until_live,
+    alerts, badge, clean, deliver_into, gaps_s, live, lose, mails_told, secs, times, until_live,
 };
 use carillon_harness::world::town::{Town, TownConfig};
 
@@ -38,12 +38,6 @@ fn without_impersonation(mut config: TownConfig, more: impl Fn(&mut MailServer) 
         account.full_access = (0..users).map(MailboxKey).collect();
     });
     town
-}
-
-/// How many mails a phone was told of, over all its alerts.
-fn mails_told(town: &Town, person: usize) -> u32 {
-    let alerts = town.told(person, 0).into_iter().filter(|push| push.payload.is_alert());
-    alerts.map(|push| push.payload.n).sum()
 }
 
 fn answered(town: &Town, operation: Operation, code: Code) -> u64 {

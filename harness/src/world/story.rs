@@ -3,6 +3,7 @@
 use carillon_core::time::{Span, Time};
 
 use super::town::{Town, TownConfig};
+use crate::apns::{AlertKind, Delivery};
 use crate::audit::AuditReport;
 use crate::exchange::{Code, FolderKey, Mail, Operation};
 
@@ -38,6 +39,21 @@ pub fn alerts(town: &Town, person: usize) -> usize {
     town.told(person, 0).into_iter().filter(|push| push.payload.is_alert()).count()
 }
 
+/// Of how many mails the first phone of one of the people was told, over all its alerts.
+pub fn mails_told(town: &Town, person: usize) -> u32 {
+    let alerts = town.told(person, 0).into_iter().filter(|push| push.payload.is_alert());
+    alerts.map(|push| push.payload.n).sum()
+}
+
+/// What the alerts on the first person's first phone say: the subjects of those with details.
+pub fn subjects(town: &Town) -> Vec<String> {
+    let subject = |push: &Delivery| match &push.payload.alert {
+        AlertKind::Details { subtitle, .. } => subtitle.to_string(),
+        other => format!("{other:?}"),
+    };
+    town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).map(subject).collect()
+}
+
 /// The badge that the first phone of one of the people shows.
 pub fn badge(town: &Town, person: usize) -> Option<u32> {
     town.told(person, 0).iter().rev().find_map(|push| push.payload.badge)
@@ -55,6 +71,13 @@ pub fn times(town: &mut Town, operation: Operation, person: usize) -> Vec<Time> 
 /// The seconds from each to the next.
 pub fn gaps_s(times: &[Time]) -> Vec<u64> {
     times.windows(2).map(|pair| pair[1].since(pair[0]).0 / 1_000_000).collect()
+}
+
+/// All streams of the first mail server break, and what it kept for the next ones is lost, too.
+pub fn lose_subscriptions(town: &mut Town) {
+    let now = town.world.now();
+    town.world.exchanges[0].restart_back_end(now, 0);
+    town.world.collect();
 }
 
 /// The first mail server gives one person's subscription up.

@@ -9,7 +9,7 @@ use crate::time::UnixMillis;
 /// The floor trails the newest mail by [`KNOWN_LOOK_BACK`], because an event's time stamp and the mail's own time of
 /// receipt differ by seconds, and mails do not become visible in the order of their time stamps. It stays below the
 /// oldest mail that waits, so that what is stored never covers a mail that nobody was told of.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Known {
     floor: UnixMillis,
     /// In the order of learning. Only what is after the floor is kept, so an idle row holds next to nothing.
@@ -163,7 +163,7 @@ impl Known {
         let below = self.waiting_since.map(|since| UnixMillis(since.0.saturating_sub(1)));
         let floor = below.map_or(self.floor, |below| self.floor.min(below));
         let told = self.recent.iter().filter(|seen| !seen.waiting);
-        let known = self.clock_heard || self.began.is_none() || below.is_some();
+        let known = self.clock_heard || below.is_some();
         NoticeRecord {
             sync_point: if known { floor.max(UnixMillis(1)) } else { UnixMillis(0) },
             began: self.began,

@@ -94,15 +94,17 @@ impl Town {
     /// it lies there, or was deleted.
     pub fn move_mail(&mut self, person: usize, mail: usize, to: FolderKey) {
         let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
-        let place = self.place(person, to);
+        let row = &self.people[person];
+        let exchange = &self.world.exchanges[row.server];
+        let item = exchange.item(row.mailbox, &row.mails[mail]).filter(|item| item.folder != to);
+        let Some((from, unread)) = item.map(|item| (item.folder, !item.read)) else { return };
+        let (from, place) = (self.place(person, from), self.place(person, to));
         let row = &mut self.people[person];
         let exchange = &mut self.world.exchanges[row.server];
         let old = &mut row.mails[mail];
-        let Some(item) = exchange.item(row.mailbox, old).filter(|item| item.folder != to) else { return };
-        let (unread, from_watched) = (!item.read, item.folder == INBOX || row.chosen.contains(&item.folder));
         let Some(new) = exchange.move_item(now, row.mailbox, old, to) else { return };
         let hash = |id: &str| item_hash(&self.item_key, id);
-        if from_watched || place.watched {
+        if from.watched || place.watched {
             self.audit.moved(row.user, hash(old), hash(&new), now.time, place, unread);
         } else {
             // Nobody is told of its new id.

@@ -5,8 +5,8 @@ use crate::ews::error::EwsError;
 use crate::ews::message::find_fault;
 use crate::http1::{Head, Response};
 
-/// The SOAP in an HTTP answer, or what the answer says instead. To be asked before the functions below. A fault with
-/// status 200 (Gromox sends such) passes and is found by them.
+/// The SOAP in an HTTP answer, or what the answer says instead. To be asked before the functions that read an answer
+/// by its operation. A fault with status 200 (Gromox sends such) passes and is found by them.
 ///
 /// # Errors
 /// Any other status (a fault in its body is read whatever the status), or a page in HTML. `Retry-After` is taken for
