@@ -63,6 +63,7 @@ pub use stats::{EngineStats, ShellStats};
 /// For tests of the shell: what it drives can be something else than [`carillon_core::shard::ShardCore`].
 #[doc(hidden)]
 pub mod shell {
+    pub use crate::resolve::{Resolve, system as resolve};
     pub use crate::shard::Core;
     pub use crate::start::start_with;
 }

@@ -3,6 +3,7 @@
 //! mio's contract (documentation of `mio::Poll`, `mio::net::TcpStream`) is cited where a branch exists because of it.
 
 use std::io::{self, BufRead, Read};
+use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
@@ -54,8 +55,16 @@ pub(crate) fn io_reason(error: &io::Error) -> CloseReason {
 #[derive(Debug)]
 pub(crate) struct Wire {
     pub(crate) socket: TcpStream,
+    /// Whom it connects to.
+    pub(crate) address: SocketAddr,
     tls: ClientConnection,
     open: bool,
+    /// [`Wire::finish`] was called.
+    finished: bool,
+    /// Bytes that [`Wire::discard`] has read.
+    discarded: usize,
+    /// System calls on the socket since [`Wire::take_calls`].
+    calls: u64,
 }
 
 /// What reading brings, in order.
@@ -80,8 +89,9 @@ pub(crate) enum ReadEnd {
 
 impl Wire {
     /// Begins the handshake on a connected socket; [`Wire::write`] sends its first message.
-    pub(crate) fn new(socket: TcpStream, target: &Target) -> Result<Wire, CloseReason> {
-        Ok(Wire { socket, tls: target.client()?, open: false })
+    pub(crate) fn new(address: SocketAddr, socket: TcpStream, target: &Target) -> Result<Wire, CloseReason> {
+        let tls = target.client()?;
+        Ok(Wire { socket, address, tls, open: false, finished: false, discarded: 0, calls: 0 })
     }
 
     /// Whether the handshake is done.
@@ -100,6 +110,7 @@ impl Wire {
         let mut left = READ_BYTES_PER_TURN;
         while left > 0 {
             let take = left.min(scratch.len());
+            self.calls += 1;
             // "Draining readiness": until WouldBlock, also after a short read.
             match self.socket.read(&mut scratch[..take]) {
                 Ok(0) => {
@@ -183,6 +194,7 @@ impl Wire {
     pub(crate) fn write(&mut self) -> io::Result<(bool, usize)> {
         let mut written = 0;
         while self.tls.wants_write() {
+            self.calls += 1;
             match self.tls.write_tls(&mut self.socket) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(len) => written += len,
@@ -195,20 +207,35 @@ impl Wire {
         Ok((true, written))
     }
 
-    /// Sends FIN: everything is written.
-    pub(crate) fn finish(&self) {
-        // An error means that the peer was faster.
-        let _ = self.socket.shutdown(Shutdown::Write);
+    /// Sends FIN, once: everything is written. Each further call would make a writable event of its own.
+    pub(crate) fn finish(&mut self) {
+        if !mem::replace(&mut self.finished, true) {
+            self.calls += 1;
+            // An error means that the peer was faster.
+            let _ = self.socket.shutdown(Shutdown::Write);
+        }
     }
 
-    /// Reads and drops, so that closing the socket does not turn into a reset that overtakes our last bytes. True: the
-    /// peer has closed, too.
+    /// Whether nothing more will be written: a writable event means nothing any more.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Reads and drops, so that closing the socket does not turn into a reset that overtakes our last bytes. Closed: the
+    /// peer has closed, too, or goes on sending as if it would never end.
     pub(crate) fn discard(&mut self, scratch: &mut [u8]) -> ReadEnd {
         let mut left = READ_BYTES_PER_TURN;
         while left > 0 {
+            if self.discarded >= DISCARDED_BYTES_MAX {
+                return ReadEnd::Closed(CloseReason::Eof);
+            }
+            self.calls += 1;
             match self.socket.read(scratch) {
                 Ok(0) => return ReadEnd::Closed(CloseReason::Eof),
-                Ok(len) => left = left.saturating_sub(len),
+                Ok(len) => {
+                    left = left.saturating_sub(len);
+                    self.discarded += len;
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return ReadEnd::WouldBlock,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return ReadEnd::Closed(io_reason(&error)),
@@ -216,7 +243,16 @@ impl Wire {
         }
         ReadEnd::Budget
     }
+
+    /// System calls on the socket since this was last asked: reads, writes and shutdowns.
+    pub(crate) fn take_calls(&mut self) -> u64 {
+        mem::take(&mut self.calls)
+    }
 }
+
+/// What a peer may still send after we have closed, in bytes: more than the answers that can be on their way. Reading
+/// on would cost a processor core for as long as the peer likes.
+const DISCARDED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Silence after which the kernel asks whether the other side is still there. Below the shortest idle time-out of
 /// common firewalls and load balancers (60 s).

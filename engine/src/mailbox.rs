@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use carillon_core::shard::{Command, EndpointId, Report};
 use crossbeam_queue::ArrayQueue;
 
+use crate::links::LOOKUPS_MAX;
 use crate::parking::{Bell, Parking};
 use crate::stats::Published;
 
@@ -29,7 +30,7 @@ pub(crate) type Addresses = Result<Vec<SocketAddr>, Box<str>>;
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     commands: ArrayQueue<Command>,
-    /// At most one lookup per endpoint is under way, so there is always room.
+    /// At most [`LOOKUPS_MAX`] look-ups per endpoint are under way, so there is always room.
     resolved: ArrayQueue<(EndpointId, Addresses)>,
     parking: Parking,
     waker: mio::Waker,
@@ -46,7 +47,7 @@ impl Mailbox {
     pub(crate) fn new(waker: mio::Waker, commands_max: usize, endpoints: usize) -> Mailbox {
         Mailbox {
             commands: ArrayQueue::new(commands_max.max(1)),
-            resolved: ArrayQueue::new(endpoints.max(1)),
+            resolved: ArrayQueue::new((endpoints * LOOKUPS_MAX).max(1)),
             parking: Parking::new(),
             waker,
             stored: AtomicU64::new(0),
@@ -66,7 +67,7 @@ impl Mailbox {
 
     pub(crate) fn answer_lookup(&self, endpoint: EndpointId, addresses: Addresses) {
         let fits = self.resolved.push((endpoint, addresses)).is_ok();
-        debug_assert!(fits, "one lookup per endpoint at a time");
+        debug_assert!(fits, "so many look-ups per endpoint at a time");
         self.wake();
     }
 

@@ -15,7 +15,7 @@ use crate::handle::{Ended, EngineHandle, Shared};
 use crate::journal::Journal;
 use crate::links::Links;
 use crate::mailbox::{Mailbox, Outbox, Reports};
-use crate::resolve::Resolver;
+use crate::resolve::{self, Resolve, Resolver};
 use crate::settings::{EngineConfig, StartError};
 use crate::shard::{Core, CountOut, Parts, Shard, WAKER};
 use crate::tls::Target;
@@ -25,20 +25,24 @@ use crate::tls::Target;
 pub enum Engine {}
 
 impl Engine {
-    /// Starts the shards' threads and a helper for name resolution. Nothing connects before users are assigned.
+    /// Starts the shards' threads. Nothing connects before users are assigned.
     ///
     /// # Errors
     /// [`StartError`]; then nothing runs.
     pub fn start(config: EngineConfig) -> Result<(EngineHandle, Reports), StartError> {
-        start_with(config, ShardCore::new)
+        start_with(config, ShardCore::new, Arc::new(resolve::system))
     }
 }
 
-/// [`Engine::start`] with another core, made by `make` on each shard's thread.
+/// [`Engine::start`] with another core, made by `make` on each shard's thread, and other addresses behind names.
 ///
 /// # Errors
 /// As [`Engine::start`].
-pub fn start_with<C, F>(config: EngineConfig, make: F) -> Result<(EngineHandle, Reports), StartError>
+pub fn start_with<C, F>(
+    config: EngineConfig,
+    make: F,
+    resolve: Arc<Resolve>,
+) -> Result<(EngineHandle, Reports), StartError>
 where
     C: Core + 'static,
     F: Fn(Now, ShardConfig) -> C + Send + Sync + 'static,
@@ -57,7 +61,7 @@ where
 
     let clock = Clock::start();
     let make = Arc::new(make);
-    let resolver = Resolver::start(usize::from(shards) * targets.len().max(1)).map_err(StartError::System)?;
+    let resolver = Resolver::new(resolve);
     let outbox = Arc::new(Outbox::new(config.reports_waiting_max, usize::from(shards)));
     let ended = Arc::new(Ended::new(usize::from(shards)));
     let mut seeds = Rng::new(config.shard.seed);

@@ -21,6 +21,8 @@ pub struct ShellStats {
     pub bytes_read: u64,
     /// Bytes written to sockets, encrypted.
     pub bytes_written: u64,
+    /// System calls on sockets: reads, writes and shutdowns. Turns and calls that grow while no bytes do are a busy loop.
+    pub socket_calls: u64,
     /// Connections that are established.
     pub links_open: u64,
     /// Connects under way, of at most [`carillon_core::limits::CONNECTS_IN_FLIGHT_MAX`].

@@ -8,9 +8,10 @@ use carillon_core::arena::{Arena, Id};
 use carillon_core::limits::CONNECTS_IN_FLIGHT_MAX;
 use carillon_core::shard::{CloseReason, EndpointId, Input};
 use carillon_core::time::{Span, Time};
+use mio::net::TcpStream;
 use mio::{Interest, Token};
 
-use super::{Link, Links, Stage, list};
+use super::{LOOKUPS_MAX, Link, Links, Lookups, Stage, list};
 use crate::link::{Wire, connect, connected, io_reason};
 use crate::mailbox::Addresses;
 use crate::resolve::Lookup;
@@ -31,25 +32,36 @@ impl Links {
             let Some(link) = self.links.get_mut(id) else { continue };
             link.deadline = now + self.connect_timeout;
             self.connecting.push(id);
-            let target = &self.targets[usize::from(link.endpoint.0)];
+            let at = usize::from(link.endpoint.0);
+            let target = &self.targets[at];
             if let Ok(address) = target.host.parse::<IpAddr>() {
                 let address = SocketAddr::new(address, target.port);
-                self.connect_next(id, now, vec![address], CloseReason::Refused, feed);
+                self.try_next(id, now, Vec::new(), vec![address], CloseReason::Refused, feed);
                 continue;
             }
             link.stage = Stage::Resolving;
             let endpoint = link.endpoint;
-            // Whoever connects to the same endpoint shares the answer.
-            let asked = &mut self.lookups[usize::from(endpoint.0)];
-            if !mem::replace(asked, true) {
-                let (host, port) = (target.host.clone(), target.port);
-                let lookup = Lookup { endpoint, host, port, asker: Arc::clone(&self.mailbox) };
-                if let Err(text) = self.resolver.ask(lookup) {
-                    *asked = false;
-                    self.ended(id, CloseReason::NameNotFound(text), feed);
-                }
+            if let Err(text) = self.look_up(now, endpoint) {
+                self.ended(id, CloseReason::NameNotFound(text), feed);
             }
         }
+    }
+
+    /// Asks for the addresses of an endpoint, unless somebody has asked just now: whoever connects to the same endpoint
+    /// shares the answer. After the time of a connect nobody trusts in an answer any more, and the next one asks anew.
+    fn look_up(&mut self, now: Time, endpoint: EndpointId) -> Result<(), Box<str>> {
+        let lookups = &mut self.lookups[usize::from(endpoint.0)];
+        if lookups.running > 0 && now.since(lookups.begun) < self.connect_timeout {
+            return Ok(());
+        }
+        if lookups.running == LOOKUPS_MAX {
+            return Err("the system's resolver does not return from its last look-ups of the name".into());
+        }
+        let target = &self.targets[usize::from(endpoint.0)];
+        let (host, port) = (target.host.clone(), target.port);
+        self.resolver.ask(Lookup { endpoint, host, port, asker: Arc::clone(&self.mailbox) })?;
+        *lookups = Lookups { begun: now, running: lookups.running + 1 };
+        Ok(())
     }
 
     /// The resolver has answered.
@@ -60,7 +72,12 @@ impl Links {
         addresses: Addresses,
         feed: &mut impl FnMut(Input<'_>),
     ) {
-        self.lookups[usize::from(endpoint.0)] = false;
+        let at = usize::from(endpoint.0);
+        self.lookups[at].running -= 1;
+        // A failure that comes late is no word on the look-up that was begun since.
+        if addresses.is_err() && self.lookups[at].running > 0 {
+            return;
+        }
         for id in self.connecting.clone() {
             let Some(link) = self.links.get(id) else { continue };
             if link.endpoint != endpoint || !matches!(link.stage, Stage::Resolving) {
@@ -68,8 +85,10 @@ impl Links {
             }
             match &addresses {
                 Ok(addresses) => {
-                    let addresses = addresses.iter().rev().copied().collect();
-                    self.connect_next(id, now, addresses, CloseReason::Refused, feed);
+                    let mut addresses: Vec<_> = addresses.iter().rev().copied().collect();
+                    // False comes before true, and the last one is tried first.
+                    addresses.sort_by_key(|address| Some(*address) != self.avoided[at]);
+                    self.try_next(id, now, Vec::new(), addresses, CloseReason::Refused, feed);
                 }
                 Err(words) => self.ended(id, CloseReason::NameNotFound(words.clone()), feed),
             }
@@ -83,9 +102,8 @@ impl Links {
         for id in expired {
             let Some(link) = self.links.get_mut(id) else { continue };
             match mem::replace(&mut link.stage, Stage::Resolving) {
-                Stage::Connecting { mut socket, others, .. } if now < link.deadline => {
-                    let _ = self.registry.deregister(&mut socket);
-                    self.connect_next(id, now, others, CloseReason::ConnectTimeout, feed);
+                Stage::Connecting { attempts, others, .. } if now < link.deadline => {
+                    self.try_next(id, now, attempts, others, CloseReason::ConnectTimeout, feed);
                 }
                 stage => {
                     link.stage = stage;
@@ -101,62 +119,77 @@ impl Links {
         }
     }
 
-    /// Connects to the last of `addresses`, or to one before it if that fails at once.
-    fn connect_next(
+    /// Begins to connect to the last of `others`, or to one before it if that fails at once, beside the attempts that are
+    /// under way. So an address that swallows everything costs [`ATTEMPT_DELAY`], not the time of the whole connect
+    /// (RFC 8305, "Happy Eyeballs", section 5).
+    fn try_next(
         &mut self,
         id: Id<Link>,
         now: Time,
-        mut addresses: Vec<SocketAddr>,
+        mut attempts: Vec<(SocketAddr, TcpStream)>,
+        mut others: Vec<SocketAddr>,
         mut failure: CloseReason,
         feed: &mut impl FnMut(Input<'_>),
     ) {
-        while let Some(address) = addresses.pop() {
-            let interest = Interest::READABLE | Interest::WRITABLE;
+        while let Some(address) = others.pop() {
             let token = Token(id.to_bits() as usize);
             let connecting = connect(address).and_then(|mut socket| {
-                self.registry.register(&mut socket, token, interest)?;
+                self.registry.register(&mut socket, token, Interest::READABLE | Interest::WRITABLE)?;
                 Ok(socket)
             });
             match connecting {
                 Ok(socket) => {
-                    let Some(link) = self.links.get_mut(id) else { return };
-                    // Each address has its share of the time that is left.
-                    let share = link.deadline.since(now).0 / (addresses.len() as u64 + 1);
-                    let deadline = now + Span(share);
-                    link.stage = Stage::Connecting { socket, deadline, others: addresses };
-                    return;
+                    attempts.push((address, socket));
+                    break;
                 }
                 Err(error) => failure = io_reason(&error),
             }
         }
-        self.ended(id, failure, feed);
+        if attempts.is_empty() {
+            return self.ended(id, failure, feed);
+        }
+        let next = if others.is_empty() { Time::NEVER } else { now + ATTEMPT_DELAY };
+        if let Some(link) = self.links.get_mut(id) {
+            link.stage = Stage::Connecting { attempts, next, others };
+        }
     }
 
+    /// Looks which attempt of a link has come through, and which has failed.
     pub(super) fn check_connect(&mut self, id: Id<Link>, now: Time, feed: &mut impl FnMut(Input<'_>)) {
         let Some(link) = self.links.get_mut(id) else { return };
-        let Stage::Connecting { socket, .. } = &link.stage else { return };
-        let established = connected(socket);
-        if matches!(established, Ok(false)) {
-            return;
+        let Stage::Connecting { attempts, others, .. } = &mut link.stage else { return };
+        let (mut established, mut failure) = (None, None);
+        let mut at = 0;
+        while at < attempts.len() && established.is_none() {
+            match connected(&attempts[at].1) {
+                Ok(false) => at += 1,
+                Ok(true) => established = Some(attempts.swap_remove(at)),
+                Err(error) => {
+                    let (_, mut socket) = attempts.swap_remove(at);
+                    let _ = self.registry.deregister(&mut socket);
+                    failure = Some(io_reason(&error));
+                }
+            }
         }
-        let Stage::Connecting { mut socket, others, .. } = mem::replace(&mut link.stage, Stage::Resolving)
-        else {
+        let Some((address, socket)) = established else {
+            if let Some(failure) = failure {
+                let (attempts, others) = (mem::take(attempts), mem::take(others));
+                self.try_next(id, now, attempts, others, failure, feed);
+            }
             return;
         };
-        match established {
-            Ok(_) => match Wire::new(socket, &self.targets[usize::from(link.endpoint.0)]) {
-                Ok(wire) => {
-                    link.stage = Stage::Wired(Box::new(wire));
-                    list(&mut self.unflushed, &mut link.in_unflushed, id);
-                    // The event that told of the connect may have told of bytes or an end, too.
-                    list(&mut self.ready, &mut link.in_ready, id);
-                }
-                Err(reason) => self.ended(id, reason, feed),
-            },
-            Err(error) => {
-                let _ = self.registry.deregister(&mut socket);
-                self.connect_next(id, now, others, io_reason(&error), feed);
+        match Wire::new(address, socket, &self.targets[usize::from(link.endpoint.0)]) {
+            Ok(wire) => {
+                // The other attempts end with their sockets.
+                link.stage = Stage::Wired(Box::new(wire));
+                list(&mut self.unflushed, &mut link.in_unflushed, id);
+                // The event that told of the connect may have told of bytes or an end, too.
+                list(&mut self.ready, &mut link.in_ready, id);
             }
+            Err(reason) => self.ended(id, reason, feed),
         }
     }
 }
+
+/// How long an address is tried alone before the next one is tried beside it (RFC 8305, section 8).
+const ATTEMPT_DELAY: Span = Span::from_millis(250);

@@ -35,8 +35,10 @@ pub(crate) struct Links {
     waiting: VecDeque<Id<Link>>,
     /// Connects under way, from look-up to the end of the handshake; at most [`CONNECTS_IN_FLIGHT_MAX`].
     connecting: Vec<Id<Link>>,
-    /// By endpoint: whether its name is being looked up.
-    lookups: Vec<bool>,
+    /// By endpoint: how its name is being looked up.
+    lookups: Vec<Lookups>,
+    /// By endpoint: the address that last took a connection and then failed to shake hands. It is tried after the others.
+    avoided: Vec<Option<SocketAddr>>,
     /// Links with an event, or with more to read than one turn allows. Each at most once.
     ready: Vec<Id<Link>>,
     /// Links with something to write. Each at most once.
@@ -84,13 +86,23 @@ enum Stage {
     Waiting,
     Resolving,
     Connecting {
-        socket: TcpStream,
-        /// When the next address is tried.
-        deadline: Time,
+        /// One for each address that is being tried; the first that comes through is taken.
+        attempts: Vec<(SocketAddr, TcpStream)>,
+        /// When the next address is tried beside them.
+        next: Time,
         /// Addresses not tried yet, in reverse order.
         others: Vec<SocketAddr>,
     },
     Wired(Box<Wire>),
+}
+
+/// Look-ups of one name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lookups {
+    /// When the last one began.
+    begun: Time,
+    /// How many have not been answered; at most [`LOOKUPS_MAX`].
+    running: usize,
 }
 
 impl Links {
@@ -103,7 +115,8 @@ impl Links {
     ) -> Links {
         Links {
             registry,
-            lookups: vec![false; targets.len()],
+            lookups: vec![Lookups::default(); targets.len()],
+            avoided: vec![None; targets.len()],
             targets,
             resolver,
             mailbox,
@@ -144,7 +157,8 @@ impl Links {
             link.readable = true;
         }
         list(&mut self.ready, &mut link.in_ready, id);
-        if event.is_writable() && matches!(link.stage, Stage::Wired(_)) {
+        // Once our FIN is out, a socket is writable for ever, and says so at each change.
+        if event.is_writable() && matches!(&link.stage, Stage::Wired(wire) if !wire.is_finished()) {
             list(&mut self.unflushed, &mut link.in_unflushed, id);
         }
     }
@@ -261,6 +275,7 @@ impl Links {
                 Arrival::Opened => feed(Input::Opened { conn }),
                 Arrival::Bytes(data) => feed(Input::Bytes { conn, data }),
             });
+        self.stats.socket_calls += wire.take_calls();
         if wire.is_open() && !was_open {
             self.connecting.retain(|other| *other != id);
             self.stats.links_open += 1;
@@ -295,7 +310,9 @@ impl Links {
     fn discard(&mut self, id: Id<Link>) {
         let Some(link) = self.links.get_mut(id) else { return };
         let Stage::Wired(wire) = &mut link.stage else { return };
-        match wire.discard(&mut self.read_buffer) {
+        let end = wire.discard(&mut self.read_buffer);
+        self.stats.socket_calls += wire.take_calls();
+        match end {
             ReadEnd::WouldBlock => {}
             ReadEnd::Budget => list(&mut self.ready, &mut link.in_ready, id),
             ReadEnd::Closed(_) => self.remove(id),
@@ -307,7 +324,9 @@ impl Links {
         link.in_unflushed = false;
         let Stage::Wired(wire) = &mut link.stage else { return };
         for rounds_left in (0..=FLUSH_ROUNDS).rev() {
-            match wire.write() {
+            let result = wire.write();
+            self.stats.socket_calls += wire.take_calls();
+            match result {
                 Ok((all, written)) => {
                     self.stats.bytes_written += written as u64;
                     if !all {
@@ -342,6 +361,7 @@ impl Links {
         }
         if link.closing {
             wire.finish();
+            self.stats.socket_calls += wire.take_calls();
             if link.peer_done {
                 self.remove(id);
             }
@@ -380,6 +400,9 @@ impl Links {
         let conn = link.conn;
         if !link.is_open() {
             self.stats.connects_failed += 1;
+            if let Stage::Wired(wire) = &link.stage {
+                self.avoided[usize::from(link.endpoint.0)] = Some(wire.address);
+            }
         }
         self.remove(id);
         feed(Input::Closed { conn, reason });
@@ -398,7 +421,9 @@ impl Links {
         match &mut link.stage {
             Stage::Waiting | Stage::Resolving => {}
             // Fails only for what is not registered; closing the socket takes it out of epoll in any case.
-            Stage::Connecting { socket, .. } => drop(self.registry.deregister(socket)),
+            Stage::Connecting { attempts, .. } => {
+                attempts.iter_mut().for_each(|(_, socket)| drop(self.registry.deregister(socket)));
+            }
             Stage::Wired(wire) => drop(self.registry.deregister(&mut wire.socket)),
         }
     }
@@ -411,7 +436,7 @@ impl Link {
 
     fn connect_deadline(&self) -> Time {
         match &self.stage {
-            Stage::Connecting { deadline, .. } => self.deadline.min(*deadline),
+            Stage::Connecting { next, .. } => self.deadline.min(*next),
             Stage::Waiting | Stage::Resolving | Stage::Wired(_) => self.deadline,
         }
     }
@@ -423,6 +448,9 @@ fn list(list: &mut Vec<Id<Link>>, listed: &mut bool, id: Id<Link>) {
         list.push(id);
     }
 }
+
+/// Look-ups of one name that may be under way in a shard: the one that others wait for, and those that never returned.
+pub(crate) const LOOKUPS_MAX: usize = 4;
 
 /// Times that one link may fill the socket in one turn, if the socket takes it: 1 MiB.
 const FLUSH_ROUNDS: u32 = 4;

@@ -2,6 +2,8 @@
 
 mod links;
 mod login;
+mod names;
 mod owner;
 mod push;
+mod rest;
 mod rig;

@@ -102,6 +102,41 @@ fn what_must_survive_is_in_the_journal_before_the_peer_sees_a_byte() {
 }
 
 #[test]
+fn what_becomes_possible_within_a_turn_is_in_the_journal_before_its_bytes_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = identity();
+    let server = serve(identity.server_config(&[]), Protocol::Http1, |mut stream| {
+        let mut bytes = [0; 3];
+        stream.read_exact(&mut bytes).unwrap();
+        bytes
+    });
+    let rig = rig(vec![(server.endpoint.clone(), identity.trusted())], |config| {
+        config.journal_dir = Some(dir.path().to_owned());
+    });
+    let conn = rig.connect();
+    // Room is told in the turn that made it, as long as further rounds fit in: each gives a report and a push.
+    let third = vec![Order::Report(durable(3)), Order::Send(conn, b"3".to_vec())];
+    let second =
+        vec![Order::Report(durable(2)), Order::Send(conn, b"2".to_vec()), Order::AtRoom(conn, third)];
+    rig.order([
+        Order::LookAt(dir.path().to_owned()),
+        Order::AtRoom(conn, second),
+        Order::Report(durable(1)),
+        Order::Send(conn, b"1".to_vec()),
+    ]);
+    assert_eq!(&server.join(), b"123");
+    let mut entries = Vec::new();
+    while entries.len() < 3 {
+        match rig.see() {
+            Seen::Drained(_, written) => entries.push(written),
+            Seen::Command | Seen::Room(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(entries, [1, 2, 3], "what was written when the bytes of each round were taken");
+}
+
+#[test]
 fn a_shutdown_says_good_bye_and_is_over_in_time_although_a_peer_hangs() {
     let identity = identity();
     let (done, gate) = channel::<()>();

@@ -1,8 +1,8 @@
 //! A core that does what a test says and tells what it saw, and TLS servers for it to meet.
 
-use std::collections::VecDeque;
 use std::io;
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -17,8 +17,8 @@ use carillon_core::shard::{
 };
 use carillon_core::time::{Now, Time};
 use carillon_engine::pki_types::{CertificateDer, PrivateKeyDer};
-use carillon_engine::shell::{Core, start_with};
-use carillon_engine::{EngineConfig, EngineHandle, Refused, Reports, TlsSettings};
+use carillon_engine::shell::{Core, resolve, start_with};
+use carillon_engine::{EngineConfig, EngineHandle, Refused, Reports, TlsSettings, journal};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Longer than anything here takes; a test that waits for it has failed.
@@ -31,6 +31,10 @@ pub(crate) enum Order {
     Close(ConnId),
     Report(Report),
     Effect(Effect),
+    /// What is to be done as soon as the connection has room.
+    AtRoom(ConnId, Vec<Order>),
+    /// From now on, tells how many entries a journal has at each moment at which the shell takes bytes.
+    LookAt(PathBuf),
     /// Blocks the shard's thread until the other end of the channel says something.
     Block(Receiver<()>),
 }
@@ -43,6 +47,8 @@ pub(crate) enum Seen {
     Bytes(ConnId, Vec<u8>),
     Room(ConnId),
     Closed(ConnId, CloseReason),
+    /// The shell took bytes while the journal had so many entries.
+    Drained(ConnId, usize),
     /// The shard's thread waits.
     Blocked,
     /// Orders were carried out.
@@ -51,7 +57,7 @@ pub(crate) enum Seen {
 
 #[derive(Default)]
 struct Shared {
-    orders: VecDeque<Order>,
+    orders: Vec<Order>,
     drained: usize,
 }
 
@@ -60,6 +66,8 @@ struct Script {
     seen: Sender<Seen>,
     /// What is to be sent, from where on.
     conns: Arena<(Vec<u8>, usize), ConnMark>,
+    at_room: Vec<(ConnId, Vec<Order>)>,
+    journal: Option<PathBuf>,
     stats: ShardStats,
 }
 
@@ -68,13 +76,20 @@ impl Core for Script {
         let seen = match input {
             Input::Opened { conn } => Seen::Opened(conn),
             Input::Bytes { conn, data } => Seen::Bytes(conn, data.to_vec()),
-            Input::Room { conn } => Seen::Room(conn),
+            Input::Room { conn } => {
+                if let Some(at) = self.at_room.iter().position(|(waiting, _)| *waiting == conn) {
+                    let (_, orders) = self.at_room.swap_remove(at);
+                    self.obey(orders, fx);
+                }
+                Seen::Room(conn)
+            }
             Input::Closed { conn, reason } => {
                 assert!(self.conns.remove(conn).is_some(), "closed once, and only what is open");
                 Seen::Closed(conn, reason)
             }
             Input::Command(_) => {
-                self.obey(fx);
+                let orders: Vec<_> = self.shared.lock().unwrap().orders.drain(..).collect();
+                self.obey(orders, fx);
                 Seen::Command
             }
             // No order says anything to other shards.
@@ -96,6 +111,11 @@ impl Core for Script {
         let end = bytes.len().min(*at + bytes_max);
         out.extend(&bytes[*at..end]);
         self.shared.lock().unwrap().drained += end - *at;
+        if let Some(journal) = &self.journal
+            && end > *at
+        {
+            let _ = self.seen.send(Seen::Drained(conn, journal::read(journal).unwrap().len()));
+        }
         *at = end;
         end < bytes.len()
     }
@@ -106,9 +126,8 @@ impl Core for Script {
 }
 
 impl Script {
-    fn obey(&mut self, fx: &mut Effects) {
-        loop {
-            let Some(order) = self.shared.lock().unwrap().orders.pop_front() else { return };
+    fn obey(&mut self, orders: Vec<Order>, fx: &mut Effects) {
+        for order in orders {
             match order {
                 Order::Open(endpoint) => {
                     let conn = self.conns.insert((Vec::new(), 0));
@@ -125,6 +144,8 @@ impl Script {
                 }
                 Order::Report(report) => fx.report(report),
                 Order::Effect(effect) => fx.push(effect),
+                Order::AtRoom(conn, orders) => self.at_room.push((conn, orders)),
+                Order::LookAt(journal) => self.journal = Some(journal),
                 Order::Block(until) => {
                     let _ = self.seen.send(Seen::Blocked);
                     until.recv().unwrap();
@@ -142,8 +163,17 @@ pub(crate) struct Rig {
     seen: Receiver<Seen>,
 }
 
-/// An engine for these endpoints, with settings changed by `change`.
+/// An engine for these endpoints, with settings changed by `change`. Names are looked up as the system does.
 pub(crate) fn rig(endpoints: Vec<(Endpoint, TlsSettings)>, change: impl FnOnce(&mut EngineConfig)) -> Rig {
+    rig_with_names(endpoints, change, resolve)
+}
+
+/// [`rig`] with a resolver of the test's own, which may take its time.
+pub(crate) fn rig_with_names(
+    endpoints: Vec<(Endpoint, TlsSettings)>,
+    change: impl FnOnce(&mut EngineConfig),
+    resolve: impl Fn(&str, u16) -> Result<Vec<SocketAddr>, Box<str>> + Send + Sync + 'static,
+) -> Rig {
     let shared = Arc::new(Mutex::new(Shared::default()));
     let (sender, seen) = channel();
     let (endpoints, tls) = endpoints.into_iter().unzip();
@@ -165,10 +195,12 @@ pub(crate) fn rig(endpoints: Vec<(Endpoint, TlsSettings)>, change: impl FnOnce(&
             shared: Arc::clone(&shared),
             seen: sender.clone(),
             conns: Arena::new(),
+            at_room: Vec::new(),
+            journal: None,
             stats: ShardStats::default(),
         }
     };
-    let (engine, reports) = start_with(config, make).unwrap();
+    let (engine, reports) = start_with(config, make, Arc::new(resolve)).unwrap();
     Rig { engine, reports: Some(reports), shared, seen }
 }
 
@@ -191,7 +223,7 @@ impl Rig {
     pub(crate) fn see_news(&self) -> Seen {
         loop {
             match self.see() {
-                Seen::Command | Seen::Room(_) => {}
+                Seen::Command | Seen::Room(_) | Seen::Drained(..) => {}
                 seen => return seen,
             }
         }
@@ -335,8 +367,56 @@ impl<T> Server<T> {
     }
 }
 
+/// By name, as servers are in the world: it is looked up, and may have an address where nobody listens.
 pub(crate) fn endpoint(listener: &TcpListener, protocol: Protocol) -> Endpoint {
-    Endpoint { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), protocol }
+    Endpoint { host: "localhost".into(), port: listener.local_addr().unwrap().port(), protocol }
+}
+
+/// A TLS server on 127.0.0.1 that serves every connection with `serve`, each on a thread of its own, until the test ends.
+pub(crate) fn serve_all(
+    config: ServerConfig,
+    protocol: Protocol,
+    serve: impl Fn(Stream) + Clone + Send + 'static,
+) -> (Endpoint, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (endpoint, address) = (endpoint(&listener, protocol), listener.local_addr().unwrap());
+    let config = Arc::new(config);
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let socket = socket.unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            let serve = serve.clone();
+            let stream = StreamOwned::new(ServerConnection::new(Arc::clone(&config)).unwrap(), socket);
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    (endpoint, address)
+}
+
+/// An address on which connects get no answer at all, as long as it is kept: a listener whose queue is full.
+pub(crate) struct Swallowing {
+    pub(crate) address: SocketAddr,
+    _listener: socket2::Socket,
+    _queued: Vec<socket2::Socket>,
+}
+
+pub(crate) fn swallowing() -> Swallowing {
+    use socket2::{Domain, Socket, Type};
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    listener.listen(0).unwrap();
+    let address = listener.local_addr().unwrap().as_socket().unwrap();
+    let mut queued = Vec::new();
+    // Linux takes one more than was asked for, or two.
+    loop {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let connected = socket.connect_timeout(&address.into(), Duration::from_millis(200));
+        queued.push(socket);
+        if connected.is_err() {
+            return Swallowing { address, _listener: listener, _queued: queued };
+        }
+        assert!(queued.len() < 10, "the listener's queue has no end");
+    }
 }
 
 /// Lets the handshake go as far as it goes.
