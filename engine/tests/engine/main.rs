@@ -6,4 +6,5 @@ mod names;
 mod owner;
 mod push;
 mod rest;
+mod rest_core;
 mod rig;
