@@ -7,7 +7,7 @@ use carillon_harness::swarm::{Act, NetTrouble, Plan, Profile, run};
 use carillon_harness::world::Fault;
 
 /// What peers count of what days draw: each stands for an [`Act`], or for some that cannot be told apart.
-const PEERS_FAULTS: [&str; 42] = [
+const PEERS_FAULTS: [&str; 43] = [
     "mail server: 302",
     "mail server: 401",
     "mail server: 403",
@@ -50,6 +50,7 @@ const PEERS_FAULTS: [&str; 42] = [
     "push service: pushes lost",
     "push service: sent away",
     "push service: streams reset",
+    "push service: tokens made up",
 ];
 
 /// How often each fault has struck.

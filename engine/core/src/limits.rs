@@ -239,11 +239,15 @@ pub const LANE_BACKLOG: Span = Span::from_millis(100);
 /// are judged one by one.
 pub const APPS_MAX: usize = 64;
 
-/// Device tokens of one app that are refused as unknown, one after the other and without an accepted push between them,
-/// after which it is not these devices but the environment or the app. Apps are removed one by one, and APNs answers 410
-/// for those: eight such refusals in a row are no accident, and few enough that APNs does not drop the connection for
-/// them.
-pub const DOUBTED_TOKENS_MAX: usize = 8;
+/// Users of one app whose device tokens are refused as unknown, one after the other and without an accepted push between
+/// them, after which it is not these devices but the environment or the app, and whoever was not seen to have a good token
+/// waits. Users are counted: one can have many devices and make their tokens up. Apps are removed one by one, and APNs answers
+/// 410 for those: eight such users in a row are no accident, and few enough that APNs does not drop the connection for them.
+pub const DOUBTED_USERS_MAX: usize = 8;
+
+/// Device tokens of one user that are refused as unknown, with none between them that turned out to be good, after which the
+/// user's tokens are tried one at a time, with the first of [`BREAKER_BACK_OFF`] between them.
+pub const USER_DOUBTS_MAX: u8 = 2;
 
 /// The longest that a device whose token was refused as unknown waits for the verdict whether it is the only one.
 pub const DOUBT_TIME: Span = Span::from_secs(60);

@@ -348,7 +348,10 @@ fn find_device(
     } else {
         registry.find(token)
     };
-    let device = found.ok_or(Reason::BadDeviceToken)?;
+    let Some(device) = found else {
+        stats.unknown_tokens += 1;
+        return Err(Reason::BadDeviceToken);
+    };
     let (home, environment) = registry.row(device).home_of(token);
     if environment != here {
         return Err(Reason::BadDeviceToken);

@@ -16,6 +16,8 @@ pub struct ApnsStats {
     pub accepted: u64,
     /// Pushes that came again under an `apns-id` already accepted.
     pub duplicates: u64,
+    /// Pushes to tokens that no phone ever had.
+    pub unknown_tokens: u64,
     /// Refusals by reason.
     pub refused: BTreeMap<Reason, u64>,
     /// Requests left without processing and without answer, on purpose.

@@ -342,7 +342,13 @@ impl Life {
 
     /// Somebody whom the engine knows: this one, or the next.
     pub(super) fn somebody(&self, number: usize) -> Option<usize> {
+        self.somebody_but(&[], number)
+    }
+
+    /// As [`Life::somebody`], and none of these.
+    pub(super) fn somebody_but(&self, but: &[usize], number: usize) -> Option<usize> {
         let people = self.town.people.len();
-        (number..number + people).map(|person| person % people).find(|person| !self.town.people[*person].away)
+        let all = (number..number + people).map(|person| person % people);
+        all.into_iter().find(|person| !self.town.people[*person].away && !but.contains(person))
     }
 }

@@ -93,6 +93,7 @@ pub(super) struct Apns {
 #[serde(deny_unknown_fields)]
 pub(super) struct Phones {
     pub two_apps_percent: Range,
+    pub made_up_percent: Range,
     pub kinds: Range,
     pub times: Range,
 }

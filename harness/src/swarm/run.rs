@@ -99,11 +99,17 @@ fn live(plan: &Plan) -> Life {
     if !life.failures.is_empty() {
         return life;
     }
-    let Some(person) = life.somebody(plan.seed as usize) else { return life };
+    // Whoever makes tokens up goes on, and it is the others who must notice nothing.
+    let makers_up: Vec<usize> = life.makers_up.iter().map(|(person, ..)| *person).collect();
+    let Some(person) = life.somebody_but(&makers_up, plan.seed as usize) else { return life };
+    for (maker, tokens, every) in life.makers_up.clone() {
+        life.town.make_tokens_up(maker, tokens, every);
+    }
     match exam::examine(&mut life.town, &life.timing, person) {
         Ok(mails) => life.mails += mails,
         Err(why) => life.failures.push(why),
     }
+    life.town.stop_making_tokens_up();
     life.calm_down();
     let drains = |act: &Act| matches!(act, Act::Owner(OwnerAct::Drain { .. }));
     if life.failures.is_empty() && plan.acts.iter().any(|(_, act)| drains(act)) {

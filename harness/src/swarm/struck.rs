@@ -36,6 +36,7 @@ pub(super) fn struck(world: &World) -> BTreeMap<String, u64> {
         for (reason, times) in &stats.refused {
             add(format!("push service: {reason:?}"), *times);
         }
+        add("push service: tokens made up".to_owned(), stats.unknown_tokens);
         add("push service: pushes lost".to_owned(), stats.unprocessed);
         add("push service: answers lost".to_owned(), stats.unanswered);
         add("push service: streams reset".to_owned(), stats.resets);

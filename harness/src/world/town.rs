@@ -1,13 +1,14 @@
 //! A small town for tests: an organisation with mailboxes, their owners' phones, and the audit of what the phones show.
 //!
 //! How it is made stands in `config`, `build` and `people`; how a day goes by in `time`. What happens there is told by
-//! whoever does it: people in their `mailboxes` and `folders` and with their `phones`, the engine's `owner`, the
-//! `administrator` of the mail servers' accounts, and who keeps the `tokens` for pushes.
+//! whoever does it: people in their `mailboxes` and `folders` and with their `phones`, those whose phones have `made_up`
+//! tokens, the engine's `owner`, the `administrator` of the mail servers' accounts, and who keeps the `tokens` for pushes.
 
 mod administrator;
 mod build;
 mod config;
 mod folders;
+mod made_up;
 mod mailboxes;
 mod owner;
 mod people;
@@ -65,6 +66,7 @@ pub struct Town {
     phones: HashMap<(usize, DeviceIx), PhoneIx>,
     tokens: Option<Tokens>,
     administrator: Administrator,
+    made_up: Vec<made_up::MadeUp>,
     badge: BadgeCount,
     two_apps: bool,
     /// Reports that have been looked at.

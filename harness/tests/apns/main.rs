@@ -2,6 +2,7 @@
 //! peer, in virtual time.
 
 mod answers;
+mod breaker;
 mod connections;
 mod lanes;
 mod outages;

@@ -2,7 +2,9 @@
 //!
 //! A token that the provider does not know (`BadDeviceToken`, `DeviceTokenNotForTopic`) is either one device's mistake or
 //! everybody's: the wrong environment, the wrong app. So the first such answers are held in doubt. An accepted push of the
-//! same app shows that they were mistakes of their own; many in a row open the app's breaker, and the devices stay.
+//! same app shows that they were mistakes of their own. Without one, the breaker opens, the owner is told, and the devices
+//! stay. Tokens come from phones, and anybody can make them up: users are counted, not devices, and a device with an
+//! accepted push under its present token is never held back.
 
 use super::config::PushServiceId;
 use super::core::ShardCore;
@@ -11,11 +13,13 @@ use super::queue::{Place, Queue};
 use super::tell::{shows_details, with_details};
 use super::{Effects, Report, Trouble};
 use crate::ledger::{Station, Suppressed};
-use crate::limits::{APPS_MAX, BREAKER_BACK_OFF, DOUBT_TIME, DOUBTED_TOKENS_MAX, PUSH_BACK_OFF};
+use crate::limits::{
+    APPS_MAX, BREAKER_BACK_OFF, DOUBT_TIME, DOUBTED_USERS_MAX, PUSH_BACK_OFF, USER_DOUBTS_MAX,
+};
 use crate::names::Topic;
 use crate::push::Reason;
 use crate::time::{Now, Span, Time, UnixMillis};
-use crate::user::{Device, DeviceId};
+use crate::user::{Device, DeviceId, UserId};
 
 /// One app at one provider.
 #[derive(Debug)]
@@ -25,19 +29,24 @@ pub(super) struct App {
     worked: bool,
     /// Devices whose tokens were refused since the last accepted push: parked until it is clear whose fault it is.
     doubted: Queue,
+    /// Their users, each once, and those refused while the breaker is open: at most [`DOUBTED_USERS_MAX`].
+    refused: Vec<UserId>,
     /// When that is decided at the latest.
     decide_at: Time,
     breaker: Option<Breaker>,
-    /// The breaker was open before: it is known of some devices that they are not its reason.
-    was_broken: bool,
 }
 
-/// Nothing is sent to an app's devices but one push now and then, to see.
+/// Nothing is sent to devices whose tokens were refused but one push now and then, to see. With [`DOUBTED_USERS_MAX`] users
+/// refused, it holds back all devices of which nobody has seen that their tokens are good.
 #[derive(Debug)]
 struct Breaker {
     opened: UnixMillis,
-    /// Devices with something to be told.
-    waiting: Queue,
+    /// Devices that registered since it opened, and perhaps have the right token.
+    registered: Queue,
+    /// Devices that were not tried yet.
+    untried: Queue,
+    /// Devices that were refused.
+    refused: Queue,
     /// The device whose push may go.
     probe: Option<DeviceId>,
     /// When the next one may.
@@ -45,17 +54,41 @@ struct Breaker {
     failures: u8,
 }
 
+impl Breaker {
+    fn queues(&self) -> [&Queue; 3] {
+        [&self.registered, &self.untried, &self.refused]
+    }
+
+    fn queues_mut(&mut self) -> [&mut Queue; 3] {
+        [&mut self.registered, &mut self.untried, &mut self.refused]
+    }
+
+    fn is_empty(&self) -> bool {
+        self.queues().into_iter().all(Queue::is_empty)
+    }
+
+    /// The next to try. Every other time one that registered since: many may, with the right token or with a made-up one,
+    /// and neither keeps the others waiting.
+    fn next(&mut self) -> Option<DeviceId> {
+        let registered_first = self.failures.is_multiple_of(2);
+        let [registered, untried, refused] = self.queues_mut();
+        let order =
+            if registered_first { [registered, untried, refused] } else { [untried, registered, refused] };
+        order.into_iter().find_map(Queue::pop_first).map(|(_, device_id)| device_id)
+    }
+}
+
 impl App {
     /// Devices that stand here.
     pub(super) fn parked(&self) -> impl Iterator<Item = (Place, DeviceId)> {
-        let waiting = self.breaker.iter().flat_map(|breaker| &breaker.waiting);
+        let waiting = self.breaker.iter().flat_map(Breaker::queues).flatten();
         self.doubted.iter().chain(waiting).map(|(place, device)| (*place, *device))
     }
 
     pub(super) fn forget(&mut self, place: Place) {
         self.doubted.remove(&place);
-        if let Some(breaker) = &mut self.breaker {
-            breaker.waiting.remove(&place);
+        for queue in self.breaker.iter_mut().flat_map(Breaker::queues_mut) {
+            queue.remove(&place);
         }
     }
 
@@ -66,6 +99,18 @@ impl App {
 
     pub(super) fn is_broken(&self) -> bool {
         self.breaker.is_some()
+    }
+
+    /// A token of this user was refused.
+    fn note_refused(&mut self, user_id: UserId) {
+        if self.refused.len() < DOUBTED_USERS_MAX && !self.refused.contains(&user_id) {
+            self.refused.push(user_id);
+        }
+    }
+
+    /// So many users were refused that it is everybody's trouble.
+    fn refuses_everybody(&self) -> bool {
+        self.refused.len() >= DOUBTED_USERS_MAX
     }
 }
 
@@ -81,9 +126,21 @@ impl ShardCore {
         let Some(app) = app.filter(|_| device.service == service_id) else {
             return self.refuse_push(now, device_id, flight_id, fx);
         };
+        device.proven = false;
+        if let Some(user) = self.users.get_mut(device.user) {
+            user.tokens_refused = user.tokens_refused.saturating_add(1);
+            if user.tokens_refused >= USER_DOUBTS_MAX {
+                user.token_try_at = now.time + BREAKER_BACK_OFF.0;
+            }
+        }
         let app = &mut self.services[usize::from(service_id.0)].apps[app];
+        if app.refused.is_empty() {
+            // Whoever registers again leaves the queue of the doubted: that must not put the decision off.
+            app.decide_at = now.time + DOUBT_TIME;
+        }
+        app.note_refused(device.user);
         if let Some(breaker) = &mut app.breaker {
-            (device.pardoned, device.trusted) = (true, false);
+            device.pardoned = true;
             if breaker.probe == Some(device_id) {
                 breaker.probe = None;
                 let failures = breaker.failures;
@@ -101,11 +158,8 @@ impl ShardCore {
         }
         let place = self.places.last();
         device.parked = Some(place);
-        if app.doubted.is_empty() {
-            app.decide_at = now.time + DOUBT_TIME;
-        }
         app.doubted.insert(place, device_id);
-        let (decide_at, many) = (app.decide_at, app.doubted.len() >= DOUBTED_TOKENS_MAX);
+        let (decide_at, many) = (app.decide_at, app.refuses_everybody());
         let topic = app.topic.clone();
         self.wake_service(service_id, decide_at);
         self.never_taken(now, flight_id, fx);
@@ -133,12 +187,14 @@ impl ShardCore {
         }
     }
 
-    /// An app's push was accepted: its tokens are those of this provider, and who was refused was so for himself.
+    /// An app's push was accepted, and the device's token is still the one that it went to (`proves`): the app's tokens are
+    /// those of this provider, and each that was refused is at fault itself.
     pub(super) fn app_worked(
         &mut self,
         now: Now,
         service_id: PushServiceId,
         device_id: DeviceId,
+        proves: bool,
         fx: &mut Effects,
     ) {
         let Some(at) = self.app_of(device_id) else { return };
@@ -149,36 +205,67 @@ impl ShardCore {
         let service = &mut self.services[usize::from(service_id.0)];
         let app = &mut service.apps[at];
         app.worked = true;
+        app.refused.clear();
         let doubted = std::mem::take(&mut app.doubted);
         if let Some(mut breaker) = app.breaker.take() {
-            app.was_broken = true;
-            service.waiting.append(&mut breaker.waiting);
+            breaker.queues_mut().into_iter().for_each(|queue| service.waiting.append(queue));
         }
-        (device.pardoned, device.trusted) = (false, app.was_broken);
+        device.pardoned &= !proves;
+        if proves
+            && !std::mem::replace(&mut device.proven, true)
+            && let Some(user) = self.users.get_mut(device.user)
+        {
+            (user.tokens_refused, user.token_try_at) = (0, Time(0));
+        }
         for device_id in doubted.into_values() {
             self.refuse_device(now, device_id, fx);
         }
     }
 
-    /// Whether the device's app is broken, and it is neither the one that may try nor one that was accepted since an earlier
-    /// such time: among many wrong tokens the right ones must not wait.
+    /// Whether the device waits for its app's breaker. Who was seen to have a good token never does.
     pub(super) fn is_held_back(&self, device_id: DeviceId) -> bool {
-        let Some(device) = self.devices.get(device_id).filter(|device| !device.trusted) else { return false };
+        let Some(device) = self.devices.get(device_id).filter(|device| !device.proven) else { return false };
         let apps = &self.services[usize::from(device.service.0)].apps;
-        let app = apps.iter().find(|app| app.topic == device.topic);
-        app.and_then(|app| app.breaker.as_ref()).is_some_and(|breaker| breaker.probe != Some(device_id))
+        let Some(app) = apps.iter().find(|app| app.topic == device.topic) else { return false };
+        let held = device.pardoned || app.refuses_everybody();
+        app.breaker.as_ref().is_some_and(|breaker| held && breaker.probe != Some(device_id))
     }
 
-    /// The device waits for its app's breaker. Who registered since it opened goes first: he may have the right token.
+    /// The device waits for its app's breaker.
     pub(super) fn hold_back(&mut self, now: Now, device_id: DeviceId) {
-        let (first, last) = (self.places.first(), self.places.last());
+        let place = self.places.last();
         let Some((device, breaker)) = self.breaker_of(device_id) else { return };
         let service_id = device.service;
-        let place = if device.registered > breaker.opened { first } else { last };
         device.parked = Some(place);
-        breaker.waiting.insert(place, device_id);
+        let queue = if device.pardoned {
+            &mut breaker.refused
+        } else if device.registered > breaker.opened {
+            &mut breaker.registered
+        } else {
+            &mut breaker.untried
+        };
+        queue.insert(place, device_id);
         let at = breaker.probe_at.max(now.time);
         self.wake_service(service_id, at);
+    }
+
+    /// Tokens of the user were refused time and again: of those of which nobody has seen that they are good, one is tried at
+    /// a time, and the others wait. Who makes tokens up does not fill lanes with refusals.
+    pub(super) fn try_one_at_a_time(&mut self, now: Now, user_id: UserId, devices: &mut Vec<DeviceId>) {
+        let user = self.users.get_mut(user_id).filter(|user| user.tokens_refused >= USER_DOUBTS_MAX);
+        let Some(user) = user else { return };
+        devices.retain(|device_id| match self.devices.get_mut(*device_id) {
+            Some(device) if !device.proven => {
+                let may = user.token_try_at <= now.time;
+                if may {
+                    user.token_try_at = now.time + BREAKER_BACK_OFF.0;
+                } else {
+                    device.not_before = user.token_try_at;
+                }
+                may
+            }
+            Some(_) | None => true,
+        });
     }
 
     /// A device registered again: perhaps with the token that the provider knows.
@@ -199,7 +286,8 @@ impl ShardCore {
                 if app.decide_at > now.time {
                     let at = app.decide_at;
                     self.wake_service(service_id, at);
-                } else if app.worked {
+                } else if app.worked && app.refused.len() == 1 {
+                    app.refused.clear();
                     for device_id in std::mem::take(&mut app.doubted).into_values() {
                         self.refuse_device(now, device_id, fx);
                     }
@@ -209,7 +297,7 @@ impl ShardCore {
                 }
                 continue;
             }
-            let Some(breaker) = app.breaker.as_mut().filter(|breaker| !breaker.waiting.is_empty()) else {
+            let Some(breaker) = app.breaker.as_mut().filter(|breaker| !breaker.is_empty()) else {
                 continue;
             };
             if breaker.probe_at > now.time {
@@ -240,7 +328,7 @@ impl ShardCore {
 
     fn next_probe(&mut self, service_id: PushServiceId, at: usize) -> Option<DeviceId> {
         let breaker = self.services[usize::from(service_id.0)].apps[at].breaker.as_mut()?;
-        breaker.probe = breaker.waiting.pop_first().map(|(_, device_id)| device_id);
+        breaker.probe = breaker.next();
         breaker.probe
     }
 
@@ -271,16 +359,20 @@ impl ShardCore {
         }
         app.breaker = Some(Breaker {
             opened: now.unix,
-            waiting: doubted,
+            registered: Queue::new(),
+            untried: Queue::new(),
+            refused: doubted,
             probe: None,
             probe_at: now.time + wait,
             failures: 1,
         });
         service.troubled = true;
+        let users = app.refused.len();
+        let (many, times) = if users < DOUBTED_USERS_MAX { ("", users) } else { ("at least ", users) };
         let text = format!(
-            "The provider knows none of the device tokens of {}: they belong to the other environment (sandbox or \
-             production) or to another app. Check environment and topics of this push service. The devices are kept, and \
-             one push at a time is tried.",
+            "The provider knows none of the device tokens of {} that it saw lately, those of {many}{times} of its users: they \
+             belong to the other environment (sandbox or production) or to another app. Check environment and topics of this \
+             push service. The devices are kept, and one push at a time is tried.",
             topic.as_str()
         );
         fx.report(Report::PushServiceTrouble {
@@ -300,9 +392,9 @@ impl ShardCore {
                 topic: device.topic.clone(),
                 worked: false,
                 doubted: Queue::new(),
+                refused: Vec::new(),
                 decide_at: Time(0),
                 breaker: None,
-                was_broken: false,
             });
             return Some(apps.len() - 1);
         }

@@ -22,18 +22,6 @@ impl Places {
     /// Behind all that were given before.
     pub(super) fn last(&mut self) -> Place {
         self.given += 1;
-        at(MIDDLE + self.given)
+        Place(NonZeroU64::MIN.saturating_add(self.given))
     }
-
-    /// Ahead of all that were given before.
-    pub(super) fn first(&mut self) -> Place {
-        self.given += 1;
-        at(MIDDLE - self.given)
-    }
-}
-
-const MIDDLE: u64 = 1 << 62;
-
-fn at(n: u64) -> Place {
-    Place(NonZeroU64::MIN.saturating_add(n))
 }

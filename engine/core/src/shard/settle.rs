@@ -18,8 +18,9 @@ impl ShardCore {
         self.stats.answers[answer_index(&outcome)] += 1;
         match outcome {
             Outcome::Accepted => {
-                if let Some(device) = self.flights.get(flight_id).map(|flight| flight.device) {
-                    self.app_worked(now, service, device, fx);
+                if let Some(flight) = self.flights.get(flight_id) {
+                    let (device, proves) = (flight.device, !flight.token_stale);
+                    self.app_worked(now, service, device, proves, fx);
                 }
                 self.service_worked(service, fx);
                 self.accepted(flight_id, fx);

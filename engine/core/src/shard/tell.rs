@@ -27,7 +27,8 @@ impl ShardCore {
         if self.waits_for_details(now, user_id, due, fx) {
             return;
         }
-        let devices = self.devices_to_tell(now, user_id);
+        let mut devices = self.devices_to_tell(now, user_id);
+        self.try_one_at_a_time(now, user_id, &mut devices);
         if !devices.iter().any(|id| self.can_take(now, *id)) {
             for device_id in devices {
                 self.park(now, device_id, fx);

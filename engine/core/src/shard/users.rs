@@ -104,6 +104,8 @@ impl ShardCore {
             // One device is the rule: the row of an idle user is to stay small.
             devices: Vec::with_capacity(assign.devices.len().min(USER_DEVICES_MAX)),
             badge_since: None,
+            tokens_refused: 0,
+            token_try_at: Time(0),
             flights: 0,
             told_at: None,
             badge_told_at: None,
@@ -252,6 +254,7 @@ impl ShardCore {
                 let mut silent = false;
                 if let Some(device) = self.devices.get_mut(device_id) {
                     let same = device.token == spec.token && device.service == spec.service;
+                    device.proven &= same && device.topic == spec.topic;
                     if let Some(flight) = device.flight.and_then(|flight| self.flights.get_mut(flight)) {
                         flight.registered_since = true;
                         flight.token_stale |= !same || device.topic != spec.topic;
@@ -267,7 +270,7 @@ impl ShardCore {
                     }
                     silent = !device.settings.alerts;
                     device.suspect = false;
-                    (device.pardoned, device.trusted) = (false, false);
+                    device.pardoned = false;
                     (device.failures, device.stale_gones) = (0, 0);
                     device.not_before = now.time;
                     if !same {

@@ -44,8 +44,8 @@ pub struct Device {
     pub suspect: bool,
     /// Its token was refused while those of its whole app were: the next refusal is its own.
     pub pardoned: bool,
-    /// A push to it was accepted since its app's breaker had been open: it does not wait for the breaker again.
-    pub trusted: bool,
+    /// A push to it was accepted under its present token, in this life: it never waits for its app's breaker.
+    pub proven: bool,
     /// Its place in the one queue that it stands in, for room in a lane or for its app's breaker: somebody will wake it.
     pub parked: Option<Place>,
 }
@@ -88,7 +88,7 @@ impl Device {
             stale_gones: 0,
             suspect: false,
             pardoned: false,
-            trusted: false,
+            proven: false,
             parked: None,
         }
     }

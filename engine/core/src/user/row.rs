@@ -78,6 +78,10 @@ pub struct User {
     pub devices: Vec<DeviceId>,
     /// When the badge of some device began to differ.
     pub badge_since: Option<Time>,
+    /// Tokens of the devices that the provider did not know, since another one of them was seen to be good.
+    pub tokens_refused: u8,
+    /// When the next of those that may not be good is tried.
+    pub token_try_at: Time,
     /// Pushes on their way to his devices: a next round waits for all of them.
     pub flights: u8,
     /// When he was last told of mail.

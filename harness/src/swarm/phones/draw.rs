@@ -12,6 +12,9 @@ use crate::apns::{Goaway, Latency, Rate, Reason, Share, WindowPolicy};
 /// Phones have a generator of their own: the rest of a day is what it would be without them.
 const PHONES: u64 = 0x0050_686f_6e65_7300;
 
+/// So have those who make tokens up.
+const MADE_UP: u64 = 0x006d_6164_6520_7570;
+
 /// The kinds of which a day draws some.
 const KINDS: [fn(&mut Plan, &mut Rng, u64); 11] = [
     Plan::draw_settings,
@@ -36,6 +39,18 @@ impl Plan {
             let times = phones.times.draw(&mut rng);
             kind(self, &mut rng, times);
         }
+    }
+
+    /// Somebody makes tokens up, on days on which there are others whom it must not hurt.
+    pub(in super::super) fn draw_made_up(&mut self, phones: &Phones) {
+        let mut rng = Rng::new(!self.seed ^ MADE_UP);
+        if self.users < 2 || !chance(&mut rng, &phones.made_up_percent) {
+            return;
+        }
+        let user = rng.below(self.users as u64) as usize;
+        let (tokens, every_s) = pick(&mut rng, &[(12, 25), (12, 3), (5, 25), (8, 1_000_000)]);
+        let (at, every) = (self.moment(&mut rng), Span::from_secs(every_s));
+        self.phone_act(at, PhoneAct::MakeTokensUp { user, tokens, every });
     }
 
     fn phone_act(&mut self, at: Time, act: PhoneAct) {

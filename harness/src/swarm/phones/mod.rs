@@ -44,6 +44,9 @@ pub enum PhoneAct {
     Mixed { user: usize, mails: u64 },
     /// A frame of a kind that nobody knows, on all connections.
     StrangeFrame { kind: u8 },
+    /// A user begins to register so many made-up tokens, others after each `every`; or, with a long one, the tokens of
+    /// so many test builds. That goes on while the day is examined.
+    MakeTokensUp { user: usize, tokens: u64, every: Span },
 }
 
 impl PhoneAct {
@@ -62,7 +65,8 @@ impl PhoneAct {
             | PhoneAct::Misplace { .. }
             | PhoneAct::Prefer { .. }
             | PhoneAct::Mixed { .. }
-            | PhoneAct::StrangeFrame { .. } => false,
+            | PhoneAct::StrangeFrame { .. }
+            | PhoneAct::MakeTokensUp { .. } => false,
         }
     }
 }

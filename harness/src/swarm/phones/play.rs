@@ -59,6 +59,10 @@ impl Life {
                     self.mails += 1;
                 }
             }
+            PhoneAct::MakeTokensUp { user, tokens, every } => {
+                self.town.make_tokens_up(user % people, *tokens, *every);
+                self.makers_up.push((user % people, *tokens, *every));
+            }
             PhoneAct::StrangeFrame { .. }
             | PhoneAct::Announce { .. }
             | PhoneAct::SendAway { .. }
@@ -96,6 +100,7 @@ impl Life {
                     | PhoneAct::Misplace { .. }
                     | PhoneAct::Prefer { .. }
                     | PhoneAct::Mixed { .. }
+                    | PhoneAct::MakeTokensUp { .. }
                     | PhoneAct::AllHands => {}
                 }
             }

@@ -69,6 +69,7 @@ impl Plan {
         plan.draw_scenes();
         plan.draw_owner(profile);
         plan.draw_phones(&profile.phones);
+        plan.draw_made_up(&profile.phones);
         plan.draw_own_folders(&profile.folders);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan

@@ -49,6 +49,8 @@ pub(in super::super) struct Life {
     pub(in super::super) somebody_died: bool,
     pub(in super::super) back_ends: usize,
     pub(in super::super) discovery: Discovery,
+    /// Who registered made-up tokens: how many, and others how often.
+    pub(in super::super) makers_up: Vec<(usize, u64, Span)>,
     /// Until everything must have come to rest after the last fault.
     pub(super) calm_max: Span,
 }
@@ -159,6 +161,7 @@ impl Life {
             somebody_died: plan.acts.iter().any(|(_, act)| act.kills()),
             back_ends: plan.back_ends,
             discovery: Discovery::default(),
+            makers_up: Vec::new(),
             calm_max: calm_max(plan),
         }
     }

@@ -29,6 +29,7 @@ pub(super) fn calm_max(plan: &Plan) -> Span {
 impl Life {
     pub(super) fn end_faults(&mut self) {
         self.turned.clear();
+        self.town.stop_making_tokens_up();
         for (_, trouble) in std::mem::take(&mut self.until) {
             if let Trouble::Mailbox(ending) = trouble {
                 self.mailbox_ending(ending);

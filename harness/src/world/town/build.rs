@@ -66,6 +66,7 @@ impl Town {
             phones: HashMap::new(),
             tokens,
             administrator: Administrator::new(config.mail_servers, config.mail_tokens, config.patience),
+            made_up: Vec::new(),
             badge,
             two_apps: config.two_apps,
             reports_heard: 0,

@@ -14,7 +14,8 @@ impl Town {
         let until = self.world.now().time + span;
         loop {
             // Whatever is heard may be a reason to do something before the next thing happens.
-            let due = self.token_due().min(self.administrator.due()).max(self.world.now().time);
+            let due = self.token_due().min(self.administrator.due()).min(self.made_up_due());
+            let due = due.max(self.world.now().time);
             let stop = until.min(due);
             let happened = self.world.step(stop);
             self.hear();
@@ -26,6 +27,7 @@ impl Town {
             }
             self.renew_token();
             self.administrate();
+            self.register_made_up();
         }
     }
 
