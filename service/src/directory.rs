@@ -19,6 +19,8 @@ struct Inner {
     unwatched: u64,
     devices: u64,
     mail_servers: Vec<Health>,
+    /// Of each mail server, by what peculiarities it is served.
+    mail_server_notes: Vec<Vec<Arc<Trouble>>>,
     push_services: Vec<Health>,
     store: Option<Arc<Trouble>>,
 }
@@ -103,6 +105,7 @@ impl Directory {
     pub fn new(mail_servers: usize, push_services: usize) -> Directory {
         let inner = Inner {
             mail_servers: vec![Health::Well; mail_servers],
+            mail_server_notes: vec![Vec::new(); mail_servers],
             push_services: vec![Health::Well; push_services],
             ..Inner::default()
         };
@@ -164,6 +167,22 @@ impl Directory {
     /// Sets how a mail server does. True: that is news.
     pub fn set_mail_server(&self, server: MailServerId, health: Health) -> bool {
         replace(&mut self.lock().mail_servers, server.0, health)
+    }
+
+    /// By what peculiarities each mail server is served, by [`MailServerId`].
+    pub fn mail_server_notes(&self) -> Vec<Vec<Arc<Trouble>>> {
+        self.lock().mail_server_notes.clone()
+    }
+
+    /// A mail server has a peculiarity. True: that is news.
+    pub fn note_mail_server(&self, server: MailServerId, note: &Trouble) -> bool {
+        let mut inner = self.lock();
+        let Some(notes) = inner.mail_server_notes.get_mut(usize::from(server.0)) else { return false };
+        if notes.iter().any(|known| known.code == note.code) {
+            return false;
+        }
+        notes.push(Arc::new(note.clone()));
+        true
     }
 
     /// Sets how a provider does. True: that is news.
@@ -248,5 +267,10 @@ mod tests {
         assert!(directory.set_mail_server(MailServerId(0), Health::Trouble(trouble.clone())));
         assert!(!directory.set_mail_server(MailServerId(0), Health::Trouble(trouble)));
         assert!(!directory.set_mail_server(MailServerId(7), Health::Well));
+        let note = Trouble { code: "ews_ungroupable".into(), text: "x".into() };
+        assert!(directory.note_mail_server(MailServerId(0), &note));
+        assert!(!directory.note_mail_server(MailServerId(0), &note), "each shard finds out for itself");
+        assert!(!directory.note_mail_server(MailServerId(7), &note));
+        assert_eq!(directory.mail_server_notes()[0].len(), 1);
     }
 }

@@ -148,6 +148,20 @@ pub const STREAM_JOIN_INTERVAL: Span = Span::from_secs(10);
 /// How long a new cohort gathers members before its first request, so that its anchor is the first of many.
 pub const COHORT_GATHER: Span = Span::from_millis(50);
 
+/// The shortest id that has room for a GUID, in base64. A server that gives out shorter ones counts, and may count from the
+/// beginning again after a restart.
+pub const UNIQUE_ID_CHARS_MIN: usize = 22;
+
+/// A stream that the server ends earlier than this before its time was not ended because of its time.
+pub const EARLY_CLOSE: Span = Span::from_secs(60);
+
+/// Streams in a row that did not last, after which subscriptions whose stream is ended early once more are made anew.
+pub const EARLY_CLOSES_MAX: u8 = 2;
+
+/// Subscriptions in a row that are made anew because they brought events of foreign folders. After that, such events only
+/// have the mailbox looked into.
+pub const FOREIGN_RENEWALS_MAX: u8 = 3;
+
 /// How long a subscribed mailbox waits for its neighbours' subscriptions before the stream is opened.
 pub const STREAM_JOIN_WAIT: Span = Span::from_secs(1);
 

@@ -139,6 +139,10 @@ mod on_demand {
         SettingsIgnored,
         /// A timer that has fired is set again for the same moment: no turn is the last.
         TimerSetAgain,
+        /// An event counts for whoever holds its subscription, whatever its folder is.
+        ForeignTold,
+        /// A subscription that the server has given to another mailbox stays with whom it was given to before.
+        ReusedIdKept,
     }
 
     #[cfg(test)]

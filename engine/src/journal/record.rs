@@ -22,6 +22,7 @@ pub(crate) fn is_durable(report: &Report) -> bool {
         | Report::MailCredentialRefused { .. }
         | Report::MailTokenStale { .. }
         | Report::MailServerWell { .. }
+        | Report::MailServerNoted { .. }
         | Report::MailServerTrouble { .. }
         | Report::PushServiceTrouble { .. }
         | Report::PushServiceWell { .. }
@@ -102,6 +103,7 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
         | Report::MailCredentialRefused { .. }
         | Report::MailTokenStale { .. }
         | Report::MailServerWell { .. }
+        | Report::MailServerNoted { .. }
         | Report::MailServerTrouble { .. }
         | Report::PushServiceTrouble { .. }
         | Report::PushServiceWell { .. }

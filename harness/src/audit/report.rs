@@ -105,9 +105,10 @@ impl Finding {
 }
 
 impl AuditReport {
-    /// Every kind of fault with its name, for tables.
+    /// Every kind of fault with its name, the worst first: one user's mail on another's phone.
     pub fn findings(&self) -> [(&'static str, &Finding); 11] {
         [
+            ("foreign", &self.foreign),
             ("lost", &self.lost),
             ("duplicates", &self.duplicates),
             ("details_after_cutoff", &self.details_after_cutoff),
@@ -117,7 +118,6 @@ impl AuditReport {
             ("told_after_removal", &self.told_after_removal),
             ("told_unwanted", &self.told_unwanted),
             ("shown_twice", &self.shown_twice),
-            ("foreign", &self.foreign),
             ("malformed", &self.malformed),
         ]
     }

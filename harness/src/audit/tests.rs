@@ -423,6 +423,11 @@ fn somebody_elses_mail_is_found() {
 }
 
 #[test]
+fn somebody_elses_mail_is_reported_before_every_other_fault() {
+    assert_eq!(AuditReport::default().findings()[0].0, "foreign");
+}
+
+#[test]
 fn a_push_for_a_phone_that_nobody_knows_is_found() {
     let mut desk = Desk::new();
     desk.phone = PhoneIx(9);

@@ -35,6 +35,8 @@ pub struct ExchangeConfig {
     /// Events older than this are dropped while nobody reads, without a word: the subscription stays good. `None`: they are
     /// kept as long as the subscription lives. Undocumented.
     pub queue_age_max: Option<Span>,
+    /// How subscriptions are named, and to whom they belong.
+    pub subscription_ids: SubscriptionIds,
     /// What a call gets that names a subscription of another back end: `ErrorSubscriptionNotFound` or
     /// `ErrorProxyRequestNotAllowed`.
     pub wrong_back_end: Code,
@@ -69,6 +71,20 @@ pub enum CertificateRule {
     Required,
     /// A known certificate is a log-in (IIS certificate mapping). Without one, Basic or Bearer.
     Mapped,
+}
+
+/// How subscriptions are named, and to whom they belong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SubscriptionIds {
+    /// By a GUID. They belong to the account that made them, whomever it impersonated: Exchange.
+    Unique,
+    /// By a number, from 1 again after each restart, in ids of 12 characters: Gromox. They belong to the effective user: the
+    /// mailbox that is impersonated, or the account. So without impersonation a stale id is accepted, whomever it was given
+    /// to meanwhile. A second stream for a subscription ends the first with `Closed`. A stream that names an id that is
+    /// unknown or another's ends at once, and the streams that read the other ids end with it.
+    Numbered,
+    /// As [`SubscriptionIds::Numbered`], in ids as long as Exchange's.
+    NumberedLong,
 }
 
 /// Numbers of the throttling policy and of the protocol.
@@ -130,6 +146,7 @@ impl Default for ExchangeConfig {
             detached_ttl: Span::from_secs(30 * 60),
             queue_events_max: 4_000,
             queue_age_max: None,
+            subscription_ids: SubscriptionIds::Unique,
             wrong_back_end: Code::ErrorSubscriptionNotFound,
             too_many_ids: Code::ErrorInvalidRequest,
             limits: Limits::default(),

@@ -4,6 +4,7 @@ use carillon_core::time::{Now, Span, Time};
 
 use super::account::AccountKey;
 use super::code::Code;
+use super::config::SubscriptionIds;
 use super::event::{Event, EventKind};
 use super::faults::{BadIdMix, Busy, BusyScope, BusyShape, Cut, Override, Silence, StandingOverride};
 use super::ids::StoreId;
@@ -523,17 +524,24 @@ impl Exchange {
         self.note(stream, out.into_bytes());
     }
 
-    /// A back end restarts: its subscriptions are gone, its connections are reset, its affinity cookies are refused.
+    /// A back end restarts: its subscriptions are gone, its connections are reset, its affinity cookies are refused. Where
+    /// subscriptions are numbered, there is but one server, and it numbers them from 1 again.
     pub fn restart_back_end(&mut self, now: Now, back_end: usize) {
+        let numbered = self.config.subscription_ids != SubscriptionIds::Unique;
+        if numbered {
+            self.subscription_number = 0;
+            self.reported.clear();
+        }
+        let restarts = |of: usize| numbered || of == back_end;
         let streams: Vec<PeerConn> =
-            self.streams.values().filter(|one| one.back_end == back_end).map(|one| one.conn).collect();
+            self.streams.values().filter(|one| restarts(one.back_end)).map(|one| one.conn).collect();
         for conn in streams {
             self.cut(conn, Cut { after_bytes: 0, how: Close::Reset });
         }
         let gone: Vec<u64> = self
             .subscriptions
             .iter()
-            .filter(|(_, one)| one.back_end == back_end)
+            .filter(|(_, one)| restarts(one.back_end))
             .map(|(key, _)| *key)
             .collect();
         for key in gone {

@@ -138,6 +138,16 @@ pub(super) fn subscription_id(back_end: &str, guid: u128, unix_ms: u64, mailbox:
     STANDARD.encode(bytes)
 }
 
+/// The id of a numbered subscription: number and life in minutes, with padding to the length of Exchange's ids if wanted.
+pub(super) fn numbered_subscription_id(number: u32, minutes: u32, long: bool) -> String {
+    let mut bytes = number.to_le_bytes().to_vec();
+    bytes.extend(minutes.to_le_bytes());
+    if long {
+        bytes.resize(66, 0);
+    }
+    STANDARD.encode(bytes)
+}
+
 /// Whether `text` has the layout of a subscription id, ours or another server's.
 pub(super) fn looks_like_subscription(text: &str) -> bool {
     let Ok(bytes) = STANDARD.decode(text) else { return false };

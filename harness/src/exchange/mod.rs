@@ -50,7 +50,7 @@ mod xml;
 pub use account::{Account, AccountKey, ImpersonationRight, TokenKind};
 pub use away::Removal;
 pub use code::Code;
-pub use config::{CertificateRule, ExchangeConfig, Limits, StrictRules};
+pub use config::{CertificateRule, ExchangeConfig, Limits, StrictRules, SubscriptionIds};
 pub use control::{OnWire, Station, StreamView, SubscriptionView};
 pub use faults::{
     BadIdMix, BusyScope, BusyShape, Chunks, Cut, EnvelopeStyle, Faults, Lead, Override, Silence, Transfer,

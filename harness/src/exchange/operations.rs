@@ -7,6 +7,7 @@ use carillon_core::time::Now;
 use super::account::AccountKey;
 use super::budget::BudgetKey;
 use super::code::Code;
+use super::config::SubscriptionIds;
 use super::deadline::Due;
 use super::faults::BadIdMix;
 use super::front::{Context, Done};
@@ -163,13 +164,29 @@ impl Exchange {
         let guid = (u128::from(self.rng.next_u64()) << 64) | u128::from(key);
         let mailbox = subscription.mailbox;
         let back_end = &self.config.back_ends[subscription.back_end];
-        let id = ids::subscription_id(back_end, guid, now.unix.0, self.box_of(mailbox).guid);
+        let id = match self.config.subscription_ids {
+            SubscriptionIds::Unique => {
+                ids::subscription_id(back_end, guid, now.unix.0, self.box_of(mailbox).guid)
+            }
+            kind => self.next_number(kind == SubscriptionIds::NumberedLong),
+        };
         subscription.id = id.as_str().into();
         subscription.detached = now.time;
         self.subscription_ids.insert(subscription.id.clone(), key);
         self.subscriptions.insert(key, subscription);
         self.box_mut(mailbox).subscriptions.push(key);
         self.deadlines.push(now.time + self.config.detached_ttl, Due::Detached(key));
+        id
+    }
+
+    fn next_number(&mut self, long: bool) -> String {
+        self.subscription_number += 1;
+        if self.subscription_number <= self.subscription_number_max {
+            self.stats.ids_given_again += 1;
+        }
+        self.subscription_number_max = self.subscription_number_max.max(self.subscription_number);
+        let id = ids::numbered_subscription_id(self.subscription_number, 5, long);
+        self.reported.remove(&id);
         id
     }
 
@@ -188,8 +205,9 @@ impl Exchange {
 
     /// The subscription that `id` names, if this call may use it.
     fn usable(&self, context: &Context, id: &str) -> Result<u64, Code> {
+        let numbered = self.config.subscription_ids != SubscriptionIds::Unique;
         let Some(&key) = self.subscription_ids.get(id) else {
-            return Err(if ids::looks_like_subscription(id) {
+            return Err(if !numbered && ids::looks_like_subscription(id) {
                 Code::ErrorSubscriptionNotFound
             } else {
                 Code::ErrorInvalidSubscription
@@ -198,6 +216,9 @@ impl Exchange {
         let subscription = &self.subscriptions[&key];
         if subscription.back_end != context.back_end {
             return Err(self.config.wrong_back_end);
+        }
+        if numbered && subscription.budget.impersonated() != context.budget.impersonated() {
+            return Err(Code::ErrorInvalidSubscription);
         }
         if subscription.owner != context.caller.account {
             return Err(Code::ErrorSubscriptionAccessDenied);
@@ -217,6 +238,11 @@ impl Exchange {
 
     fn check_anchor(&mut self, context: &Context, key: u64) {
         let made_with = &self.subscriptions[&key].anchor;
+        if self.config.subscription_ids != SubscriptionIds::Unique {
+            // Such a server knows nothing of anchors.
+            self.stats.stale_ids += u64::from(*made_with != context.anchor);
+            return;
+        }
         if self.config.strict.headers && *made_with != context.anchor {
             self.violations
                 .add("a subscription is used with another X-AnchorMailbox than it was made with".to_owned());
@@ -264,6 +290,10 @@ impl Exchange {
             self.stats.respond(Operation::GetStreamingEvents, code);
             let listed: Vec<&str> = bad.iter().map(|(id, _)| *id).collect();
             let envelope = self.error_envelope(&Failure::new(code), &listed);
+            if self.config.subscription_ids != SubscriptionIds::Unique {
+                self.end_streams_of(context, &good);
+                return Done::StreamBody(envelope);
+            }
             if good.is_empty() || self.faults.bad_id_mix == BadIdMix::End {
                 return Done::StreamBody(envelope);
             }
@@ -277,6 +307,24 @@ impl Exchange {
         Done::Stream(self.start_stream(context, good, notes, minutes))
     }
 
+    /// Another stream takes these subscriptions over: those that read them end.
+    fn end_streams_of(&mut self, context: &Context, subscriptions: &[u64]) {
+        let mut older: Vec<u64> =
+            subscriptions.iter().filter_map(|key| self.subscriptions.get(key)?.stream).collect();
+        older.sort_unstable();
+        older.dedup();
+        for stream in older {
+            self.stats.streams_taken_over += 1;
+            let ending = match self.config.subscription_ids {
+                SubscriptionIds::Unique => {
+                    Ending::Error(Failure::new(Code::ErrorNewEventStreamConnectionOpened))
+                }
+                SubscriptionIds::Numbered | SubscriptionIds::NumberedLong => Ending::Closed,
+            };
+            self.end_stream(context.now.time, stream, ending);
+        }
+    }
+
     fn start_stream(
         &mut self,
         context: &Context,
@@ -285,15 +333,7 @@ impl Exchange {
         minutes: u64,
     ) -> u64 {
         let now = context.now.time;
-        let mut older: Vec<u64> =
-            subscriptions.iter().filter_map(|key| self.subscriptions.get(key)?.stream).collect();
-        older.sort_unstable();
-        older.dedup();
-        for stream in older {
-            self.stats.streams_taken_over += 1;
-            let failure = Failure::new(Code::ErrorNewEventStreamConnectionOpened);
-            self.end_stream(now, stream, Ending::Error(failure));
-        }
+        self.end_streams_of(context, &subscriptions);
         let key = self.next_stream;
         self.next_stream += 1;
         let closes = carillon_core::time::Time(now.0 + self.config.minute.0 * minutes);

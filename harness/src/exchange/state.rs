@@ -42,6 +42,9 @@ pub struct Exchange {
     pub(super) subscriptions: BTreeMap<u64, Subscription>,
     pub(super) subscription_ids: HashMap<Box<str>, u64>,
     pub(super) next_subscription: u64,
+    /// The last number given out since the server's start, and the highest ever ([`super::SubscriptionIds::Numbered`]).
+    pub(super) subscription_number: u32,
+    pub(super) subscription_number_max: u32,
     pub(super) streams: BTreeMap<u64, Stream>,
     pub(super) next_stream: u64,
     pub(super) conns: HashMap<PeerConn, Conn>,
@@ -99,6 +102,8 @@ impl Exchange {
             subscriptions: BTreeMap::new(),
             subscription_ids: HashMap::new(),
             next_subscription: 1,
+            subscription_number: 0,
+            subscription_number_max: 0,
             streams: BTreeMap::new(),
             next_stream: 1,
             conns: HashMap::new(),

@@ -45,6 +45,10 @@ pub struct Stats {
     pub streams_opened: u64,
     /// Streams that ended because their ids went to another.
     pub streams_taken_over: u64,
+    /// Subscription ids that were given out before the last restart, too.
+    pub ids_given_again: u64,
+    /// Ids in requests for streams that had been given to another mailbox meanwhile, and were accepted.
+    pub stale_ids: u64,
     /// Log-ins that were refused.
     pub refused: u64,
     /// The most calls that were in flight on one budget at a time.

@@ -209,6 +209,7 @@ impl Store {
             | Report::MailCredentialRefused { .. }
             | Report::MailTokenStale { .. }
             | Report::MailServerWell { .. }
+            | Report::MailServerNoted { .. }
             | Report::MailServerTrouble { .. }
             | Report::PushServiceTrouble { .. }
             | Report::PushServiceWell { .. }

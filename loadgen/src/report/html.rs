@@ -51,7 +51,10 @@ pub(crate) fn html(report: &Report) -> String {
     rows.push(("Still open".to_owned(), (ledger.waiting + ledger.in_flight).to_string()));
     pairs(&mut out, "The engine's ledger", &rows);
     let findings = &report.ledger.findings;
-    let rows: Vec<_> = findings.iter().map(|(name, found)| (spaced(name), found.count.to_string())).collect();
+    // The worst first.
+    let (worst, others): (Vec<_>, Vec<_>) = findings.iter().partition(|(name, _)| *name == "foreign");
+    let found = worst.into_iter().chain(others);
+    let rows: Vec<_> = found.map(|(name, found)| (spaced(name), found.count.to_string())).collect();
     pairs(&mut out, "What the audit found", &rows);
     let rows: Vec<_> = report.pushes.iter().map(|(name, count)| (spaced(name), count.to_string())).collect();
     pairs(&mut out, "Pushes accepted", &rows);

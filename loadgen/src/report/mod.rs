@@ -289,7 +289,10 @@ impl LedgerCheck {
             if finding.count > 0 && !elsewhere {
                 let example =
                     finding.examples.first().map_or_else(String::new, |text| format!(", first: {text}"));
-                complaints.push(format!("{}: {}{example}", name.replace('_', " "), finding.count));
+                let complaint = format!("{}: {}{example}", name.replace('_', " "), finding.count);
+                // One user's mail on another's phone goes before everything else.
+                let at = if name == "foreign" { 0 } else { complaints.len() };
+                complaints.insert(at, complaint);
             }
         }
         LedgerCheck { balances: complaints.is_empty(), complaints, engine, findings }

@@ -1,5 +1,6 @@
 //! How the service does: for administrators, load balancers and Prometheus.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Json;
@@ -7,7 +8,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use carillon_core::ledger::{Ledger, Suppressed};
-use carillon_core::shard::ANSWERS;
+use carillon_core::shard::{ANSWERS, Trouble};
 use utoipa::OpenApi;
 
 use super::ApiState;
@@ -58,8 +59,12 @@ pub async fn status(State(state): State<ApiState>) -> Json<StatusView> {
             due_to_written: latency_view(&numbers.due_to_written),
             mail_to_accepted: latency_view(&numbers.mail_to_accepted),
         },
-        mail_servers: parts(config.exchange.iter().map(|one| &*one.name), directory.mail_servers()),
-        push_services: parts(config.push.iter().map(|one| &*one.name), directory.push_services()),
+        mail_servers: parts(
+            config.exchange.iter().map(|one| &*one.name),
+            directory.mail_servers(),
+            directory.mail_server_notes(),
+        ),
+        push_services: parts(config.push.iter().map(|one| &*one.name), directory.push_services(), Vec::new()),
         store: directory.store_trouble().map(|trouble| TroubleView::new(&trouble)),
         uptime_s: state.app.started().elapsed().as_secs(),
     })
@@ -146,13 +151,19 @@ async fn look(state: &ApiState) -> ReadyView {
     ReadyView { ready: not_ready.is_empty(), not_ready }
 }
 
-fn parts<'a>(names: impl Iterator<Item = &'a str>, healths: Vec<Health>) -> Vec<PartView> {
+fn parts<'a>(
+    names: impl Iterator<Item = &'a str>,
+    healths: Vec<Health>,
+    notes: Vec<Vec<Arc<Trouble>>>,
+) -> Vec<PartView> {
     names
         .zip(healths)
-        .map(|(name, health)| PartView {
+        .zip(notes.into_iter().chain(std::iter::repeat(Vec::new())))
+        .map(|((name, health), notes)| PartView {
             name: name.to_owned(),
             state: health.name().to_owned(),
             trouble: health.trouble().map(TroubleView::new),
+            notes: notes.iter().map(|note| TroubleView::new(note)).collect(),
         })
         .collect()
 }

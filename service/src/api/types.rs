@@ -302,6 +302,9 @@ pub struct PartView {
     /// What is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleView>,
+    /// Peculiarities that were noticed, and how it is served because of them. Nothing is wrong.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<TroubleView>,
 }
 
 /// `/healthz`

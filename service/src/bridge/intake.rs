@@ -137,6 +137,12 @@ impl Intake {
                     tracing::info!(exchange = self.exchange(server.0), "Exchange works again");
                 }
             }
+            Report::MailServerNoted { server, note } => {
+                if self.directory.note_mail_server(*server, note) {
+                    let (exchange, Trouble { code, text }) = (self.exchange(server.0), note);
+                    tracing::warn!(exchange, %code, "a peculiarity of this Exchange: {text}");
+                }
+            }
             Report::PushServiceTrouble { service, trouble } => {
                 if self.directory.set_push_service(*service, Health::Trouble(Arc::new(trouble.clone()))) {
                     let (push, Trouble { code, text }) = (self.push(service.0), trouble);

@@ -58,6 +58,7 @@ impl Pending {
             | Report::MailCredentialRefused { .. }
             | Report::MailTokenStale { .. }
             | Report::MailServerWell { .. }
+            | Report::MailServerNoted { .. }
             | Report::MailServerTrouble { .. }
             | Report::PushServiceTrouble { .. }
             | Report::PushServiceWell { .. }

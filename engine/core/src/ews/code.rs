@@ -44,6 +44,10 @@ macro_rules! codes {
             NotSoap,
             /// SOAP that cannot be read.
             Malformed,
+            /// The id of a mailbox's subscription was given to another mailbox.
+            SubscriptionReused,
+            /// A mailbox's subscription brings events of folders that are none of its own.
+            ForeignEvents,
         }
 
         impl ResponseCode {
@@ -70,6 +74,8 @@ macro_rules! codes {
                     ResponseCode::Redirect => "ews_redirect",
                     ResponseCode::NotSoap => "ews_not_soap",
                     ResponseCode::Malformed => "ews_malformed",
+                    ResponseCode::SubscriptionReused => "ews_subscription_reused",
+                    ResponseCode::ForeignEvents => "ews_foreign_events",
                 }
             }
 
@@ -90,6 +96,7 @@ macro_rules! codes {
                     ResponseCode::Redirect | ResponseCode::NotSoap | ResponseCode::Malformed => {
                         Action::RetryConnection
                     }
+                    ResponseCode::SubscriptionReused | ResponseCode::ForeignEvents => Action::Resubscribe,
                 }
             }
 
@@ -133,6 +140,14 @@ macro_rules! codes {
                     ResponseCode::Malformed => {
                         "the mail server's answer cannot be read; it is tried again, look at the proxy in front of it \
                          if it lasts"
+                    }
+                    ResponseCode::SubscriptionReused => {
+                        "the mail server has given the id of this mailbox's subscription to another mailbox, as some \
+                         do after a restart; it is made anew and the mailbox caught up, nothing to do"
+                    }
+                    ResponseCode::ForeignEvents => {
+                        "the mail server told of folders that are none of this mailbox's; nothing of that is pushed, \
+                         the subscription is made anew and the mailbox caught up, look at the mail server if it lasts"
                     }
                 }
             }

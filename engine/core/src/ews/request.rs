@@ -197,7 +197,8 @@ pub const WELL_KNOWN_FOLDERS: [&str; 5] =
 
 /// What an alert shows of a mail.
 fn details(preview: Option<&'static str>) -> impl Iterator<Item = &'static str> {
-    let fields = ["item:Subject", "message:From", "message:Sender"];
+    // The folder, because it shows whose mail it is.
+    let fields = ["item:ParentFolderId", "item:Subject", "message:From", "message:Sender"];
     let more =
         ["item:Importance", "item:Sensitivity", "message:IsRead", "item:DateTimeReceived", "item:ItemClass"];
     fields.into_iter().chain(preview).chain(more)

@@ -20,6 +20,8 @@ pub use http::http;
 pub struct FetchedItem {
     /// Its id.
     pub id: ItemId,
+    /// The folder that it is in, where the server says so.
+    pub parent: Option<FolderId>,
     /// When it arrived, where the server says so.
     pub received: Option<UnixMillis>,
     /// What an alert shows of it.
@@ -31,6 +33,8 @@ pub struct FetchedItem {
 pub struct FoundItem {
     /// Its id.
     pub id: ItemId,
+    /// The folder that it is in, where that was asked for.
+    pub parent: Option<FolderId>,
     /// When it arrived.
     pub received: UnixMillis,
     /// Whether it was read.
@@ -127,7 +131,7 @@ pub fn get_item(body: &[u8]) -> Result<Vec<Result<FetchedItem, EwsError>>, EwsEr
         verdict?;
         let item = item.ok_or(XmlError::Unexpected("item"))?;
         let id = item.id.ok_or(XmlError::Unexpected("ItemId"))?;
-        Ok(FetchedItem { id, received: item.received, details: item.details })
+        Ok(FetchedItem { id, parent: item.parent, received: item.received, details: item.details })
     });
     Ok(fetched.collect())
 }
@@ -153,9 +157,10 @@ pub fn find_item(body: &[u8]) -> Result<FoundPage, EwsError> {
                 continue;
             }
             while walk.child()?.is_some() {
-                let Item { id, received, details } = read_item(walk)?;
+                let Item { id, parent, received, details } = read_item(walk)?;
                 if let (Some(id), Some(received)) = (id, received) {
-                    page.items.push(FoundItem { id, received, read: details.read, details: Some(details) });
+                    let (read, details) = (details.read, Some(details));
+                    page.items.push(FoundItem { id, parent, received, read, details });
                 }
             }
         }
@@ -242,9 +247,9 @@ fn change(walk: &mut Walk<'_>, kind: &str, page: &mut SyncPage) -> Result<(), Xm
     match kind {
         "Create" | "Update" => {
             while walk.child()?.is_some() {
-                let Item { id, received, details } = read_item(walk)?;
+                let Item { id, parent, received, details } = read_item(walk)?;
                 if let (Some(id), Some(received)) = (id, received) {
-                    page.found.push(FoundItem { id, received, read: details.read, details: None });
+                    page.found.push(FoundItem { id, parent, received, read: details.read, details: None });
                 }
             }
         }

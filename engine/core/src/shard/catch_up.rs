@@ -8,7 +8,7 @@ use crate::ews::{Action, EwsError, FolderCounts, FoundItem, ResponseCode, SyncPa
 use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
 use crate::names::{FolderId, ItemId};
 use crate::time::{Now, Time};
-use crate::user::{Needs, UserId, item_hash};
+use crate::user::{Needs, UserId, Whose, item_hash};
 
 impl ShardCore {
     /// One page of a folder, newest first.
@@ -30,7 +30,8 @@ impl ShardCore {
         // Oldest first, as events would have come.
         for mut item in items.into_iter().rev() {
             // Without a preview it is fetched when it is told.
-            item.details = item.details.filter(|_| previews);
+            let own = self.whose_mail(user_id, item.parent.as_ref()) == Whose::Own;
+            item.details = item.details.filter(|_| previews && own);
             self.found(now, user_id, item, fx);
         }
         let Some(user) = self.users.get_mut(user_id) else { return };
@@ -190,8 +191,7 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(user) = self.users.get_mut(user_id) else { return };
-        let inbox_alone = user.folders.iter().all(|folder| folder.gone);
-        if inbox_alone || user.inbox == Some(folder) {
+        if user.inbox == Some(folder) {
             user.unread_heard = Some(now.time);
             user.inbox_unread = Some(unread);
         } else if let Some(row) = user.folders.iter_mut().find(|row| row.hash == Some(folder)) {

@@ -28,6 +28,7 @@ impl ShardCore {
         self.check_room()?;
         self.check_openings()?;
         self.check_connections()?;
+        self.check_holders()?;
         self.check_bounds()
     }
 

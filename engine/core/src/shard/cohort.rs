@@ -6,14 +6,12 @@
 //! bad ids → reopen without them, subscribe them anew    new members → a second stream takes over, the first ends by itself
 //! ```
 
-use hashbrown::HashMap;
-
 use super::core::ShardCore;
 use super::{ConnId, Effects, MailServerId};
 use crate::arena::Id;
 use crate::http1::Cookies;
 use crate::limits::{COHORT_GATHER, STREAM_STEADY};
-use crate::names::{SmtpAddress, SubscriptionId};
+use crate::names::SmtpAddress;
 use crate::time::{Now, Span, Time};
 use crate::user::UserId;
 use crate::wheel::TimerSlot;
@@ -40,7 +38,6 @@ pub struct Cohort {
     /// The anchor's own subscription has been answered (or came from the store): the others may follow.
     pub(super) rooted: bool,
     pub(super) members: Vec<UserId>,
-    pub(super) by_subscription: HashMap<u64, UserId>,
     pub(super) stream: Option<ConnId>,
     /// The stream that the present one takes over from. It is read until the server ends it, so that nothing gets lost.
     pub(super) retiring: Option<ConnId>,
@@ -93,15 +90,6 @@ impl Cohort {
 
     pub(super) fn is_rooted(&self) -> bool {
         self.rooted
-    }
-
-    pub(super) fn forget(&mut self, subscription: &SubscriptionId) {
-        self.by_subscription.remove(&subscription_hash(subscription));
-    }
-
-    /// Whose subscription this is.
-    pub(super) fn user_of(&self, subscription: &SubscriptionId) -> Option<UserId> {
-        self.by_subscription.get(&subscription_hash(subscription)).copied()
     }
 }
 
@@ -167,9 +155,4 @@ impl ShardCore {
         }
         self.step_cohort(now, cohort_id, fx);
     }
-}
-
-/// Only names a place in the cohort's table: whoever comes in by it is compared with the whole id.
-pub(super) fn subscription_hash(subscription: &SubscriptionId) -> u64 {
-    crate::user::item_hash(&[0; 16], subscription.as_str())
 }

@@ -29,13 +29,14 @@ pub(super) struct Conn {
 pub(super) enum Kind {
     /// A streaming connection of a cohort; the machine stands once the connection is open. `users` are those
     /// whose subscriptions were asked for. `credential` is the number of the one that it was opened with, `version` what the
-    /// request was written in.
+    /// request was written in, `closes` when it ends if the server keeps to it.
     Stream {
         cohort: CohortId,
         machine: Option<Box<StreamConn>>,
         users: Vec<UserId>,
         credential: u32,
         version: SchemaVersion,
+        closes: Time,
     },
     /// Ordinary calls to a mail server.
     Call { server: MailServerId, machine: Box<CallConn>, job: Option<Job>, version: SchemaVersion },

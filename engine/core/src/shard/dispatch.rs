@@ -207,6 +207,11 @@ fn next_ask(user: &User) -> Option<Ask> {
         // Which of the folders is not there is to be known before the others are subscribed to.
         return Some(if user.folders_doubtful { Ask::Badge } else { Ask::Subscribe(None) });
     }
+    if user.inbox.is_none() && user.needs.has(Needs::BADGE) && user.call_failures.is_multiple_of(2) {
+        // What comes counts only as the mailbox's own, and its folders are not known yet. A count that keeps failing does not
+        // keep the rest waiting.
+        return Some(Ask::Badge);
+    }
     // A look before the stream is open would have to be taken again: a stream of before, whose end the server has not
     // noticed, swallows what comes until the next one takes over.
     [

@@ -58,6 +58,10 @@ impl Farewells {
         self.waiting.iter().map(|farewell| farewell.not_before).min()
     }
 
+    pub(super) fn clear(&mut self) {
+        self.waiting.clear();
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
@@ -78,6 +82,10 @@ impl ShardCore {
         else {
             return;
         };
+        if self.may_repeat(cohort.server, subscription) {
+            // When its turn comes, it may be another mailbox's. It ends by itself.
+            return;
+        }
         let farewell = Farewell {
             user: user_id,
             server: cohort.server,

@@ -5,9 +5,9 @@ use super::core::ShardCore;
 use super::{Effects, MailServerId};
 use crate::ews::{Action, EwsError, FetchedItem};
 use crate::limits::FETCH_TRIES_MAX;
-use crate::names::ItemId;
+use crate::names::{FolderId, ItemId};
 use crate::time::Now;
-use crate::user::{IdForm, Item, Needs, UserId, item_hash};
+use crate::user::{IdForm, Item, Needs, UserId, Whose, item_hash};
 
 impl ShardCore {
     /// Details came.
@@ -41,6 +41,13 @@ impl ShardCore {
             };
             match answer {
                 Ok(item) if item.details.read => self.mail_gone(now, user_id, *hash, fx),
+                // Not in any folder of the mailbox's that is watched: another mailbox's, or moved away.
+                Ok(item) if self.whose_mail(user_id, item.parent.as_ref()) == Whose::Foreign => {
+                    self.mail_gone(now, user_id, *hash, fx);
+                }
+                Ok(item) if self.whose_mail(user_id, item.parent.as_ref()) == Whose::Unknown => {
+                    rest.push(*hash);
+                }
                 Ok(item) => {
                     fetched += 1;
                     self.take_details(user_id, *hash, item.details);
@@ -71,6 +78,16 @@ impl ShardCore {
                 Ok(())
             }
         }
+    }
+
+    /// Whose a mail is that lies in this folder: what it says is shown only as the mailbox's own. A server that does not say
+    /// where it lies has named the folder before, in the event, or it was asked for what lies there.
+    pub(super) fn whose_mail(&self, user_id: UserId, folder: Option<&FolderId>) -> Whose {
+        let (Some(folder), Some(user)) = (folder, self.users.get(user_id)) else { return Whose::Own };
+        if planted!(ForeignTold) {
+            return Whose::Own;
+        }
+        user.whose(item_hash(&self.config.item_key, folder.as_str()))
     }
 
     /// These mails of a batch were not looked at: they are asked for again. As long as each batch gets on, that ends by

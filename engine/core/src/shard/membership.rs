@@ -1,8 +1,5 @@
 //! Who belongs to a cohort, and how its mailboxes are subscribed: the anchor first, the others by its cookie.
 
-use super::cohort::subscription_hash;
-use hashbrown::HashMap;
-
 use super::cohort::{Cohort, CohortId};
 use super::core::{ShardCore, TimerKey};
 use super::openings::Group;
@@ -43,7 +40,6 @@ impl ShardCore {
                 cookies: Cookies::from_text(stored.map_or("", |(_, cookie)| cookie)),
                 rooted: stored.is_some(),
                 members: Vec::new(),
-                by_subscription: HashMap::new(),
                 stream: None,
                 retiring: None,
                 opened: false,
@@ -72,7 +68,7 @@ impl ShardCore {
             cohort.anchor_user = Some(user_id);
         }
         if let Some(subscription) = &user.subscription {
-            cohort.by_subscription.insert(subscription_hash(subscription), user_id);
+            self.servers[usize::from(server.0)].holders.hold(subscription, user_id);
         }
         self.note_room(cohort_id);
         self.step_cohort(now, cohort_id, fx);
@@ -181,11 +177,17 @@ impl ShardCore {
             // The cohort has another route by now: this one stands where nobody asks for it, and ends by itself.
             return;
         }
+        let server = cohort.server;
+        if !planted!(ReusedIdKept) {
+            self.take_from_others(now, server, &subscription, user_id, fx);
+        }
+        self.servers[usize::from(server.0)].holders.hold(&subscription, user_id);
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
         user.subscription = Some(subscription.clone());
         user.needs.remove(Needs::SUBSCRIBE);
         user.miss();
         user.call_failures = 0;
-        cohort.by_subscription.insert(subscription_hash(&subscription), user_id);
         cohort.cookies.absorb(head);
         cohort.rooted = true;
         self.stats.subscribes += 1;

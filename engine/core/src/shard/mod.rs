@@ -23,6 +23,7 @@ mod fetch;
 mod flight;
 mod fold;
 mod health;
+mod holders;
 mod input;
 mod membership;
 mod openings;

@@ -150,14 +150,14 @@ impl ShardCore {
         self.join_cohort(now, user_id, &grouping, None, Some(cohort_id), fx);
     }
 
-    /// Takes a user's subscription out of his row and his cohort's table.
+    /// Takes a user's subscription out of his row and his server's table.
     pub(super) fn forget_subscription(&mut self, user_id: UserId) {
         let Some(user) = self.users.get_mut(user_id) else { return };
         user.streaming = false;
         if let Some(subscription) = user.subscription.take()
-            && let Some(cohort) = user.cohort.and_then(|cohort| self.cohorts.get_mut(cohort))
+            && let Some(server) = user.server
         {
-            cohort.forget(&subscription);
+            self.servers[usize::from(server.0)].holders.release(&subscription, user_id);
         }
     }
 

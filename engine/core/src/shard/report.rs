@@ -108,6 +108,13 @@ pub enum Report {
         /// Which.
         server: MailServerId,
     },
+    /// A mail server has a peculiarity that it is served by from now on, until the shard starts anew. Nothing is wrong.
+    MailServerNoted {
+        /// Which.
+        server: MailServerId,
+        /// What was noticed, and how it is served.
+        note: Trouble,
+    },
     /// A mail server cannot be reached, or misbehaves; it is tried again by itself.
     MailServerTrouble {
         /// Which.

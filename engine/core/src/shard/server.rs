@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::ConnId;
 use super::farewell::{Farewell, Farewells};
+use super::holders::Holders;
 use crate::ews::{CONNECTIONS_WAIT_MS, SchemaVersion};
 use crate::limits::STREAM_OPENS_PER_S;
 use crate::names::SmtpAddress;
@@ -65,6 +66,7 @@ pub(super) struct Server {
     /// Mailboxes in a row whose budgets were exhausted.
     pub(super) busy_in_a_row: u8,
     pub(super) farewells: Farewells,
+    pub(super) holders: Holders,
     /// Mailboxes of this server on this shard.
     pub(super) mailboxes: usize,
     /// For the end of a pause: whoever waits for the server looks at what he may do.
@@ -180,6 +182,7 @@ impl Server {
             widen_not_before: Time(0),
             busy_in_a_row: 0,
             farewells: Farewells::default(),
+            holders: Holders::default(),
             mailboxes: 0,
             timer,
             pace_timer,

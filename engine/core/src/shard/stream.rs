@@ -6,10 +6,10 @@ use super::core::ShardCore;
 use super::{ConnId, Effects, Report};
 use crate::ews::{Action, EwsError, MailEvent, StreamEvent};
 use crate::limits::TERMINAL_RETRY;
-use crate::names::SubscriptionId;
+use crate::names::{FolderId, SubscriptionId};
 use crate::signal::MailSignal;
 use crate::time::{Now, Span};
-use crate::user::{Needs, Setback, UserId, item_hash};
+use crate::user::{Needs, Setback, UserId, Whose, item_hash};
 
 impl ShardCore {
     /// Takes everything that the stream's machine has to say.
@@ -25,7 +25,10 @@ impl ShardCore {
                 StreamEvent::Notification { subscription, events } => {
                     self.stream_notified(now, conn_id, cohort_id, &subscription, events, fx);
                 }
-                StreamEvent::Closed => self.stream_closed(now, conn_id, cohort_id, fx),
+                StreamEvent::Closed => {
+                    self.look_at_close(now, conn_id, cohort_id);
+                    self.stream_closed(now, conn_id, cohort_id, fx);
+                }
                 StreamEvent::Failed { error, bad_ids } => {
                     self.stream_failed(now, conn_id, cohort_id, &error, &bad_ids, fx);
                 }
@@ -48,11 +51,24 @@ impl ShardCore {
     ) {
         let Some(cohort) = self.cohorts.get(cohort_id) else { return };
         let overtaken = cohort.is_retiring(conn_id) && cohort.is_open();
-        let Some(user_id) = cohort.user_of(subscription) else { return };
-        if self.users.get(user_id).is_none_or(|user| user.subscription.as_ref() != Some(subscription)) {
+        let Some(user_id) = self.holder(cohort.server, subscription) else { return };
+        if self.users.get(user_id).is_none_or(|user| user.cohort != Some(cohort_id)) {
             return;
         }
         for event in events {
+            match self.whose_event(user_id, &event) {
+                Some(Whose::Own) => self.own_event(user_id),
+                Some(Whose::Unknown) => {
+                    // Perhaps it is the mailbox's own. A look tells, and what its folders are.
+                    if let Some(user) = self.users.get_mut(user_id) {
+                        user.needs.add(Needs::BADGE);
+                    }
+                    self.signal(now, user_id, MailSignal::Gap, fx);
+                    continue;
+                }
+                Some(Whose::Foreign) => return self.foreign_events(now, user_id, fx),
+                None => {}
+            }
             let signal = match event {
                 MailEvent::NewMail { item, at, .. } => MailSignal::NewMail { item, received: at, vip: false },
                 MailEvent::Deleted { item, .. } => MailSignal::Gone { item },
@@ -95,6 +111,30 @@ impl ShardCore {
         }
     }
 
+    /// Whose the folder is in which something happened; nothing for events that name none, or change nothing.
+    fn whose_event(&self, user_id: UserId, event: &MailEvent) -> Option<Whose> {
+        let user = self.users.get(user_id)?;
+        let whose = |folder: &FolderId| user.whose(item_hash(&self.config.item_key, folder.as_str()));
+        let either = |one: &FolderId, other: &FolderId| match whose(one) {
+            Whose::Own => Whose::Own,
+            Whose::Unknown | Whose::Foreign => whose(other),
+        };
+        let whose = match event {
+            MailEvent::NewMail { parent, .. }
+            | MailEvent::Deleted { parent, .. }
+            | MailEvent::ItemModified { parent, .. } => whose(parent),
+            MailEvent::Moved { parent, old_parent, .. } => either(parent, old_parent),
+            // Of a folder within one that is watched, too.
+            MailEvent::FolderModified { folder, parent, .. } => either(folder, parent),
+            MailEvent::Created { .. }
+            | MailEvent::Copied { .. }
+            | MailEvent::FolderOther
+            | MailEvent::Status
+            | MailEvent::Unclear => return None,
+        };
+        Some(if planted!(ForeignTold) { Whose::Own } else { whose })
+    }
+
     /// An error on the stream: for the ids that it names, or for the whole connection (exchange-ews §3.6).
     fn stream_failed(
         &mut self,
@@ -116,7 +156,9 @@ impl ShardCore {
             }
             _ => return,
         };
-        let mut bad: Vec<UserId> = bad_ids.iter().filter_map(|id| cohort.user_of(id)).collect();
+        let of_cohort = |id: &UserId| self.users.get(*id).is_some_and(|user| user.cohort == Some(cohort_id));
+        let holders = bad_ids.iter().filter_map(|id| self.holder(server, id));
+        let mut bad: Vec<UserId> = holders.filter(of_cohort).collect();
         // However often an envelope names an id, it is one mailbox in trouble, once.
         bad.sort_unstable();
         bad.dedup();
@@ -239,6 +281,9 @@ impl ShardCore {
                 let kept = usize::from(planted!(BadIdKept));
                 for user_id in bad.into_iter().skip(kept) {
                     self.lose_mailbox(now, user_id, error, fx);
+                }
+                if error.action() == Action::Resubscribe && kept == 0 {
+                    self.distrust(server, &named);
                 }
                 self.stream_spoilt(now, conn_id, cohort_id, fx);
             }

@@ -70,6 +70,7 @@ impl ShardCore {
                 users: Vec::new(),
                 credential,
                 version: SchemaVersion::default(),
+                closes: now.time,
             },
             fx,
         );
@@ -117,9 +118,10 @@ impl ShardCore {
         };
         let lifetime = Span::from_secs(minutes * 60 + 60);
         let machine_new = StreamConn::open(now.time, request, idle, lifetime);
-        if let Some(Kind::Stream { machine, users: in_request, version, .. }) =
+        if let Some(Kind::Stream { machine, users: in_request, version, closes, .. }) =
             self.conns.get_mut(conn_id).map(|c| &mut c.kind)
         {
+            *closes = now.time + Span::from_secs(minutes * 60);
             *machine = Some(Box::new(machine_new));
             *in_request = users;
             *version = version_now;
@@ -208,13 +210,14 @@ impl ShardCore {
         trouble: &Trouble,
         fx: &mut Effects,
     ) {
-        let users = self.users_on(conn_id);
+        let named = self.users_on(conn_id);
         let cohort = self.cohorts.get(cohort_id);
+        let server = cohort.map(|cohort| cohort.server);
         let retiring = cohort.is_some_and(|cohort| cohort.is_retiring(conn_id));
         // Where an older stream goes on, nothing was lost but an attempt.
         let attempt = !retiring && cohort.is_some_and(|cohort| cohort.retiring.is_some() && !cohort.opened);
         self.stats.streams_broken += 1;
-        for user_id in users.into_iter().filter(|_| !attempt) {
+        for user_id in named.iter().copied().filter(|_| !attempt) {
             if let Some(user) = self.users.get_mut(user_id) {
                 if !planted!(NoCatchUp) {
                     user.miss();
@@ -226,6 +229,9 @@ impl ShardCore {
             if retiring {
                 self.request_call(now, user_id, fx);
             }
+        }
+        if let Some(server) = server.filter(|_| !attempt && !retiring) {
+            self.distrust(server, &named);
         }
         if self.detach_stream(now, conn_id, cohort_id, fx) {
             self.reopen_later(now, cohort_id, true, fx);

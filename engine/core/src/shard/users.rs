@@ -49,7 +49,21 @@ impl ShardCore {
         }
         let account = item_hash(&self.config.item_key, assign.address.as_str());
         let watch = assign.watch.filter(|_| assign.server.is_some());
-        let subscription = watch.as_ref().and_then(|watch| watch.subscription.clone());
+        let stored = watch.as_ref().and_then(|watch| watch.subscription.clone()).zip(assign.server);
+        let subscription = stored.and_then(|(id, server)| {
+            // Whose it is by now nobody can know, if such ids are given out again.
+            if self.may_repeat(server, &id) {
+                return None;
+            }
+            match self.holder(server, &id) {
+                None => Some(id),
+                // One of the two was stored for another mailbox: it is made anew for both.
+                Some(holder) => {
+                    self.take_from(now, server, holder, fx);
+                    None
+                }
+            }
+        });
         let folders = self.folder_rows(assign.server, assign.folders, &assign.sync);
         let inbox_sync = assign.sync.iter().find(|sync| sync.folder.is_none()).map(|sync| sync.state.clone());
         let mut needs = Needs::none();
@@ -84,6 +98,7 @@ impl ShardCore {
             call_failures: 0,
             call_not_before: Time(0),
             setback: None,
+            doubted: false,
             aside: false,
             folders,
             watch: 0,
@@ -127,8 +142,8 @@ impl ShardCore {
             // Nothing can be looked up: what an earlier life left behind goes out without details.
             self.resolve_unsettled(now, user_id, fx);
         }
-        let stored = watch.as_ref().filter(|watch| watch.subscription.is_some());
-        let route = stored.map(|watch| (&watch.anchor, &*watch.cookie));
+        let kept = self.users.get(user_id).is_some_and(|user| user.subscription.is_some());
+        let route = watch.as_ref().filter(|_| kept).map(|watch| (&watch.anchor, &*watch.cookie));
         self.join_cohort(now, user_id, &assign.grouping, route, None, fx);
     }
 

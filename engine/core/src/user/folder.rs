@@ -28,7 +28,35 @@ impl Folder {
     }
 }
 
+/// Whose a folder is that an event or a mail names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// The mailbox's own, and watched (or it was).
+    Own,
+    /// Not all folders of the mailbox are known yet: perhaps it is one of them.
+    Unknown,
+    /// None of those that are watched in this mailbox.
+    Foreign,
+}
+
 impl User {
+    /// Whose the folder is whose id has this hash.
+    pub fn whose(&self, folder: u64) -> Whose {
+        let own = self.inbox == Some(folder) || self.folders.iter().any(|row| row.hash == Some(folder));
+        let known = self.inbox.is_some() && self.folders.iter().all(|row| row.gone || row.hash.is_some());
+        match (own, known) {
+            (true, _) => Whose::Own,
+            (false, false) => Whose::Unknown,
+            (false, true) => Whose::Foreign,
+        }
+    }
+
+    /// The folders are to be learned anew before anything that is told of them counts.
+    pub fn forget_folder_hashes(&mut self) {
+        self.inbox = None;
+        self.folders.iter_mut().filter(|row| !row.gone).for_each(|row| row.hash = None);
+    }
+
     /// The ids of the folders that are asked for beside the inbox.
     pub fn folder_ids(&self) -> Vec<FolderId> {
         self.folders.iter().filter(|folder| !folder.gone).map(|folder| folder.id.clone()).collect()

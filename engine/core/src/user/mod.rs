@@ -11,7 +11,7 @@ mod row;
 mod setback;
 
 pub use device::{Device, Unsettled};
-pub use folder::Folder;
+pub use folder::{Folder, Whose};
 pub use known::Known;
 pub use pending::{IdForm, Item, Pending};
 pub use row::{Calling, Needs, User};

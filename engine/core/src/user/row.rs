@@ -41,6 +41,8 @@ pub struct User {
     pub call_not_before: Time,
     /// What keeps going wrong with the mailbox.
     pub setback: Option<Box<Setback>>,
+    /// His subscription brought events of other folders than his own, and none of his own since.
+    pub doubted: bool,
     /// Another owner took the mailbox's events over: nothing is asked for it until it is known to be ours again.
     pub aside: bool,
     /// What is watched beside the inbox.
@@ -62,7 +64,7 @@ pub struct User {
     pub sync: Option<Box<str>>,
     /// The present states have not been stored.
     pub sync_unsaved: bool,
-    /// Hash of the inbox's folder id, to tell its counts from those of other folders.
+    /// Hash of the inbox's folder id: what is told of other folders than the mailbox's own is not told of this mailbox.
     pub inbox: Option<u64>,
     /// What the badge is to be: unread mails in the inbox, or in all watched folders.
     pub unread: Option<u32>,

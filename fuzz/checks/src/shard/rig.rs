@@ -193,6 +193,7 @@ impl Rig {
             | Report::Device { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailServerWell { .. }
+            | Report::MailServerNoted { .. }
             | Report::PushServiceWell { .. }
             | Report::Drained => {}
         }

@@ -94,7 +94,10 @@ impl Life {
         let report = self.town.finish();
         for (name, finding) in report.findings() {
             if finding.count > 0 {
-                self.failures.push(format!("{name}: {} ({:?})", finding.count, finding.examples.first()));
+                let failure = format!("{name}: {} ({:?})", finding.count, finding.examples.first());
+                // Before everything else that went wrong.
+                let at = if name == "foreign" { 0 } else { self.failures.len() };
+                self.failures.insert(at, failure);
             }
         }
         let (mails, pushes, failures) = (self.mails, report.pushes, self.failures);

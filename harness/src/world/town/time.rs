@@ -86,6 +86,7 @@ impl Town {
                 | Report::MailCredentialRefused { .. }
                 | Report::MailTokenStale { .. }
                 | Report::MailServerWell { .. }
+                | Report::MailServerNoted { .. }
                 | Report::MailServerTrouble { .. }
                 | Report::PushServiceTrouble { .. }
                 | Report::PushServiceWell { .. }

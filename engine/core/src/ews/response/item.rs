@@ -6,13 +6,14 @@ use super::boolean;
 use crate::ews::datetime::parse_date_time;
 use crate::ews::xml::{Walk, XmlError};
 use crate::limits::{DETAIL_TEXT_BYTES_MAX, PREVIEW_CHARS_MAX};
-use crate::names::ItemId;
+use crate::names::{FolderId, ItemId};
 use crate::notice::MailDetails;
 use crate::time::UnixMillis;
 
 #[derive(Default)]
 pub(super) struct Item {
     pub(super) id: Option<ItemId>,
+    pub(super) parent: Option<FolderId>,
     pub(super) received: Option<UnixMillis>,
     pub(super) details: MailDetails,
 }
@@ -31,6 +32,10 @@ pub(super) fn read_item(walk: &mut Walk<'_>) -> Result<Item, XmlError> {
         match tag.name() {
             "ItemId" => {
                 item.id = tag.attribute("Id")?.and_then(|id| ItemId::parse(&id).ok());
+                walk.skip()?;
+            }
+            "ParentFolderId" => {
+                item.parent = tag.attribute("Id")?.and_then(|id| FolderId::parse(&id).ok());
                 walk.skip()?;
             }
             "ItemClass" => details.protected |= is_protected_class(&walk.text()?),

@@ -85,6 +85,7 @@ fn a_stream_of_more_than_30_minutes_is_our_mistake() {
 }
 
 const SHAPE_2013: &str = "<m:ItemShape><t:BaseShape>IdOnly</t:BaseShape><t:AdditionalProperties>\
+    <t:FieldURI FieldURI=\"item:ParentFolderId\"/>\
     <t:FieldURI FieldURI=\"item:Subject\"/><t:FieldURI FieldURI=\"message:From\"/><t:FieldURI FieldURI=\"message:Sender\"/>\
     <t:FieldURI FieldURI=\"item:Preview\"/><t:FieldURI FieldURI=\"item:Importance\"/>\
     <t:FieldURI FieldURI=\"item:Sensitivity\"/><t:FieldURI FieldURI=\"message:IsRead\"/>\
