@@ -273,4 +273,22 @@ mod tests {
         assert_eq!(latency.take_now().count, 1);
         assert_eq!(latency.take_now().count, 0);
     }
+
+    #[test]
+    fn each_percentile_is_the_one_of_its_name() {
+        let mut latency = latency(1);
+        // 1 to 1,000 ms late, each once.
+        for late in 1..=1_000 {
+            mail(&mut latency, late, false, late * 20_000);
+            latency.push(0, at(late * 20_000 + 2_000 + late), true, &[late]);
+        }
+        for percentiles in [latency.all(), latency.take_now()] {
+            assert_eq!(percentiles.count, 1_000);
+            let Percentiles { p50, p90, p99, p999, max, .. } = percentiles;
+            for (figure, exact) in [(p50, 500.0), (p90, 900.0), (p99, 990.0), (p999, 999.0), (max, 1_000.0)] {
+                // Three digits are kept.
+                assert!((exact - 0.5..=exact * 1.001).contains(&figure), "{figure} for {exact}");
+            }
+        }
+    }
 }

@@ -95,7 +95,7 @@ pub(super) fn write_config(
          detail_cutoff_s = {cutoff}\n\n\
          [[exchange]]\n\
          name = \"main\"\n\
-         url = \"https://127.0.0.1:{exchange_port}/EWS/Exchange.asmx\"\n\
+         url = \"https://localhost:{exchange_port}/EWS/Exchange.asmx\"\n\
          user = '{user}'\n\
          password_file = \"exchange.password\"\n\
          ca_file = \"{CA_CERT}\"\n\
@@ -104,7 +104,7 @@ pub(super) fn write_config(
          [[push]]\n\
          name = \"apns\"\n\
          environment = \"production\"\n\
-         url = \"https://127.0.0.1:{apns_port}\"\n\
+         url = \"https://localhost:{apns_port}\"\n\
          ca_file = \"{CA_CERT}\"\n\
          topics = [\"{TOPIC}\"]\n\
          key_file = \"push.p8\"\n\
