@@ -7,7 +7,7 @@ use carillon_harness::swarm::{Act, NetTrouble, Plan, Profile, run};
 use carillon_harness::world::Fault;
 
 /// What peers count of what days draw: each stands for an [`Act`], or for some that cannot be told apart.
-const PEERS_FAULTS: [&str; 43] = [
+const PEERS_FAULTS: [&str; 45] = [
     "mail server: 302",
     "mail server: 401",
     "mail server: 403",
@@ -34,6 +34,8 @@ const PEERS_FAULTS: [&str; 43] = [
     "mail server: fault ErrorImpersonateUserDenied",
     "mail server: fault ErrorInvalidServerVersion",
     "mail server: fault ErrorServerBusy",
+    "mail server: calls answered late",
+    "mail server: calls never answered",
     "mail server: events lost",
     "mail server: log-ins refused",
     "mail server: streams taken over",

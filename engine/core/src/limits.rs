@@ -121,6 +121,24 @@ pub const SEEN_ITEMS_MIN: usize = 8;
 /// How far a catch-up looks behind the newest mail dealt with: time stamps of events and of mails differ by seconds.
 pub const KNOWN_LOOK_BACK: Span = Span::from_secs(60);
 
+/// A call without an answer for so long is slow, unless most calls to its server take a third of that: its place may be
+/// needed. Exchange answers within some tenths of a second.
+pub const SLOW_CALL: Span = Span::from_secs(1);
+
+/// One in so many call places of a server, and at least one, is kept for mailboxes that answer promptly.
+pub const PROMPT_SHARE: u16 = 4;
+
+/// Slow calls that are given up for others at once, as long as no call is answered promptly: so many mailboxes may hang
+/// and get mail at the same moment before others wait for them.
+pub const YIELDS_FREE: u8 = 16;
+
+/// After [`YIELDS_FREE`], the longest time from one slow call that is given up to the next.
+pub const YIELD_BACK_OFF_MAX: Span = Span::from_secs(64);
+
+/// A call for which others wait without being able to go past it: the one that tries a credential, and the first
+/// subscription of a cohort. If it has no answer after so long, another mailbox tries.
+pub const LEADING_CALL_TIMEOUT: Span = Span::from_secs(20);
+
 /// Devices of one user.
 pub const USER_DEVICES_MAX: usize = 16;
 

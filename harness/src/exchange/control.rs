@@ -371,19 +371,7 @@ impl Exchange {
         row.silence = Some(silence);
         let conn = row.conn;
         if silence == Silence::Blackhole {
-            row.notes.clear();
-            row.pending.clear();
-            let keys = row.subscriptions.clone();
-            for key in keys {
-                if let Some(subscription) =
-                    self.subscriptions.get_mut(&key).filter(|one| one.stream == Some(stream))
-                {
-                    self.stats.events_lost += subscription.queue.len() as u64;
-                    subscription.queue.clear();
-                    subscription.missed = false;
-                    subscription.pending = false;
-                }
-            }
+            self.swallow(stream);
         }
         self.hang(conn, silence);
     }
@@ -569,8 +557,21 @@ impl Exchange {
         }
     }
 
-    /// Takes back all standing answers and all busy times.
+    /// The database of a mailbox hangs: from now on its calls are answered so much later, or never. What is not answered
+    /// is not done, either, and a call that hangs stays so.
+    pub fn slow_down(&mut self, mailbox: MailboxKey, answer_after: Option<Span>) {
+        self.slow.insert(mailbox, answer_after);
+    }
+
+    /// Calls of a mailbox are answered as ever.
+    pub fn speed_up(&mut self, mailbox: MailboxKey) {
+        self.slow.remove(&mailbox);
+    }
+
+    /// Takes back all standing answers, all busy times and what hangs.
     pub fn clear_orders(&mut self) {
+        self.slow.clear();
+        self.faults.proxy = None;
         self.overrides.clear();
         self.refuses.clear();
         self.stops.clear();

@@ -13,6 +13,8 @@ pub(super) enum Due {
     Heartbeat(u64),
     /// A stream's `ConnectionTimeout` is over.
     StreamEnd(u64),
+    /// Something on the way cuts a stream.
+    StreamCut(u64),
     /// The answer of a call is ready.
     Reply(PeerConn),
     /// A subscription may have been detached for too long.

@@ -32,6 +32,22 @@ pub struct Faults {
     pub legacy_ids: bool,
     /// ConvertId calls every id malformed.
     pub no_conversion: bool,
+    /// What stands before the server and does not let streams through that are opened from now on.
+    pub proxy: Option<Proxy>,
+}
+
+/// What something between client and server can do to streams. Ordinary answers pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    /// Only the head of a stream passes: the proxy waits for the end of the answer, and what it holds is lost when the
+    /// client closes. nginx does so by default.
+    Buffers,
+    /// The first envelope passes, and nothing after it.
+    BuffersRest,
+    /// The connection is cut after so long, whatever is said on it.
+    Cuts(Span),
+    /// An answer without a body takes the stream's place.
+    Empties,
 }
 
 /// How the envelopes of a stream become HTTP chunks.
@@ -200,6 +216,7 @@ impl Default for Faults {
             primary_smtp_is_mute: false,
             legacy_ids: false,
             no_conversion: false,
+            proxy: None,
         }
     }
 }

@@ -32,8 +32,10 @@ pub(super) struct HttpReply {
 /// What becomes of a request.
 #[derive(Debug)]
 pub(super) enum Answer {
-    /// A reply, and the budget that pays for it.
-    Reply { reply: HttpReply, charge: Option<(BudgetKey, Operation)> },
+    /// A reply, the budget that pays for it, and how late it comes.
+    Reply { reply: HttpReply, charge: Option<(BudgetKey, Operation)>, late: Span },
+    /// Nothing ever.
+    Never { charge: Option<(BudgetKey, Operation)> },
     /// A stream, which exists already.
     Stream { key: u64, headers: Vec<(&'static str, String)> },
 }
@@ -64,6 +66,15 @@ pub(super) enum Done {
     StreamBody(Vec<u8>),
     Stream(u64),
     Fault(Fault),
+    Never,
+}
+
+/// What became of a call that was let in.
+#[derive(Debug)]
+struct Admitted {
+    done: Done,
+    charged: Option<BudgetKey>,
+    late: Span,
 }
 
 const XML: &str = "text/xml; charset=utf-8";
@@ -103,7 +114,7 @@ impl HttpReply {
 
 impl Exchange {
     pub(super) fn answer(&mut self, now: Now, conn: PeerConn, request: &HttpRequest) -> Answer {
-        let plain = |reply: HttpReply| Answer::Reply { reply, charge: None };
+        let plain = |reply: HttpReply| Answer::Reply { reply, charge: None, late: Span::ZERO };
         let mut headers = self.correlate(conn, request);
         let credential = request.header("authorization").unwrap_or_default();
         self.check_sent_away(now.time, conn, credential);
@@ -139,22 +150,23 @@ impl Exchange {
         }
         let (back_end, anchor) = self.route(request, caller, operation, &mut headers);
         let done = self.admit(now, conn, request, caller, &call, back_end, anchor);
-        let (done, charge) = match done {
-            Ok((done, budget)) => {
+        let (done, charge, late) = match done {
+            Ok(Admitted { done, charged, late }) => {
                 // A stream pays for itself, for as long as it is open.
-                let ordinary = budget.filter(|_| operation != Operation::GetStreamingEvents);
-                (done, ordinary.map(|budget| (budget, operation)))
+                let ordinary = charged.filter(|_| operation != Operation::GetStreamingEvents);
+                (done, ordinary.map(|budget| (budget, operation)), late)
             }
-            Err(fault) => (Done::Fault(fault), None),
+            Err(fault) => (Done::Fault(fault), None, Span::ZERO),
         };
         let mut reply = match done {
+            Done::Never => return Answer::Never { charge },
             Done::Stream(key) => return Answer::Stream { key, headers },
             Done::StreamBody(body) => HttpReply::xml(200, body),
             Done::Messages(messages) => HttpReply::xml(200, ordinary(operation, &self.info, &messages)),
             Done::Fault(fault) => self.fault(&fault),
         };
         reply.headers = headers;
-        Answer::Reply { reply, charge }
+        Answer::Reply { reply, charge, late }
     }
 
     fn fault(&mut self, fault: &Fault) -> HttpReply {
@@ -195,7 +207,7 @@ impl Exchange {
         call: &Call,
         back_end: usize,
         anchor: Option<Box<str>>,
-    ) -> Result<(Done, Option<BudgetKey>), Fault> {
+    ) -> Result<Admitted, Fault> {
         let operation = call.body.operation();
         self.check_version(call)?;
         if let Some(action) = request.header("soapaction") {
@@ -230,6 +242,13 @@ impl Exchange {
             let told = self.told.get(&budget).filter(|_| admitted.is_err());
             self.watch_rush(now.time, conn, told.map(|told| told.until));
         }
+        let slow = meant.and_then(|mailbox| self.slow.get(&mailbox)).copied();
+        if slow == Some(None) && admitted.is_ok() {
+            self.stats.calls_hung += 1;
+            return Ok(Admitted { done: Done::Never, charged, late: Span::ZERO });
+        }
+        let late = slow.flatten().unwrap_or(Span::ZERO);
+        self.stats.calls_slow += u64::from(late > Span::ZERO);
         let refused = admitted.and_then(|()| self.ordered(&context, &call.body).map_or(Ok(()), Err));
         let done = match refused {
             Ok(()) => self.operate(&context, &call.body),
@@ -258,7 +277,7 @@ impl Exchange {
                 Done::Messages(messages)
             }
         };
-        Ok((done, charged))
+        Ok(Admitted { done, charged, late })
     }
 
     fn check_version(&self, call: &Call) -> Result<(), Fault> {

@@ -352,6 +352,7 @@ impl Exchange {
             heartbeat,
             heartbeats: true,
             silence: None,
+            first_alone: false,
         };
         self.streams.insert(key, stream);
         self.stats.streams_opened += 1;

@@ -4,7 +4,7 @@ use carillon_core::time::{Now, Span, Time};
 
 use super::budget::BudgetKey;
 use super::deadline::Due;
-use super::faults::{Cut, Override, Silence, Transfer};
+use super::faults::{Cut, Override, Proxy, Silence, Transfer};
 use super::front::{Answer, HttpReply};
 use super::state::Exchange;
 use super::stats::Operation;
@@ -131,6 +131,9 @@ impl Peer for Exchange {
             match due {
                 Due::Heartbeat(key) => self.heartbeat(now.time, key),
                 Due::StreamEnd(key) => self.stream_is_over(now, key),
+                Due::StreamCut(key) => {
+                    self.cut_stream(key, Cut { after_bytes: 0, how: Close::Orderly });
+                }
                 Due::Reply(conn) => {
                     self.release_reply(now, conn);
                     self.serve_waiting(now, conn);
@@ -229,12 +232,21 @@ impl Exchange {
             row.late = false;
         }
         match answer {
-            Answer::Reply { mut reply, charge } => {
+            Answer::Never { charge } => {
+                if let Some((budget, operation)) = charge {
+                    self.charge(budget, operation);
+                }
+                if let Some(row) = self.conns.get_mut(&conn) {
+                    row.phase = Phase::Working { reply: HttpReply::page(500, ""), charged: charge };
+                }
+            }
+            Answer::Reply { mut reply, charge, late } => {
                 reply.close |= request.close;
-                match charge.filter(|_| self.config.call_time > Span::ZERO) {
+                let takes = self.config.call_time + late;
+                match charge.filter(|_| takes > Span::ZERO) {
                     Some((budget, operation)) => {
                         self.charge(budget, operation);
-                        self.deadlines.push(now.time + self.config.call_time, Due::Reply(conn));
+                        self.deadlines.push(now.time + takes, Due::Reply(conn));
                         if let Some(row) = self.conns.get_mut(&conn) {
                             row.phase = Phase::Working { reply, charged: Some((budget, operation)) };
                         }
@@ -242,7 +254,14 @@ impl Exchange {
                     None => self.send_reply(now, conn, reply),
                 }
             }
+            Answer::Stream { key, headers } if self.faults.proxy == Some(Proxy::Empties) => {
+                self.stats.streams_obstructed += 1;
+                self.end_stream(now.time, key, Ending::Gone);
+                let reply = HttpReply { body: Vec::new(), headers, ..HttpReply::page(200, "") };
+                self.send_reply(now, conn, HttpReply { content_type: "text/xml; charset=utf-8", ..reply });
+            }
             Answer::Stream { key, headers } => {
+                self.obstruct(now.time, key);
                 let head = self.head(now, 200, "text/xml; charset=utf-8", &headers);
                 if let Some(row) = self.conns.get_mut(&conn) {
                     row.out.extend_from_slice(head.as_bytes());

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use carillon_core::rng::Rng;
+use carillon_core::time::Span;
 
 use super::account::{Account, AccountKey, AccountRow, Refused};
 use super::budget::{BudgetKey, Load, Told};
@@ -64,6 +65,8 @@ pub struct Exchange {
     /// Cookies given out per anchor.
     pub(super) cookies: HashMap<Box<str>, usize>,
     pub(super) refuses: Vec<Refuse>,
+    /// Mailboxes whose calls are answered late, or never.
+    pub(super) slow: BTreeMap<MailboxKey, Option<Span>>,
     pub(super) stops: Vec<Stop>,
     pub(super) asked: Vec<Asked>,
     pub(super) refused: HashMap<String, Refused>,
@@ -119,6 +122,7 @@ impl Exchange {
             generations,
             cookies: HashMap::new(),
             refuses: Vec::new(),
+            slow: BTreeMap::new(),
             stops: Vec::new(),
             asked: Vec::new(),
             refused: HashMap::new(),

@@ -43,6 +43,12 @@ pub struct Stats {
     pub events_lost: u64,
     /// Streams that were opened.
     pub streams_opened: u64,
+    /// Streams that something on the way held back, cut or emptied.
+    pub streams_obstructed: u64,
+    /// Calls that were never answered, because the mailbox's database hangs.
+    pub calls_hung: u64,
+    /// Calls that were answered late for the same reason.
+    pub calls_slow: u64,
     /// Streams that ended because their ids went to another.
     pub streams_taken_over: u64,
     /// Subscription ids that were given out before the last restart, too.

@@ -10,7 +10,7 @@ use super::code::Code;
 use super::control::{OnWire, Station};
 use super::deadline::Due;
 use super::event::{Event, EventKind};
-use super::faults::{Chunks, Silence};
+use super::faults::{Chunks, Proxy, Silence};
 use super::mailbox::MailboxKey;
 use super::reply::{Failure, StreamFace, push_success};
 use super::server::Phase;
@@ -38,6 +38,8 @@ pub(super) struct Stream {
     /// Its own switch, beside `Faults::heartbeats`.
     pub heartbeats: bool,
     pub silence: Option<Silence>,
+    /// Something on the way lets one envelope through, and no more.
+    pub first_alone: bool,
 }
 
 /// What ends a stream's body.
@@ -213,6 +215,11 @@ impl Exchange {
                     std::mem::take(&mut body).into_bytes()
                 }
             };
+            let alone =
+                self.streams.get_mut(&key).is_some_and(|stream| std::mem::take(&mut stream.first_alone));
+            if alone {
+                self.swallow(key);
+            }
             self.stats.envelopes += 1;
             written += bytes.len();
             let chunks = self.faults.chunks;
@@ -286,6 +293,39 @@ impl Exchange {
                 let payload = format!("<m:Notifications>{notifications}</m:Notifications>");
                 push_success(out, Operation::GetStreamingEvents, &payload);
             });
+        }
+    }
+
+    /// What stands on a new stream's way does to it what it does.
+    pub(super) fn obstruct(&mut self, now: Time, key: u64) {
+        let Some(proxy) = self.faults.proxy else { return };
+        self.stats.streams_obstructed += 1;
+        match proxy {
+            Proxy::Buffers => self.swallow(key),
+            Proxy::BuffersRest => {
+                if let Some(stream) = self.streams.get_mut(&key) {
+                    stream.first_alone = true;
+                }
+            }
+            Proxy::Cuts(after) => self.deadlines.push(now + after, Due::StreamCut(key)),
+            Proxy::Empties => {}
+        }
+    }
+
+    /// What a stream has to tell, now and later, goes where nobody reads it. Its connection stays.
+    pub(super) fn swallow(&mut self, key: u64) {
+        let Some(stream) = self.streams.get_mut(&key) else { return };
+        stream.silence = Some(Silence::Blackhole);
+        stream.notes.clear();
+        stream.pending.clear();
+        for one in stream.subscriptions.clone() {
+            if let Some(subscription) = self.subscriptions.get_mut(&one).filter(|one| one.stream == Some(key))
+            {
+                self.stats.events_lost += subscription.queue.len() as u64;
+                subscription.queue.clear();
+                subscription.missed = false;
+                subscription.pending = false;
+            }
         }
     }
 

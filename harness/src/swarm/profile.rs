@@ -160,6 +160,8 @@ pub(super) struct Owner {
 pub(super) struct Mailboxes {
     pub kinds: Range,
     pub per_hour: Range,
+    pub hangs_percent: Range,
+    pub proxies_percent: Range,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -295,6 +297,8 @@ impl Profile {
             ("timings_percent", &owner.timings_percent),
             ("mailboxes.kinds", &mailboxes.kinds),
             ("mailboxes.per_hour", &mailboxes.per_hour),
+            ("mailboxes.hangs_percent", &mailboxes.hangs_percent),
+            ("mailboxes.proxies_percent", &mailboxes.proxies_percent),
             ("folders.percent", &folders.percent),
             ("folders.per_hour", &folders.per_hour),
         ]

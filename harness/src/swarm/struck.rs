@@ -27,6 +27,9 @@ pub(super) fn struck(world: &World) -> BTreeMap<String, u64> {
         for (code, times) in &stats.faults {
             add(format!("mail server: fault {code:?}"), *times);
         }
+        add("mail server: calls never answered".to_owned(), stats.calls_hung);
+        add("mail server: calls answered late".to_owned(), stats.calls_slow);
+        add("mail server: streams obstructed".to_owned(), stats.streams_obstructed);
         add("mail server: events lost".to_owned(), stats.events_lost);
         add("mail server: streams taken over".to_owned(), stats.streams_taken_over);
         add("mail server: log-ins refused".to_owned(), stats.refused);

@@ -126,6 +126,11 @@ impl CallConn {
         drain(&mut self.out, &mut self.out_sent, out, max)
     }
 
+    /// When the call under way was made.
+    pub fn sent(&self) -> Option<Time> {
+        self.call.as_ref().map(|call| call.sent)
+    }
+
     /// When the call under way has taken too long.
     pub fn next_deadline(&self) -> Option<Time> {
         self.call.as_ref().map(|call| call.deadline)

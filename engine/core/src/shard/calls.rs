@@ -78,6 +78,7 @@ impl ShardCore {
             }
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
+                self.note_latency(now, server_id, &job, response.took);
                 self.call_answered(now, server_id, &job, &response, asked, version, fx);
             }
             self.end_turn(now, server_id, conn_id, fx);
@@ -112,13 +113,23 @@ impl ShardCore {
     pub(super) fn call_overdue(&mut self, now: Now, conn_id: ConnId, fx: &mut Effects) {
         let Some(conn) = self.conns.get_mut(conn_id) else { return };
         let Kind::Call { server, machine, job, .. } = &mut conn.kind else { return };
+        let sent = machine.sent();
         let Err(error) = machine.on_deadline(now.time) else { return };
         let (server_id, job) = (*server, job.take());
         self.close_conn(conn_id, fx);
         if let Some(job) = job {
             self.call_ended(server_id, &job);
-            self.server_unreachable(now, server_id, error.trouble(), fx);
-            self.retry_later(now, &job, Span::ZERO, fx);
+            if self.leads(server_id, &job) {
+                self.pass_lead_on(now, &job, fx);
+            }
+            let answered_at = self.servers[usize::from(server_id.0)].answered_at;
+            if sent.is_some_and(|sent| answered_at > sent) {
+                self.call_unanswered(now, &job, fx);
+            } else {
+                // Nothing else was answered, either.
+                self.server_unreachable(now, server_id, error.trouble(), fx);
+                self.retry_later(now, &job, Span::ZERO, fx);
+            }
             self.end_turn(now, server_id, conn_id, fx);
         }
     }

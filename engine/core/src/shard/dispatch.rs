@@ -4,10 +4,11 @@ use super::account::AccountWord;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::farewell::Farewell;
-use super::server::{Ask, Job, Turn};
+use super::server::{Ask, Job, Server, Turn};
 use super::{ConnId, Effect, Effects, MailServerId};
 use crate::ews::SchemaVersion;
 use crate::http1::CallConn;
+use crate::limits::LEADING_CALL_TIMEOUT;
 use crate::time::{Now, Span};
 use crate::user::{Calling, Needs, User, UserId};
 
@@ -40,7 +41,13 @@ impl ShardCore {
             if !cohort.may_subscribe(user_id) {
                 return None;
             }
-            server.subscribes.push_back(user_id);
+            if user.slow {
+                server.slow.push_back(user_id);
+            } else {
+                server.subscribes.push_back(user_id);
+            }
+        } else if user.slow && next_ask(user).is_some() {
+            server.slow.push_back(user_id);
         } else if user.needs.has(Needs::FETCH) {
             server.urgent.push_back(user_id);
         } else if !user.needs.has(Needs::SUBSCRIBE) && next_ask(user).is_some() {
@@ -70,6 +77,8 @@ impl ShardCore {
             };
             let conn = self.call_conn(server_id, fx);
             let timeout = Span::from_secs(self.mail_server(server_id).call_timeout_s.into());
+            let timeout =
+                if self.leads(server_id, &job) { timeout.min(LEADING_CALL_TIMEOUT) } else { timeout };
             let version_now = self.servers[usize::from(server_id.0)].version;
             let Some(Kind::Call { machine, job: slot, version, .. }) =
                 self.conns.get_mut(conn).map(|conn| &mut conn.kind)
@@ -104,8 +113,15 @@ impl ShardCore {
             self.wheel.arm(&server.timer, server.not_before);
             return false;
         }
-        let counted = server.in_flight.saturating_sub(u16::from(planted!(CallForgotten)));
-        if counted >= server.window {
+        let full = |server: &Server| {
+            server.in_flight.saturating_sub(u16::from(planted!(CallForgotten))) >= server.window
+        };
+        if full(server) && !self.make_room(now, server_id, fx) {
+            return false;
+        }
+        let server = &mut self.servers[usize::from(server_id.0)];
+        if full(server) {
+            // The place that was made has been taken at once.
             return false;
         }
         if !server.proven && server.turn == Turn::None {
@@ -115,17 +131,22 @@ impl ShardCore {
         server.proven || server.turn == Turn::Ours
     }
 
-    /// The next call: urgent ones first, farewells last. Users who no longer need one leave their queue.
+    /// The next call: urgent ones first, farewells last; slow ones and farewells not in the share that is kept for others. Users who no longer need one leave their queue.
     fn take_job(&mut self, now: Now, server_id: MailServerId) -> Option<Job> {
         let mail_server = self.mail_server(server_id);
         let pace = Span(1_000_000 / u64::from(mail_server.subscribes_per_s.max(1)));
         // At half the window, half the pace.
         let window = self.servers[usize::from(server_id.0)].window.max(1);
         let pace = Span(pace.0 * u64::from(mail_server.calls_max.max(window) / window));
+        let server = &self.servers[usize::from(server_id.0)];
+        let beside_share = (!server.slow.is_empty() || !server.farewells.is_empty())
+            && self.has_room_beside_share(now, server_id);
         loop {
             let server = &mut self.servers[usize::from(server_id.0)];
             let user_id =
                 if let Some(user_id) = server.urgent.pop_front().or_else(|| server.routine.pop_front()) {
+                    user_id
+                } else if beside_share && let Some(user_id) = server.slow.pop_front() {
                     user_id
                 } else if server.subscribe_not_before <= now.time
                     && let Some(user_id) = server.subscribes.pop_front()
@@ -135,11 +156,13 @@ impl ShardCore {
                     let late = pace.min(Span::from_millis(1));
                     server.subscribe_not_before = server.subscribe_not_before.max(now.time - late) + pace;
                     user_id
-                } else if let Some(farewell) = server.farewells.pop(now.time) {
+                } else if beside_share && let Some(farewell) = server.farewells.pop(now.time) {
                     return Some(Job::Unsubscribe(Box::new(farewell)));
                 } else {
                     let pace = (!server.subscribes.is_empty()).then_some(server.subscribe_not_before);
-                    if let Some(at) = pace.into_iter().chain(server.farewells.next_at()).min() {
+                    // Those that must leave the share alone go when a call has ended.
+                    let farewell = server.farewells.next_at().filter(|_| beside_share);
+                    if let Some(at) = pace.into_iter().chain(farewell).min() {
                         self.wheel.arm(&server.pace_timer, at);
                     }
                     return None;

@@ -145,13 +145,15 @@ impl ShardCore {
             (true, _) => cohort.members.clone(),
         };
         let prove = !self.servers[usize::from(cohort.server.0)].proven && rooted;
-        for (at, user_id) in wanting.into_iter().enumerate() {
+        let mut proving = false;
+        for user_id in wanting {
             let Some(user) = self.users.get_mut(user_id) else { continue };
             if user.subscription.is_none() {
                 user.needs.add(Needs::SUBSCRIBE);
-            } else if prove && at == 0 {
+            } else if prove && !proving && user.call_not_before <= now.time {
                 // Subscriptions from the store need no call; one harmless call shows that the credential works before
                 // streams are opened in parallel.
+                proving = true;
                 user.needs.add(Needs::BADGE);
             } else if !user.streaming {
                 continue;

@@ -35,6 +35,7 @@ mod room;
 mod server;
 mod service;
 mod settle;
+mod slow;
 mod stats;
 mod stream;
 mod stream_life;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::ConnId;
 use super::farewell::{Farewell, Farewells};
 use super::holders::Holders;
+use super::slow::Latency;
 use crate::ews::{CONNECTIONS_WAIT_MS, SchemaVersion};
 use crate::limits::STREAM_OPENS_PER_S;
 use crate::names::SmtpAddress;
@@ -48,11 +49,21 @@ pub(super) struct Server {
     pub(super) window: u16,
     pub(super) successes: u16,
     pub(super) in_flight: u16,
+    /// How long most calls take.
+    pub(super) latency: Latency,
+    /// When a call was last answered.
+    pub(super) answered_at: Time,
+    /// Slow calls given up for others since one was last answered promptly.
+    pub(super) yields: u8,
+    /// No slow call is given up before.
+    pub(super) yield_not_before: Time,
     pub(super) conns: Vec<ConnId>,
     /// Users whose notices wait for details.
     pub(super) urgent: VecDeque<UserId>,
     /// Users to be caught up or counted.
     pub(super) routine: VecDeque<UserId>,
+    /// Users of whom the last call was slow, whatever they need.
+    pub(super) slow: VecDeque<UserId>,
     /// Users to be subscribed, at their own pace.
     pub(super) subscribes: VecDeque<UserId>,
     pub(super) subscribe_not_before: Time,
@@ -171,9 +182,14 @@ impl Server {
             window: calls_max,
             successes: 0,
             in_flight: 0,
+            latency: Latency::default(),
+            answered_at: Time(0),
+            yields: 0,
+            yield_not_before: Time(0),
             conns: Vec::new(),
             urgent: VecDeque::new(),
             routine: VecDeque::new(),
+            slow: VecDeque::new(),
             subscribes: VecDeque::new(),
             subscribe_not_before: Time(0),
             stream_not_before: Time(0),
@@ -247,6 +263,7 @@ impl Server {
     pub(super) fn has_work(&self) -> bool {
         !(self.urgent.is_empty()
             && self.routine.is_empty()
+            && self.slow.is_empty()
             && self.subscribes.is_empty()
             && self.farewells.is_empty())
     }

@@ -24,6 +24,8 @@ pub struct ShardStats {
     pub pushes_in_flight: u64,
     /// Ordinary EWS calls without an answer.
     pub calls_in_flight: u64,
+    /// Calls given up because they were slow and others waited for their places.
+    pub calls_given_up: u64,
     /// Users in the ready ring.
     pub users_ready: u64,
     /// Pushes handed to lanes.
@@ -67,6 +69,7 @@ impl ShardStats {
             lanes,
             pushes_in_flight,
             calls_in_flight,
+            calls_given_up,
             users_ready,
             pushes_sent,
             answers,
@@ -91,6 +94,7 @@ impl ShardStats {
         self.lanes += lanes;
         self.pushes_in_flight += pushes_in_flight;
         self.calls_in_flight += calls_in_flight;
+        self.calls_given_up += calls_given_up;
         self.users_ready += users_ready;
         self.pushes_sent += pushes_sent;
         self.resends_ambiguous += resends_ambiguous;

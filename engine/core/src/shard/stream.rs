@@ -4,7 +4,7 @@ use super::cohort::CohortId;
 use super::conn::Kind;
 use super::core::ShardCore;
 use super::{ConnId, Effects, Report};
-use crate::ews::{Action, EwsError, MailEvent, StreamEvent};
+use crate::ews::{Action, EwsError, MailEvent, StreamBreak, StreamEvent};
 use crate::limits::TERMINAL_RETRY;
 use crate::names::{FolderId, SubscriptionId};
 use crate::signal::MailSignal;
@@ -35,6 +35,10 @@ impl ShardCore {
                 StreamEvent::Broken(broken) => {
                     let trouble = broken.trouble();
                     self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
+                    if broken == StreamBreak::NotOpened {
+                        // Perhaps the mailbox hangs for which it acts.
+                        self.change_budget(now, cohort_id);
+                    }
                 }
             }
         }

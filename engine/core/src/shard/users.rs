@@ -96,6 +96,7 @@ impl ShardCore {
             needs,
             calling: Calling::No,
             call_failures: 0,
+            slow: false,
             call_not_before: Time(0),
             setback: None,
             doubted: false,
@@ -180,6 +181,7 @@ impl ShardCore {
             let busy_until = busy_until.filter(|_| same_server);
             user.call_not_before = busy_until.unwrap_or(Time(0));
             if moved {
+                user.slow = false;
                 user.setback = user.setback.take().filter(|_| busy_until.is_some());
                 (user.inbox, user.inbox_unread) = (None, None);
                 user.set_sync_now(None);

@@ -37,6 +37,8 @@ pub struct User {
     pub calling: Calling,
     /// Refused calls in a row, for their back-off.
     pub call_failures: u8,
+    /// The last call for the mailbox was slow: further ones wait where they keep no others.
+    pub slow: bool,
     /// No call for him before.
     pub call_not_before: Time,
     /// What keeps going wrong with the mailbox.

@@ -3,10 +3,11 @@
 mod draw;
 mod owner;
 mod play;
+mod slow;
 
 use carillon_core::time::Span;
 
-use crate::exchange::{BusyShape, Code, Operation, Override, Version};
+use crate::exchange::{BusyShape, Code, Operation, Override, Proxy, Version};
 
 pub(super) use owner::Discovery;
 
@@ -50,6 +51,10 @@ pub enum MailboxAct {
     Copy { user: usize, mail: usize, to: super::plan::Place },
     /// Another owner of the same account takes a stream over.
     TakeOver { stream: usize },
+    /// A mailbox's database hangs for a while: calls are answered so much later, or never.
+    Hang { user: usize, answer_after: Option<Span>, length: Span },
+    /// Something before a mail server does not let streams through for a while.
+    Obstruct { server: usize, proxy: Proxy, length: Span },
     /// From the day's begin a mail server is older than others.
     Age { server: usize, version: Version },
 }
@@ -90,11 +95,23 @@ pub(super) enum Ending {
     Reconnected { user: usize },
     /// The owner hears of a mailbox's new address.
     Heard { user: usize },
+    /// A mailbox's calls are answered as ever.
+    Prompt { user: usize },
+    /// Streams of a mail server pass again.
+    Free { server: usize },
     /// A mail server speaks as ever.
     Manner { server: usize, manner: Manner },
 }
 
 impl MailboxAct {
+    /// How long it lasts, if what it deafens may seem to hear.
+    pub(super) fn deafens_for(&self) -> Span {
+        match self {
+            MailboxAct::Obstruct { length, .. } => *length,
+            _ => Span::ZERO,
+        }
+    }
+
     /// Whether the engine may not hear, from then on, what happens in mailboxes.
     pub(super) fn deafens(&self) -> bool {
         match self {
@@ -112,6 +129,8 @@ impl MailboxAct {
             | MailboxAct::Speak { .. }
             | MailboxAct::StopHeartbeats { .. }
             | MailboxAct::Garbage { .. }
+            | MailboxAct::Hang { .. }
+            | MailboxAct::Obstruct { .. }
             | MailboxAct::TakeOver { .. } => true,
             MailboxAct::CorruptMail { .. }
             | MailboxAct::UnreadAgain { .. }

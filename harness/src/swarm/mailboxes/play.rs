@@ -109,6 +109,16 @@ impl Life {
                     self.town.copy_mail(user % people, mail % mails, to);
                 }
             }
+            MailboxAct::Hang { user, answer_after, length } => {
+                let user = user % people;
+                self.at_home(user, |exchange, _, mailbox| exchange.slow_down(mailbox, *answer_after));
+                self.until.push((now + *length, Trouble::Mailbox(Ending::Prompt { user })));
+            }
+            MailboxAct::Obstruct { server, proxy, length } => {
+                let server = server % servers;
+                self.town.world.exchanges[server].faults.proxy = Some(*proxy);
+                self.until.push((now + *length, Trouble::Mailbox(Ending::Free { server })));
+            }
             MailboxAct::Age { server, version } => {
                 self.town.world.exchanges[server % servers].set_version(*version);
             }
@@ -130,6 +140,10 @@ impl Life {
                 self.say_where(user);
             }
             Ending::Heard { user } => self.say_where(user),
+            Ending::Prompt { user } => {
+                self.at_home(user, |exchange, _, mailbox| exchange.speed_up(mailbox));
+            }
+            Ending::Free { server } => self.town.world.exchanges[server].faults.proxy = None,
             Ending::Manner { server, manner } => {
                 manner.turn(&mut self.town.world.exchanges[server].faults, false);
             }

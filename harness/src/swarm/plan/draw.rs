@@ -71,6 +71,7 @@ impl Plan {
         plan.draw_phones(&profile.phones);
         plan.draw_made_up(&profile.phones);
         plan.draw_own_folders(&profile.folders);
+        plan.draw_slow(&profile.mailboxes);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

@@ -7,7 +7,7 @@ use carillon_core::time::{Span, Time};
 
 use super::super::mailboxes::{Discovery, Ending};
 use super::super::phones::Turned;
-use super::super::plan::Plan;
+use super::super::plan::{Act, Plan};
 use super::rest::{CALM_MAX, calm_max};
 use crate::apns::Knobs;
 use crate::exchange::{ExchangeConfig, StrictRules};
@@ -141,8 +141,12 @@ impl Life {
                 town.set_vip(person, VipRules { high_importance: true, senders: Box::default() });
             }
         }
-        for (at, _) in plan.acts.iter().filter(|(_, act)| act.deafens()) {
-            town.audit.deaf(Time(at.0.saturating_sub(NEWS_MAX.0)), *at + DEAF_MAX);
+        for (at, act) in plan.acts.iter().filter(|(_, act)| act.deafens()) {
+            let length = match act {
+                Act::Mailboxes(act) => act.deafens_for(),
+                _ => Span::ZERO,
+            };
+            town.audit.deaf(Time(at.0.saturating_sub(NEWS_MAX.0)), *at + length + DEAF_MAX);
         }
         Life {
             town,
