@@ -135,8 +135,8 @@ pub const YIELDS_FREE: u8 = 16;
 /// After [`YIELDS_FREE`], the longest time from one slow call that is given up to the next.
 pub const YIELD_BACK_OFF_MAX: Span = Span::from_secs(64);
 
-/// A call for which others wait without being able to go past it: the one that tries a credential, and the first
-/// subscription of a cohort. If it has no answer after so long, another mailbox tries.
+/// A call for which others wait without being able to go past it: the one that tries a credential that has worked, and the
+/// first subscription of a cohort, which has twice as long each time. If it has no answer by then, another mailbox tries.
 pub const LEADING_CALL_TIMEOUT: Span = Span::from_secs(20);
 
 /// Devices of one user.

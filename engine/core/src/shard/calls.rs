@@ -119,9 +119,7 @@ impl ShardCore {
         self.close_conn(conn_id, fx);
         if let Some(job) = job {
             self.call_ended(server_id, &job);
-            if self.leads(server_id, &job) {
-                self.pass_lead_on(now, &job, fx);
-            }
+            self.pass_lead_on(now, server_id, &job, fx);
             let answered_at = self.servers[usize::from(server_id.0)].answered_at;
             if sent.is_some_and(|sent| answered_at > sent) {
                 self.call_unanswered(now, &job, fx);

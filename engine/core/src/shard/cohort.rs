@@ -37,6 +37,8 @@ pub struct Cohort {
     pub(super) cookies: Cookies,
     /// The anchor's own subscription has been answered (or came from the store): the others may follow.
     pub(super) rooted: bool,
+    /// First subscriptions in a row that were not answered.
+    pub(super) leads_lost: u8,
     pub(super) members: Vec<UserId>,
     pub(super) stream: Option<ConnId>,
     /// The stream that the present one takes over from. It is read until the server ends it, so that nothing gets lost.

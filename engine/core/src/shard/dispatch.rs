@@ -8,7 +8,6 @@ use super::server::{Ask, Job, Server, Turn};
 use super::{ConnId, Effect, Effects, MailServerId};
 use crate::ews::SchemaVersion;
 use crate::http1::CallConn;
-use crate::limits::LEADING_CALL_TIMEOUT;
 use crate::time::{Now, Span};
 use crate::user::{Calling, Needs, User, UserId};
 
@@ -77,8 +76,7 @@ impl ShardCore {
             };
             let conn = self.call_conn(server_id, fx);
             let timeout = Span::from_secs(self.mail_server(server_id).call_timeout_s.into());
-            let timeout =
-                if self.leads(server_id, &job) { timeout.min(LEADING_CALL_TIMEOUT) } else { timeout };
+            let timeout = self.lead(server_id, &job).map_or(timeout, |most| most.min(timeout));
             let version_now = self.servers[usize::from(server_id.0)].version;
             let Some(Kind::Call { machine, job: slot, version, .. }) =
                 self.conns.get_mut(conn).map(|conn| &mut conn.kind)

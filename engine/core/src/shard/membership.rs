@@ -39,6 +39,7 @@ impl ShardCore {
                 charged: None,
                 cookies: Cookies::from_text(stored.map_or("", |(_, cookie)| cookie)),
                 rooted: stored.is_some(),
+                leads_lost: 0,
                 members: Vec::new(),
                 stream: None,
                 retiring: None,
@@ -192,6 +193,7 @@ impl ShardCore {
         user.call_failures = 0;
         cohort.cookies.absorb(head);
         cohort.rooted = true;
+        cohort.leads_lost = 0;
         self.stats.subscribes += 1;
         if let Some(anchor) = cohort.anchor.clone() {
             let watch = super::WatchRecord {

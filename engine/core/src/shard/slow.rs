@@ -8,7 +8,7 @@ use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::server::{Ask, Job};
 use super::{ConnId, Effects, MailServerId, Trouble};
-use crate::limits::{MAIL_BACK_OFF, PROMPT_SHARE, SLOW_CALL, YIELD_BACK_OFF_MAX, YIELDS_FREE};
+use crate::limits::{LEADING_CALL_TIMEOUT, MAIL_BACK_OFF, PROMPT_SHARE, SLOW_CALL, YIELD_BACK_OFF_MAX, YIELDS_FREE};
 use crate::time::{Now, Span, Time};
 use crate::user::{Calling, UserId};
 
@@ -116,9 +116,7 @@ impl ShardCore {
         let Some(job) = job else { return false };
         self.call_ended(server_id, &job);
         self.stats.calls_given_up += 1;
-        if self.leads(server_id, &job) {
-            self.pass_lead_on(now, &job, fx);
-        }
+        self.pass_lead_on(now, server_id, &job, fx);
         self.call_unanswered(now, &job, fx);
         true
     }
@@ -173,31 +171,42 @@ impl ShardCore {
         self.arm_user(user_id);
     }
 
-    /// A call for which others wait got no answer: another mailbox tries.
-    pub(super) fn pass_lead_on(&mut self, now: Now, job: &Job, fx: &mut Effects) {
+    /// A call got no answer. If others wait for it and cannot go past it, another mailbox tries.
+    pub(super) fn pass_lead_on(&mut self, now: Now, server_id: MailServerId, job: &Job, fx: &mut Effects) {
         let Job::OfUser { user: user_id, ask, .. } = job else { return };
         let user_id = *user_id;
-        let Some(user) = self.users.get_mut(user_id) else { return };
-        user.call_not_before = user.call_not_before.max(now.time + MAIL_BACK_OFF.0);
-        if let Ask::Subscribe(_) = ask
-            && let Some(cohort_id) = self.is_anchor(user_id)
-            && self.cohorts.get(cohort_id).is_some_and(|cohort| !cohort.is_rooted())
-        {
+        let anchored = matches!(ask, Ask::Subscribe(_)).then(|| self.is_anchor(user_id)).flatten();
+        let unrooted = anchored.filter(|id| self.cohorts.get(*id).is_some_and(|cohort| !cohort.is_rooted()));
+        if self.servers[usize::from(server_id.0)].proven && unrooted.is_none() {
+            return;
+        }
+        if let Some(user) = self.users.get_mut(user_id) {
+            user.call_not_before = user.call_not_before.max(now.time + MAIL_BACK_OFF.0);
+        }
+        if let Some(cohort_id) = unrooted {
+            if let Some(cohort) = self.cohorts.get_mut(cohort_id) {
+                cohort.leads_lost = cohort.leads_lost.saturating_add(1);
+            }
             self.drop_anchor(now, cohort_id, &unanswered(), fx);
         }
         self.arm_user(user_id);
     }
 
-    /// Whether others wait for a call and cannot go past it: it tries the credential, or makes a cohort's first
-    /// subscription.
-    pub(super) fn leads(&self, server_id: MailServerId, job: &Job) -> bool {
-        if !self.servers[usize::from(server_id.0)].proven {
-            return true;
+    /// For a call that others wait for and cannot go past, because it makes a cohort's first subscription or tries a
+    /// credential that has worked before: how long it may take. One that was never seen to work is another matter: its
+    /// refusal is waited for, however long that takes.
+    pub(super) fn lead(&self, server_id: MailServerId, job: &Job) -> Option<Span> {
+        let server = &self.servers[usize::from(server_id.0)];
+        if server.refused || !server.worked {
+            return None;
         }
-        let Job::OfUser { user, ask: Ask::Subscribe(_), .. } = job else { return false };
-        self.is_anchor(*user)
-            .and_then(|id| self.cohorts.get(id))
-            .is_some_and(|cohort| !cohort.is_rooted() && cohort.members.len() > 1)
+        if !server.proven {
+            return Some(LEADING_CALL_TIMEOUT);
+        }
+        let Job::OfUser { user, ask: Ask::Subscribe(_), .. } = job else { return None };
+        let cohort = self.is_anchor(*user).and_then(|id| self.cohorts.get(id))?;
+        let leads = !cohort.is_rooted() && cohort.members.len() > 1;
+        leads.then_some(Span(LEADING_CALL_TIMEOUT.0 << cohort.leads_lost.min(6)))
     }
 }
 
