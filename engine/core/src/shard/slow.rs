@@ -8,7 +8,9 @@ use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::server::{Ask, Job};
 use super::{ConnId, Effects, MailServerId, Trouble};
-use crate::limits::{LEADING_CALL_TIMEOUT, MAIL_BACK_OFF, PROMPT_SHARE, SLOW_CALL, YIELD_BACK_OFF_MAX, YIELDS_FREE};
+use crate::limits::{
+    LEADING_CALL_TIMEOUT, MAIL_BACK_OFF, PROMPT_SHARE, SLOW_CALL, YIELD_BACK_OFF_MAX, YIELDS_FREE,
+};
 use crate::time::{Now, Span, Time};
 use crate::user::{Calling, UserId};
 
