@@ -4,6 +4,7 @@
 //! another, registers users through the public API, lets mail come as a profile says ([`profile`]), and reports what it
 //! measured ([`report`]).
 
+mod compare;
 mod control;
 mod peers;
 mod people;
@@ -48,6 +49,19 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         carillon: Option<PathBuf>,
     },
+    /// Puts two reports side by side and marks the figures that got worse.
+    ///
+    /// Exit status: 0 if nothing got worse; 1 if something did; 2 if the reports cannot be compared.
+    Compare {
+        /// A report.json, a folder with one or with several runs below it, or several of these with commas between:
+        /// then medians are compared.
+        before: String,
+        /// The same for the runs to judge.
+        after: String,
+        /// How much worse a measured figure may be, in percent, in place of each figure's own tolerance.
+        #[arg(long, value_name = "PERCENT")]
+        tolerance: Option<f64>,
+    },
     /// Lists the profiles that come with it.
     List,
     /// The simulated Exchange and APNs. Started by `run`.
@@ -60,7 +74,8 @@ Examples:
   loadgen list
   loadgen run smoke
   loadgen run node-10k --seed 1 --report target/node-10k
-  loadgen run my-profile.toml --carillon /usr/local/bin/carillon";
+  loadgen run my-profile.toml --carillon /usr/local/bin/carillon
+  loadgen compare reports/before reports/after";
 
 fn main() -> ExitCode {
     match Cli::parse().command {
@@ -78,6 +93,16 @@ fn main() -> ExitCode {
                 }
             }
         }
+        Command::Compare { before, after, tolerance } => match compare::compare(&before, &after, tolerance) {
+            Ok(comparison) => {
+                print!("{}", comparison.table());
+                ExitCode::from(u8::from(comparison.got_worse()))
+            }
+            Err(error) => {
+                eprintln!("loadgen: {error}");
+                ExitCode::from(2)
+            }
+        },
         Command::List => {
             for (name, text) in profile::BUILTIN {
                 match profile::Profile::parse(name, text) {

@@ -12,7 +12,7 @@ use crate::profile::{Budget, Plan, Profile};
 use crate::run::{Driven, Ledger, Sample};
 
 pub(crate) use html::html;
-pub(crate) use table::table;
+pub(crate) use table::{number, table};
 
 /// `report.json`.
 #[derive(Clone, Debug, Serialize)]
@@ -300,4 +300,4 @@ impl LedgerCheck {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -99,7 +99,7 @@ pub(crate) fn table(report: &Report) -> String {
 }
 
 /// A figure as short as it may be.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     if value == f64::MAX {
         "none".to_owned()
     } else if value.fract() == 0.0 {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::control::Outcome;
 
-pub(super) fn example() -> Report {
+pub(crate) fn example() -> Report {
     let profile = Profile::find("node-10k").unwrap().1;
     let plan = profile.draw(3);
     let mut outcome = Outcome {
