@@ -359,7 +359,7 @@ mod tests {
         assert!(comparison.got_worse());
         assert!(comparison.table().contains("users_min"), "{}", comparison.table());
         assert!(
-            !Comparison::new(std::slice::from_ref(&broken), &[broken.clone()], None).unwrap().got_worse()
+            !Comparison::new(&[broken.clone()], std::slice::from_ref(&broken), None).unwrap().got_worse()
         );
     }
 
