@@ -354,13 +354,11 @@ mod tests {
 
     #[test]
     fn a_line_of_the_budget_that_breaks_is_worse_though_its_figure_is_within_tolerance() {
-        let broken = report(|value| value["budget"][0]["held"] = false.into());
-        let comparison = Comparison::new(&[report(|_| {})], std::slice::from_ref(&broken), None).unwrap();
+        let broken = &[report(|value| value["budget"][0]["held"] = false.into())];
+        let comparison = Comparison::new(&[report(|_| {})], broken, None).unwrap();
         assert!(comparison.got_worse());
         assert!(comparison.table().contains("users_min"), "{}", comparison.table());
-        assert!(
-            !Comparison::new(&[broken.clone()], std::slice::from_ref(&broken), None).unwrap().got_worse()
-        );
+        assert!(!Comparison::new(broken, broken, None).unwrap().got_worse());
     }
 
     #[test]
