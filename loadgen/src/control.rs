@@ -23,6 +23,13 @@ pub(crate) enum Order {
     ItemKey(String),
     /// Every mailbox is watched: let the mail come.
     Play,
+    /// Let mail come at this rate for so long; answered with [`Note::Stepped`].
+    Step {
+        /// Mails a second, at random times.
+        mails_per_s: f64,
+        /// How long.
+        seconds: f64,
+    },
     /// It is over: audit, answer with [`Note::Result`], end.
     Finish,
 }
@@ -67,8 +74,23 @@ pub(crate) enum Note {
     KillService,
     /// The last mail has come.
     Played,
+    /// A step is over.
+    Stepped(Stepped),
     /// The account.
     Result(Box<Outcome>),
+}
+
+/// What came of [`Order::Step`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Stepped {
+    /// Mails that came.
+    pub mails: u64,
+    /// Pushes accepted.
+    pub pushes: u64,
+    /// Latencies.
+    pub latency: Percentiles,
+    /// How much later than planned a mail came, at most.
+    pub late_ms: f64,
 }
 
 /// Where the peers are.

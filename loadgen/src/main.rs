@@ -13,6 +13,7 @@ mod profile;
 mod report;
 mod run;
 mod tls;
+mod tune;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -62,11 +63,49 @@ enum Command {
         #[arg(long, value_name = "PERCENT")]
         tolerance: Option<f64>,
     },
+    /// Finds how much mail this machine holds, and with which settings.
+    ///
+    /// Exit status: 0 if a rate was held and nothing was lost; 1 if not; 2 if it could not be done; 130 after Ctrl-C.
+    Tune {
+        /// How long it may take. Five find the knee at the present settings; from twenty on settings are tried, too.
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        minutes: u32,
+        /// Mailboxes.
+        #[arg(long, value_name = "N", default_value_t = 10_000)]
+        users: u32,
+        /// Where to write tune.json, tune.html and recommended.toml.
+        #[arg(long, value_name = "DIR", default_value = "reports/tune")]
+        report: PathBuf,
+        /// Goes on with a search that was stopped.
+        #[arg(long)]
+        resume: bool,
+        /// The program under test [default: `carillon` beside this one].
+        #[arg(long, value_name = "PATH")]
+        carillon: Option<PathBuf>,
+        /// Settings in place of the defaults: sections of a carillon.toml with keys such as `[push] lanes`.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
     /// Lists the profiles that come with it.
     List,
     /// The simulated Exchange and APNs. Started by `run`.
     #[command(hide = true)]
     Peers,
+}
+
+fn status(result: Result<bool, run::Failure>) -> ExitCode {
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(run::Failure::Stopped) => {
+            eprintln!("loadgen: stopped");
+            ExitCode::from(130)
+        }
+        Err(run::Failure::Broken(error)) => {
+            eprintln!("loadgen: {error}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 const AFTER_HELP: &str = "\
@@ -75,23 +114,16 @@ Examples:
   loadgen run smoke
   loadgen run node-10k --seed 1 --report target/node-10k
   loadgen run my-profile.toml --carillon /usr/local/bin/carillon
-  loadgen compare reports/before reports/after";
+  loadgen compare reports/before reports/after
+  loadgen tune --minutes 5";
 
 fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { profile, seed, report, carillon } => {
-            match run::run(&run::Options { profile, seed, report, carillon }) {
-                Ok(true) => ExitCode::SUCCESS,
-                Ok(false) => ExitCode::from(1),
-                Err(run::Failure::Stopped) => {
-                    eprintln!("loadgen: stopped");
-                    ExitCode::from(130)
-                }
-                Err(run::Failure::Broken(error)) => {
-                    eprintln!("loadgen: {error}");
-                    ExitCode::from(2)
-                }
-            }
+            status(run::run(&run::Options { profile, seed, report, carillon }))
+        }
+        Command::Tune { minutes, users, report, resume, carillon, config } => {
+            status(tune::tune(&tune::Options { report, minutes, users, resume, carillon, config }))
         }
         Command::Compare { before, after, tolerance } => match compare::compare(&before, &after, tolerance) {
             Ok(comparison) => {

@@ -1,6 +1,7 @@
 //! What `/proc` tells of a process, and how to end one. Linux.
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// CPU time, memory and threads of a process.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,6 +39,24 @@ pub(crate) fn usage(pid: u32) -> Option<Usage> {
 pub(crate) fn started(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat_fields(&stat)?.get(19)?.parse().ok()
+}
+
+/// CPU seconds since the machine started in which its cores were not idle, those that the hypervisor gave to others
+/// included.
+pub(crate) fn machine_busy_s() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    // proc_stat(5): user, nice, system, idle, iowait, irq, softirq, steal.
+    let ticks: Vec<u64> =
+        stat.lines().next()?.split_ascii_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
+    let busy: u64 = [0, 1, 2, 5, 6, 7].iter().filter_map(|at| ticks.get(*at)).sum();
+    Some(busy as f64 / rustix::param::clock_ticks_per_second() as f64)
+}
+
+/// Keeps this thread, and what it starts from now on, on one core.
+pub(crate) fn stay_on(core: usize) -> Result<(), String> {
+    let mut set = CpuSet::new();
+    set.set(core);
+    sched_setaffinity(None, &set).map_err(|error| format!("cannot run on core {core} alone: {error}"))
 }
 
 /// SIGKILL.

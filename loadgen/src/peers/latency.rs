@@ -31,6 +31,7 @@ pub(crate) struct Latency {
     phones: Vec<Phone>,
     all: Histogram<u64>,
     now: Histogram<u64>,
+    step: Histogram<u64>,
 }
 
 #[derive(Default)]
@@ -74,6 +75,7 @@ impl Latency {
             phones: Vec::new(),
             all: histogram(),
             now: histogram(),
+            step: histogram(),
         }
     }
 
@@ -140,6 +142,7 @@ impl Latency {
         if let Some(span) = sample {
             self.all.saturating_record(span.0.max(1));
             self.now.saturating_record(span.0.max(1));
+            self.step.saturating_record(span.0.max(1));
         }
         sample
     }
@@ -154,6 +157,13 @@ impl Latency {
         let now = percentiles(&self.now);
         self.now.reset();
         now
+    }
+
+    /// Since the step began that this ends.
+    pub(crate) fn take_step(&mut self) -> Percentiles {
+        let step = percentiles(&self.step);
+        self.step.reset();
+        step
     }
 
     /// How much later than due a notice came that covers these mails.

@@ -97,6 +97,7 @@ fn take_orders(orders: &Receiver<Order>, world: &mut World, guard: &mut Guard) -
             Ok(Order::Service { pid, started }) => guard.service = Some((pid, started)),
             Ok(Order::ItemKey(key)) => world.set_item_key(&key),
             Ok(Order::Play) => world.play(),
+            Ok(Order::Step { mails_per_s, seconds }) => world.step(mails_per_s, seconds),
             Ok(Order::Setup(_)) => {}
             Err(TryRecvError::Empty) => return Heard::GoOn,
             Err(TryRecvError::Disconnected) => return Heard::Orphaned,

@@ -81,6 +81,22 @@ impl Schedule {
         (schedule, count, last)
     }
 
+    /// Mails at an even rate for so long, at random times. Says how many.
+    pub(crate) fn add_mails(
+        &mut self,
+        users: u32,
+        mails_per_s: f64,
+        length: Span,
+        rng: &mut Rng,
+        start: Time,
+    ) -> u64 {
+        let count = (mails_per_s * length.0 as f64 / 1e6).round() as u64;
+        for _ in 0..count {
+            self.add(start + Span(rng.below(length.0)), Act::Mail(rng.below(users.into()) as u32));
+        }
+        count
+    }
+
     /// Something more.
     pub(crate) fn add(&mut self, at: Time, act: Act) {
         self.serial += 1;

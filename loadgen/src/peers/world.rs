@@ -23,7 +23,7 @@ use super::history::{Deed, History};
 use super::latency::Latency;
 use super::schedule::Schedule;
 use super::server::{Server, TOKENS_PER_SERVER};
-use crate::control::{Finding, Note, Outcome, Setup, Tick};
+use crate::control::{Finding, Note, Outcome, Setup, Stepped, Tick};
 use crate::people::{People, TOPIC, address};
 use crate::profile::Plan;
 
@@ -53,6 +53,7 @@ pub(super) struct World {
     pub(super) reads: u64,
     pub(super) deletes: u64,
     playing: Option<Playing>,
+    stepping: Option<Stepping>,
     shown: BTreeMap<String, u64>,
     last_push: Option<Time>,
     requests_before: u64,
@@ -66,6 +67,16 @@ pub(super) struct MailRow {
     pub user: u32,
     pub item_id: String,
     pub hash: u64,
+}
+
+/// A rate that is held.
+struct Stepping {
+    /// When it is judged: the last mail, and the time that it waits.
+    end: Time,
+    mails_before: u64,
+    pushes_before: u64,
+    /// How much later than planned something was done.
+    late: Span,
 }
 
 struct Playing {
@@ -145,6 +156,7 @@ impl World {
             reads: 0,
             deletes: 0,
             playing: None,
+            stepping: None,
             shown: BTreeMap::new(),
             last_push: None,
             requests_before: 0,
@@ -174,6 +186,29 @@ impl World {
         self.playing = Some(Playing { mails, last, end, told: false });
     }
 
+    /// Holds a rate for some time.
+    pub(super) fn step(&mut self, mails_per_s: f64, seconds: f64) {
+        let (start, length) = (self.clock.time(), Span((seconds.max(0.0) * 1e6) as u64));
+        self.schedule.add_mails(self.plan.people.users, mails_per_s, length, &mut self.rng, start);
+        self.latency.take_step();
+        self.stepping = Some(Stepping {
+            end: start + length + Span::from_millis(u64::from(self.plan.service.settle_ms) + STEP_TAIL_MS),
+            mails_before: self.mails.len() as u64,
+            pushes_before: self.apns.peer.stats().accepted,
+            late: Span(0),
+        });
+    }
+
+    fn end_step(&mut self) {
+        let Some(step) = self.stepping.take_if(|step| step.end <= self.clock.time()) else { return };
+        self.notes.push(Note::Stepped(Stepped {
+            mails: self.mails.len() as u64 - step.mails_before,
+            pushes: self.apns.peer.stats().accepted - step.pushes_before,
+            latency: self.latency.take_step(),
+            late_ms: step.late.0 as f64 / 1e3,
+        }));
+    }
+
     pub(super) fn on_event(&mut self, event: &Event, registry: &Registry) {
         if self.exchange.owns(event.token()) {
             self.exchange.on_event(&self.clock, event, registry);
@@ -192,9 +227,14 @@ impl World {
         self.exchange.write(&self.clock);
         for _ in 0..ACTS_PER_TURN {
             let now = self.clock.now();
+            let due = self.schedule.next();
             let Some(act) = self.schedule.pop(now.time) else { break };
+            if let (Some(step), Some(due)) = (&mut self.stepping, due) {
+                step.late = step.late.max(now.time.since(due));
+            }
             self.act(now, act);
         }
+        self.end_step();
         self.exchange.tick(&self.clock);
         self.apns.tick(&self.clock);
         self.exchange.write(&self.clock);
@@ -222,7 +262,8 @@ impl World {
             return Time(0);
         }
         let end = self.playing.as_ref().filter(|playing| !playing.told).map(|playing| playing.end);
-        [self.schedule.next(), self.exchange.next_deadline(), self.apns.next_deadline(), end]
+        let step = self.stepping.as_ref().map(|step| step.end);
+        [self.schedule.next(), self.exchange.next_deadline(), self.apns.next_deadline(), end, step]
             .into_iter()
             .flatten()
             .min()
@@ -418,6 +459,9 @@ fn rules(plan: &Plan) -> Rules {
         transit_max: Span::from_secs(30),
     }
 }
+
+/// After the time that a step's last mail has to wait, so long until the step is judged.
+const STEP_TAIL_MS: u64 = 300;
 
 /// The tag of mails from before the run.
 const NO_TAG: u64 = u64::MAX;

@@ -268,7 +268,7 @@ fn spaced(name: &str) -> String {
     name.replace('_', " ")
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -279,7 +279,7 @@ const RIGHT: f64 = 12.0;
 const TOP: f64 = 22.0;
 const BOTTOM: f64 = 24.0;
 
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark;--ground:#f6f7f9;--card:#fff;--ink:#1c2430;--quiet:#66707f;--rule:#e2e6ec;\
 --one:#2563c9;--two:#d9822b;--good:#18794e;--goodback:#dff3e7;--bad:#b42318;--badback:#fde4e1;--load:#2563c90f}\
 @media(prefers-color-scheme:dark){:root{--ground:#12161c;--card:#1a2029;--ink:#e6eaf0;--quiet:#94a0b0;--rule:#2b3442;\

@@ -11,7 +11,7 @@ use crate::control::{Finding, Percentiles};
 use crate::profile::{Budget, Plan, Profile};
 use crate::run::{Driven, Ledger, Sample};
 
-pub(crate) use html::html;
+pub(crate) use html::{STYLE, escape, html};
 pub(crate) use table::{number, table};
 
 /// `report.json`.

@@ -26,7 +26,7 @@ pub(super) struct Secrets {
 }
 
 /// The program beside our own, or the one that was named.
-pub(super) fn find(named: Option<&Path>) -> Result<PathBuf, String> {
+pub(crate) fn find(named: Option<&Path>) -> Result<PathBuf, String> {
     let path = match named {
         Some(path) => path.to_owned(),
         None => {
@@ -69,8 +69,8 @@ pub(super) fn write_config(
     folder: &Path,
     plan: &Plan,
     secrets: &Secrets,
-    exchange_port: u16,
-    apns_port: u16,
+    (exchange_port, apns_port): (u16, u16),
+    overrides: &toml::Table,
 ) -> Result<(), String> {
     let service = &plan.service;
     let mut text = String::new();
@@ -121,7 +121,46 @@ pub(super) fn write_config(
         key_id = secrets.key_id,
         team = secrets.team,
     );
-    write(folder, CONFIG, &text)
+    if overrides.is_empty() {
+        return write(folder, CONFIG, &text);
+    }
+    let mut config: toml::Table = text.parse().map_err(|error| format!("our own configuration: {error}"))?;
+    overlay(&mut config, overrides)?;
+    write(folder, CONFIG, &config.to_string())
+}
+
+/// Puts the keys of `over` into `config`. What stands in `[exchange]` or `[push]` goes into each `[[exchange]]` or `[[push]]`.
+///
+/// # Errors
+/// A key that the run itself sets, such as an address or a file.
+pub(crate) fn overlay(config: &mut toml::Table, over: &toml::Table) -> Result<(), String> {
+    for (section, keys) in over {
+        let tables: Vec<&toml::Table> = match keys {
+            toml::Value::Table(table) => vec![table],
+            toml::Value::Array(list) => list.iter().filter_map(toml::Value::as_table).collect(),
+            _ => return Err(format!("{section} is no section of carillon.toml")),
+        };
+        for (key, value) in tables.into_iter().flatten() {
+            if !TUNABLE.contains(&(section.as_str(), key.as_str())) {
+                return Err(format!(
+                    "[{section}] {key} cannot be set for a load test; these can: {}",
+                    TUNABLE.map(|(section, key)| format!("[{section}] {key}")).join(", ")
+                ));
+            }
+            match config.entry(section.clone()).or_insert_with(|| toml::Value::Table(toml::Table::new())) {
+                toml::Value::Array(list) => {
+                    for table in list.iter_mut().filter_map(toml::Value::as_table_mut) {
+                        table.insert(key.clone(), value.clone());
+                    }
+                }
+                toml::Value::Table(table) => {
+                    table.insert(key.clone(), value.clone());
+                }
+                _ => return Err(format!("{section} is no section of carillon.toml")),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Starts `carillon serve` and waits until it serves. Gives its address too.
@@ -156,7 +195,7 @@ pub(super) fn start(program: &Path, folder: &Path, stop: &Stop) -> Result<(Proce
 }
 
 /// The last lines of Carillon's log, for an error.
-pub(super) fn log_tail(folder: &Path) -> String {
+pub(crate) fn log_tail(folder: &Path) -> String {
     let text = std::fs::read(folder.join(LOG)).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.lines().collect();
@@ -168,10 +207,25 @@ pub(super) fn log_tail(folder: &Path) -> String {
 }
 
 /// Keeps Carillon's log beside the report.
-pub(super) fn keep_log(folder: &Path, report: &Path) {
+pub(crate) fn keep_log(folder: &Path, report: &Path) {
     // A run that failed early has no log.
     let _ = std::fs::copy(folder.join(LOG), report.join(LOG));
 }
+
+/// Keys that a load test may set. All others are the run's own: addresses, files, credentials.
+const TUNABLE: [(&str, &str); 11] = [
+    ("engine", "shards"),
+    ("engine", "pin"),
+    ("timing", "settle_ms"),
+    ("timing", "vip_settle_ms"),
+    ("timing", "min_interval_ms"),
+    ("timing", "max_delay_ms"),
+    ("exchange", "calls_max"),
+    ("exchange", "cohort_users_max"),
+    ("exchange", "subscribes_per_s"),
+    ("push", "lanes"),
+    ("push", "lane_window_max"),
+];
 
 const CONFIG: &str = "carillon.toml";
 const LOG: &str = "carillon.log";
@@ -179,3 +233,29 @@ const LOG: &str = "carillon.log";
 const START_TIME: Duration = Duration::from_secs(30);
 /// Lines of the log in an error.
 const TAIL_LINES: usize = 15;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_reach_every_server_and_leave_the_rest() {
+        let mut config: toml::Table =
+            "[engine]\nshards = 1\n[[push]]\nname = 'a'\nlanes = 2\n[[push]]\nname = 'b'\n".parse().unwrap();
+        let over = "[engine]\npin = true\n[push]\nlanes = 4\n[[exchange]]\ncalls_max = 9\n".parse().unwrap();
+        overlay(&mut config, &over).unwrap();
+        assert_eq!(config["engine"]["shards"].as_integer(), Some(1));
+        assert_eq!(config["engine"]["pin"].as_bool(), Some(true));
+        for (at, name) in ["a", "b"].into_iter().enumerate() {
+            assert_eq!(config["push"][at]["name"].as_str(), Some(name));
+            assert_eq!(config["push"][at]["lanes"].as_integer(), Some(4));
+        }
+    }
+
+    #[test]
+    fn what_the_run_sets_itself_cannot_be_overridden() {
+        let over = "[[exchange]]\nurl = 'https://mail.example.com/EWS/Exchange.asmx'\n".parse().unwrap();
+        let error = overlay(&mut toml::Table::new(), &over).unwrap_err();
+        assert!(error.contains("[exchange] url") && error.contains("calls_max"), "{error}");
+    }
+}

@@ -1,5 +1,7 @@
 //! The phases of a run, in order.
 
+mod steps;
+
 use std::fs::File;
 use std::path::Path;
 use std::process::Command;
@@ -13,20 +15,26 @@ use super::child::{NoLine, Process};
 use super::progress::Progress;
 use super::sampler::{Sample, Sampler};
 use super::stop::Stop;
-use crate::control::{Note, Order, Outcome, Setup, Tick};
+use crate::control::{Note, Order, Outcome, Setup, Stepped, Tick};
 use crate::people::People;
 use crate::process::{self, Usage};
 use crate::profile::Plan;
 use crate::tls::{self, CA_CERT};
 
+pub(crate) use steps::{Limits, steps};
+
 /// What is to be done.
-pub(super) struct Job<'a> {
+pub(crate) struct Job<'a> {
     pub plan: &'a Plan,
     pub seed: u64,
     pub start_unix_ms: u64,
     pub carillon: &'a Path,
     pub folder: &'a Path,
     pub begun: Instant,
+    /// Keys of `carillon.toml` that are to have other values.
+    pub overrides: &'a toml::Table,
+    /// Carillon on the first core, everything else on the second one.
+    pub pin: bool,
 }
 
 /// What came of it.
@@ -84,6 +92,7 @@ struct Drive<'a> {
     restarts: u64,
     ledgers_before: Vec<Ledger>,
     played: bool,
+    stepped: Option<Stepped>,
     /// Carillon was asked to end.
     ending: bool,
     outcome: Option<Box<Outcome>>,
@@ -91,15 +100,26 @@ struct Drive<'a> {
 
 /// Does it all. Whatever happens, no process is left.
 pub(super) fn drive(job: &Job<'_>, stop: &Stop) -> Result<Driven, String> {
+    let mut drive = start(job, stop)?;
+    let driven = drive.all();
+    drive.progress.end();
+    driven
+}
+
+/// Starts the processes.
+fn start<'a>(job: &'a Job<'a>, stop: &'a Stop) -> Result<Drive<'a>, String> {
     let mut progress = Progress::new(job.begun);
     progress.phase("start", 1);
     tls::write_all(job.folder)?;
     let secrets = carillon::write_secrets(job.folder, job.seed)?;
+    if job.pin {
+        process::stay_on(PEERS_CORE)?;
+    }
     let (peers, exchange_port, apns_port) = start_peers(job, &secrets, stop)?;
-    carillon::write_config(job.folder, job.plan, &secrets, exchange_port, apns_port)?;
-    let (process, address) = carillon::start(job.carillon, job.folder, stop)?;
+    carillon::write_config(job.folder, job.plan, &secrets, (exchange_port, apns_port), job.overrides)?;
+    let (process, address) = start_carillon(job, stop)?;
     let api = Api::new(&address, &job.folder.join(CA_CERT), &secrets.admin_token)?;
-    let mut drive = Drive {
+    Ok(Drive {
         job,
         stop,
         progress,
@@ -119,23 +139,43 @@ pub(super) fn drive(job: &Job<'_>, stop: &Stop) -> Result<Driven, String> {
         restarts: 0,
         ledgers_before: Vec::new(),
         played: false,
+        stepped: None,
         ending: false,
         outcome: None,
-    };
-    let driven = drive.all();
-    drive.progress.end();
-    driven
+    })
+}
+
+/// Starts `carillon serve`, on a core of its own if that is wanted.
+fn start_carillon(job: &Job<'_>, stop: &Stop) -> Result<(Process, String), String> {
+    if !job.pin {
+        return carillon::start(job.carillon, job.folder, stop);
+    }
+    process::stay_on(CARILLON_CORE)?;
+    let started = carillon::start(job.carillon, job.folder, stop);
+    process::stay_on(PEERS_CORE)?;
+    started
 }
 
 impl Drive<'_> {
     fn all(&mut self) -> Result<Driven, String> {
-        self.tell_of_service()?;
-        self.register()?;
-        self.wait_live()?;
+        self.begin()?;
         let live_s = self.elapsed();
         self.look();
         let (cpu_before, load_begun) = (self.cpu_s(), Instant::now());
         self.play()?;
+        self.finish_run(live_s, cpu_before, load_begun)
+    }
+
+    /// Until every mailbox is watched.
+    fn begin(&mut self) -> Result<(), String> {
+        self.tell_of_service()?;
+        self.register()?;
+        self.wait_live()
+    }
+
+    /// From the last mail to the end of the processes. `live_s`, `cpu_before`, `load_begun`: how it was before the first
+    /// mail.
+    fn finish_run(&mut self, live_s: f64, cpu_before: f64, load_begun: Instant) -> Result<Driven, String> {
         let unsettled = !self.drain()?;
         self.look();
         let (cpu_load_s, load_s) = (self.cpu_s() - cpu_before, load_begun.elapsed().as_secs_f64());
@@ -285,6 +325,7 @@ impl Drive<'_> {
             }
             Note::KillService => self.kill_and_restart()?,
             Note::Played => self.played = true,
+            Note::Stepped(stepped) => self.stepped = Some(stepped),
             Note::Result(outcome) => self.outcome = Some(outcome),
         }
         Ok(())
@@ -299,7 +340,7 @@ impl Drive<'_> {
         self.cpu_before_s += self.usage.cpu_s;
         self.usage = Usage::default();
         self.restarts += 1;
-        let (process, address) = carillon::start(self.job.carillon, self.job.folder, self.stop)?;
+        let (process, address) = start_carillon(self.job, self.stop)?;
         self.carillon = process;
         self.api = Api::new(&address, &self.job.folder.join(CA_CERT), &self.admin_token)?;
         self.tell_of_service()
@@ -388,6 +429,9 @@ fn troubles(status: &Status) -> String {
     texts.collect()
 }
 
+/// Where processes run that have a core of their own.
+const CARILLON_CORE: usize = 0;
+const PEERS_CORE: usize = 1;
 const PEERS_LOG: &str = "peers.log";
 /// How long the peers may take to fill their mailboxes.
 const PEERS_TIME: Duration = Duration::from_secs(60);

@@ -15,9 +15,10 @@ use crate::profile::Profile;
 use crate::report::{self, Report};
 
 pub(crate) use api::Ledger;
-pub(crate) use drive::Driven;
+pub(crate) use carillon::{find as find_carillon, keep_log, log_tail, overlay};
+pub(crate) use drive::{Driven, Job, Limits, steps};
 pub(crate) use sampler::Sample;
-use stop::Stop;
+pub(crate) use stop::Stop;
 
 /// What the command line says.
 #[derive(Debug)]
@@ -65,8 +66,16 @@ pub(crate) fn run(options: &Options) -> Result<bool, Failure> {
         .prefix("loadgen-")
         .tempdir()
         .map_err(|error| format!("cannot make a temporary folder: {error}"))?;
-    let job =
-        drive::Job { plan: &plan, seed, start_unix_ms, carillon: &carillon, folder: folder.path(), begun };
+    let job = drive::Job {
+        plan: &plan,
+        seed,
+        start_unix_ms,
+        carillon: &carillon,
+        folder: folder.path(),
+        begun,
+        overrides: &toml::Table::new(),
+        pin: false,
+    };
     let driven = drive::drive(&job, &stop);
     let log = match &driven {
         Ok(_) => None,

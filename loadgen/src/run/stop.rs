@@ -7,13 +7,13 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Whether the run is to end early.
 #[derive(Clone, Debug)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     asked: Arc<AtomicBool>,
 }
 
 impl Stop {
     /// Catches the signals from now on. A second one ends the process at once; the peers then clean up.
-    pub(super) fn watch() -> Result<Stop, String> {
+    pub(crate) fn watch() -> Result<Stop, String> {
         let asked = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM, SIGHUP] {
             signal_hook::flag::register_conditional_shutdown(signal, EXIT_STATUS, Arc::clone(&asked))
@@ -24,12 +24,12 @@ impl Stop {
     }
 
     /// Whether a signal came.
-    pub(super) fn asked(&self) -> bool {
+    pub(crate) fn asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
     /// An error if a signal came.
-    pub(super) fn check(&self) -> Result<(), String> {
+    pub(crate) fn check(&self) -> Result<(), String> {
         if self.asked() { Err("the run is not finished".to_owned()) } else { Ok(()) }
     }
 }
