@@ -12,7 +12,7 @@ use carillon_core::shard::{
     ShardConfig, ShardStats, Timing,
 };
 use carillon_core::time::{Now, Time};
-use carillon_engine::shell::{Core, start_with};
+use carillon_engine::shell::{Core, resolve, start_with};
 use carillon_engine::{EngineConfig, TlsSettings};
 
 use crate::mail::IN_FLIGHT;
@@ -30,7 +30,7 @@ pub(crate) fn run(sink: SocketAddr, ca: &Path) -> Result<(), Box<dyn std::error:
         item_key: [7; 16],
     };
     let config = EngineConfig { shards: 1, ..EngineConfig::new(shard, vec![trust(ca)?]) };
-    let (engine, _reports) = start_with(config, |_, _| Pusher::new())?;
+    let (engine, _reports) = start_with(config, |_, _| Pusher::new(), std::sync::Arc::new(resolve))?;
     // The first command wakes the shard: its core opens the connection.
     engine.drain()?;
     loop {
