@@ -204,8 +204,12 @@ impl Tuner<'_> {
                     eprintln!("loadgen: {error}");
                 }
             }
-            let probe = search::next(&steps)?;
-            (self.left().as_secs_f64() > probe.seconds + STEP_OVERHEAD_S).then_some(probe)
+            let left = self.left().as_secs_f64();
+            let fits = |probe: &search::Probe| left > probe.seconds + STEP_OVERHEAD_S;
+            if left < HOLD_S + search::PROBE_S + 2.0 * STEP_OVERHEAD_S {
+                return search::last(&steps).filter(fits);
+            }
+            search::next(&steps).filter(fits)
         });
         tuned.steps = steps;
         let driven = driven?;

@@ -115,6 +115,14 @@ pub(crate) fn next(steps: &[Step]) -> Option<Probe> {
     }
 }
 
+/// What is worth the last minute, if nothing was held for long yet: what was held in passing.
+pub(crate) fn last(steps: &[Step]) -> Option<Probe> {
+    let broke = lowest_broken(steps).unwrap_or(f64::INFINITY);
+    let held = steps.iter().filter(|step| step.verdict == Verdict::Held && step.rate < broke);
+    let rate = highest(held)?;
+    knee(steps).is_none().then_some(Probe { rate, seconds: HOLD_S })
+}
+
 /// The knee, as far as it is known.
 pub(crate) fn knee(steps: &[Step]) -> Option<Knee> {
     let broke = lowest_broken(steps);
@@ -142,9 +150,9 @@ pub(crate) const PROBE_S: f64 = 8.0;
 /// The knee lies between two rates that are no further apart than this.
 const PRECISION: f64 = 1.08;
 /// The first rate, in mails a second.
-const FIRST_RATE: f64 = 250.0;
+const FIRST_RATE: f64 = 500.0;
 /// From one rate to the next on the way up.
-const RAMP: f64 = 1.6;
+const RAMP: f64 = 2.0;
 /// Where the search gives up.
 const RATE_MIN: f64 = 1.0;
 const RATE_MAX: f64 = 1e6;
@@ -190,6 +198,16 @@ mod tests {
             let seconds: f64 = search(knee_at, 1.0).0.iter().map(|step| step.seconds).sum();
             assert!(seconds < 230.0, "{knee_at}: {seconds} s of load");
         }
+    }
+
+    #[test]
+    fn the_last_minute_is_for_a_rate_that_counts() {
+        let step = |rate, seconds, verdict| Step { rate, seconds, verdict, ..Step::default() };
+        let mut steps = vec![step(500.0, PROBE_S, Verdict::Held), step(1_000.0, PROBE_S, Verdict::Held)];
+        assert_eq!(last(&steps), Some(Probe { rate: 1_000.0, seconds: HOLD_S }));
+        steps.push(step(1_000.0, HOLD_S, Verdict::Held));
+        assert_eq!(last(&steps), None);
+        assert_eq!(last(&[]), None);
     }
 
     #[test]
