@@ -1,8 +1,8 @@
 //! The engine as the rest of the service sees it: commands in, numbers out. Tests put their own behind it.
 
 use carillon_core::shard::{Command, ShardStats};
-use carillon_engine::EngineHandle;
 pub use carillon_engine::Refused;
+use carillon_engine::{EngineHandle, EngineStats};
 use hdrhistogram::Histogram;
 
 /// Takes commands and tells its numbers.
@@ -24,6 +24,10 @@ pub struct Numbers {
     pub shards: Vec<ShardStats>,
     /// Of all shards together.
     pub total: ShardStats,
+    /// Turns that the shards' threads took.
+    pub turns: u64,
+    /// System calls on the engine's sockets.
+    pub socket_calls: u64,
     /// From the bytes that told of a mail being readable to its push being written.
     pub mail_to_written: Latency,
     /// As `mail_to_written`, less the settling and intervals that applied.
@@ -77,18 +81,25 @@ impl Engine for EngineHandle {
     }
 
     fn numbers(&self) -> Numbers {
-        let stats = self.stats();
+        Numbers::of(self.stats())
+    }
+
+    fn is_running(&self) -> bool {
+        EngineHandle::is_running(self)
+    }
+}
+
+impl Numbers {
+    fn of(stats: EngineStats) -> Numbers {
         Numbers {
             total: stats.total(),
+            turns: stats.shells.iter().map(|shell| shell.turns).sum(),
+            socket_calls: stats.shells.iter().map(|shell| shell.socket_calls).sum(),
             mail_to_written: latency(&stats.mail_to_written),
             due_to_written: latency(&stats.due_to_written),
             mail_to_accepted: latency(&stats.mail_to_accepted),
             shards: stats.shards,
         }
-    }
-
-    fn is_running(&self) -> bool {
-        EngineHandle::is_running(self)
     }
 }
 
@@ -118,6 +129,8 @@ fn latency(times: &Histogram<u64>) -> Latency {
 
 #[cfg(test)]
 mod tests {
+    use carillon_engine::ShellStats;
+
     use super::*;
 
     #[test]
@@ -131,5 +144,39 @@ mod tests {
         assert_eq!(latency.at_most, [1, 3, 3, 3, 4, 4, 4, 4, 4, 4, 5, 5, 5, 5, 5, 5]);
         let none: Histogram<u64> = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap();
         assert_eq!(super::latency(&none), Latency::default());
+    }
+
+    #[test]
+    fn each_number_of_the_engine_is_taken_under_its_name() {
+        let times = |count: u64, us: u64| {
+            let mut times = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap();
+            times.record_n(us, count).unwrap();
+            times
+        };
+        let shell = |turns, socket_calls| ShellStats { turns, socket_calls, ..ShellStats::default() };
+        let numbers = Numbers::of(EngineStats {
+            shards: vec![
+                ShardStats { users: 1, ..ShardStats::default() },
+                ShardStats { users: 2, ..ShardStats::default() },
+            ],
+            shells: vec![shell(10, 300), shell(20, 400)],
+            mail_to_written: times(4, 1_000),
+            due_to_written: times(5, 100),
+            mail_to_accepted: times(6, 10),
+        });
+        assert_eq!((numbers.shards.len(), numbers.total.users), (2, 3));
+        assert_eq!((numbers.turns, numbers.socket_calls), (30, 700));
+        let of = |latency: &Latency| (latency.count, latency.sum_us, latency.max_us);
+        assert_eq!(of(&numbers.mail_to_written), (4, 4_000, 1_000));
+        assert_eq!(of(&numbers.due_to_written), (5, 500, 100));
+        assert_eq!(of(&numbers.mail_to_accepted), (6, 60, 10));
+    }
+
+    #[test]
+    fn each_quantile_is_the_one_of_its_name() {
+        let mut times = Histogram::new_with_bounds(1, 600_000_000, 3).unwrap();
+        (1..=1_000).for_each(|us| times.record(us).unwrap());
+        let Latency { p50_us, p90_us, p99_us, p999_us, max_us, .. } = latency(&times);
+        assert_eq!([p50_us, p90_us, p99_us, p999_us, max_us], [500, 900, 990, 999, 1_000]);
     }
 }

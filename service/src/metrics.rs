@@ -59,6 +59,8 @@ metrics! {
     UsersStopped: Gauge "carillon_users_stopped", "Users whose notifications are stopped";
     UsersReady: Gauge "carillon_users_ready", "Users that are due and wait for their turn";
     Devices: Gauge "carillon_devices", "Devices";
+    EngineTurns: Counter "carillon_engine_turns", "Turns of the engine's threads: events, commands or timers that woke them";
+    SocketCalls: Counter "carillon_engine_socket_calls", "System calls on the engine's sockets: reads, writes and shutdowns";
     Shards: Gauge "carillon_shards", "Threads of the engine";
     Cohorts: Gauge "carillon_cohorts", "Groups of users that share a streaming connection";
     Streams: Gauge "carillon_streams", "Streaming connections that are open";
@@ -273,6 +275,8 @@ fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
         Metric::UsersStopped => one(total.users_stopped),
         Metric::UsersReady => one(total.users_ready),
         Metric::Devices => one(sample.counts.devices),
+        Metric::EngineTurns => one(numbers.turns),
+        Metric::SocketCalls => one(numbers.socket_calls),
         Metric::Shards => one(numbers.shards.len() as u64),
         Metric::Cohorts => one(total.cohorts),
         Metric::Streams => one(total.streams),
@@ -453,6 +457,9 @@ impl Process {
 
 #[cfg(test)]
 mod tests {
+    use carillon_core::ledger::Ledger;
+    use carillon_core::shard::ShardStats;
+
     use super::*;
 
     fn sample(numbers: Numbers) -> Sample {
@@ -528,5 +535,113 @@ mod tests {
     fn the_process_has_memory_and_threads() {
         let process = Process::read();
         assert!(process.resident_bytes > 1_000_000 && process.threads >= 1, "{process:?}");
+    }
+
+    /// No two of its numbers are the same.
+    fn distinct() -> Sample {
+        let mut next = 1_000;
+        let mut number = || {
+            next += 1;
+            next
+        };
+        let latency = |scale: u64| Latency {
+            count: scale + 20,
+            sum_us: scale * 1_000,
+            p50_us: scale + 1,
+            p90_us: scale + 2,
+            p99_us: scale + 3,
+            p999_us: scale + 4,
+            max_us: scale + 5,
+            at_most: std::array::from_fn(|at| scale + at as u64),
+        };
+        let latencies = [latency(100), latency(200), latency(300)];
+        let [mail_to_written, due_to_written, mail_to_accepted] = latencies;
+        let ledger = Ledger {
+            signalled: number(),
+            duplicate: number(),
+            folded: number(),
+            fetched: number(),
+            offered: number(),
+            returned: number(),
+            accepted: number(),
+            suppressed: std::array::from_fn(|_| number()),
+            superseded: number(),
+            expired: number(),
+            waiting: number(),
+            in_flight: number(),
+        };
+        let total = ShardStats {
+            users: number(),
+            users_live: number(),
+            users_stopped: number(),
+            devices: number(),
+            cohorts: number(),
+            streams: number(),
+            lanes: number(),
+            pushes_in_flight: number(),
+            calls_in_flight: number(),
+            users_ready: number(),
+            pushes_sent: number(),
+            answers: std::array::from_fn(|_| number()),
+            resends_ambiguous: number(),
+            resends_safe: number(),
+            downgraded: number(),
+            second_look: number(),
+            calls_given_up: 2_001,
+            tokens_kept: number(),
+            blocked_us: std::array::from_fn(|_| number() * 1_000_000),
+            subscribes: number(),
+            catch_ups: number(),
+            streams_broken: number(),
+            connects: number(),
+            ledger,
+        };
+        Sample {
+            uptime_s: 1.5,
+            counts: Counts { users: number(), devices: number(), live: number(), unwatched: number() },
+            numbers: Numbers {
+                shards: vec![ShardStats::default(); 7],
+                total,
+                turns: number(),
+                socket_calls: number(),
+                mail_to_written,
+                due_to_written,
+                mail_to_accepted,
+            },
+            mail_servers: vec![("main".to_owned(), true), ("other".to_owned(), false)],
+            push_services: vec![("apns".to_owned(), false), ("sandbox".to_owned(), true)],
+            store_up: true,
+            store: StoreNumbers { waiting: number(), batches: number(), failures: number() },
+            token_ages_s: vec![("KEY1234567".to_owned(), number()), ("KEY7654321".to_owned(), number())],
+            process: Process { cpu_s: 2.5, resident_bytes: number(), threads: number() },
+        }
+    }
+
+    #[derive(Debug)]
+    struct Distinct;
+
+    impl Collector for Distinct {
+        fn encode(&self, encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+            encode(&distinct(), encoder)
+        }
+    }
+
+    /// The whole page, as it was read once line by line, beside the sample above. Who adds a metric gives its source a number
+    /// there, runs this with `WRITE_METRICS=1`, and reads what changed in the file.
+    #[test]
+    fn each_metric_shows_the_number_of_its_name() {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(Distinct));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        if std::env::var_os("WRITE_METRICS").is_some() {
+            std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics.txt"), &text).unwrap();
+        }
+        let expected =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/metrics.txt")).unwrap();
+        for (at, (line, expected)) in text.lines().zip(expected.lines()).enumerate() {
+            assert_eq!(line, expected, "line {} of service/src/metrics.txt", at + 1);
+        }
+        assert_eq!(text.lines().count(), expected.lines().count());
     }
 }
