@@ -6,7 +6,8 @@
 //!
 //! What it is told stands in `people` (users and their phones), `mailboxes` (their mails) and `allowances` (what the engine
 //! could not know); what it judges in `pushes` (each as it comes) and `verdict` (at the end); what it keeps of a phone in
-//! `phones`, what it found in `report`.
+//! `phones`, what the engine's owner said of users, and what follows for their pushes, in `profiles`, what it found in
+//! `report`.
 //!
 //! Memory: 32 bytes for a mail and some 350 for a phone; nothing per push but pushes that tell of more mails than they
 //! list, one name for each move, and what [`Audit::put_down`] is told.
@@ -16,6 +17,7 @@ mod folders;
 mod mailboxes;
 mod people;
 mod phones;
+mod profiles;
 mod pushes;
 mod report;
 #[cfg(test)]
@@ -29,8 +31,10 @@ use carillon_core::time::{Span, Time};
 
 use crate::phone::{Rules, User};
 use phones::PhoneRow;
+use profiles::Profile;
 
 pub use mailboxes::Place;
+pub use profiles::Traits;
 pub use pushes::Told;
 pub use report::{AuditReport, EXAMPLES_MAX, Example, Finding};
 
@@ -58,6 +62,10 @@ pub struct Audit {
     deaf: Vec<(Time, Time)>,
     /// Notices by their ids: since when the engine cannot take them back, and what they tell.
     put_down: HashMap<u128, (Time, UnsettledNotice)>,
+    /// What the owner of the engine said of the users, by their place in `users`.
+    profiles: Vec<Profile>,
+    /// What can make a mail go first.
+    traits: HashMap<u64, Traits>,
     report: AuditReport,
 }
 
@@ -73,6 +81,8 @@ impl Audit {
             unheard: HashSet::new(),
             deaf: Vec::new(),
             put_down: HashMap::new(),
+            profiles: Vec::new(),
+            traits: HashMap::new(),
             report: AuditReport::default(),
         }
     }

@@ -114,3 +114,23 @@ fn who_is_to_share_streams_with_others_does_so_at_once() {
     assert_eq!((streams(&town), town.world.exchanges[0].subscription_count()), (vec![3], 3));
     clean(town);
 }
+
+#[test]
+fn the_account_in_a_push_is_that_of_the_address_given_last() {
+    let mut town = live(TownConfig::default());
+    let account = |town: &Town| town.told(1, 0).last().and_then(|push| push.payload.account);
+    town.deliver(1, "to the first address");
+    town.run_for(secs(20));
+    let first = account(&town);
+    let (mailbox, address) = (town.people[1].mailbox, "another.name@example.com");
+    town.world.exchanges[0].rename_mailbox(mailbox, address);
+    let address = SmtpAddress::parse(address).expect("an address");
+    town.assign_again(1, false, |assign| assign.address = address);
+    town.run_for(minutes(1));
+    town.deliver(1, "to the second");
+    town.run_for(secs(20));
+    let second = account(&town);
+    assert!(first.is_some() && second.is_some() && first != second, "{first:?}, {second:?}");
+    // And the audit has compared both, with the thread.
+    clean(town);
+}

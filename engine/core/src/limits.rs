@@ -118,6 +118,9 @@ pub const TOLD_ITEMS_GAP_MAX: usize = TOLD_ITEMS_MAX + CATCH_UP_MAIL_MAX as usiz
 /// Of these, the newest that are remembered whatever their time stamps: events can come twice.
 pub const SEEN_ITEMS_MIN: usize = 8;
 
+/// Alerts for VIP mail of one user that do not wait for the interval, at once; then one more for each interval.
+pub const VIP_ALERTS_MAX: u64 = 4;
+
 /// How far a catch-up looks behind the newest mail dealt with: time stamps of events and of mails differ by seconds.
 pub const KNOWN_LOOK_BACK: Span = Span::from_secs(60);
 
@@ -252,6 +255,9 @@ pub const SERVICE_FAILURES_MAX: u8 = 8;
 
 /// 410 answers older than the registration, in a row, after which a notice is given up.
 pub const STALE_GONE_MAX: u8 = 3;
+
+/// Reports in a minute of pushes to one provider that were given up. More are counted.
+pub const GIVEN_UP_PER_MINUTE: u8 = 10;
 
 /// Between two openings of lanes to one provider.
 pub const LANE_STAGGER: Span = Span::from_secs(1);

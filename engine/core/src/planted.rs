@@ -137,6 +137,24 @@ mod on_demand {
         BadgeLate,
         /// A device that registers again keeps the settings that it had.
         SettingsIgnored,
+        /// The address of a VIP sender is compared letter by letter.
+        VipByCase,
+        /// Who gets another address keeps the account's name of before.
+        AccountKept,
+        /// One user's refused tokens hold back everybody's phones.
+        BreakerForAll,
+        /// Each notice has its own place on the screen, also one that tells of the same mail again.
+        PlaceOfItsOwn,
+        /// A push that is worded anew on its way takes another place on the screen.
+        ResendMoves,
+        /// A device whose token is gone stays, and is pushed to again.
+        GoneKept,
+        /// A device that its owner removes stays.
+        RemovalIgnored,
+        /// Pushes go to the token of whoever came first.
+        TokenOfAnother,
+        /// A notice of one mail tells of none.
+        MailsMiscounted,
         /// A timer that has fired is set again for the same moment: no turn is the last.
         TimerSetAgain,
         /// An event counts for whoever holds its subscription, whatever its folder is.

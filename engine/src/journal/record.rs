@@ -18,6 +18,7 @@ pub(crate) fn is_durable(report: &Report) -> bool {
         | Report::Unwatched { .. }
         | Report::Misplaced { .. }
         | Report::Taken { .. }
+        | Report::GivenUp { .. }
         | Report::TeamTokenStale { .. }
         | Report::MailCredentialRefused { .. }
         | Report::MailTokenStale { .. }
@@ -99,6 +100,7 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
         | Report::Unwatched { .. }
         | Report::Misplaced { .. }
         | Report::Taken { .. }
+        | Report::GivenUp { .. }
         | Report::TeamTokenStale { .. }
         | Report::MailCredentialRefused { .. }
         | Report::MailTokenStale { .. }

@@ -14,6 +14,10 @@ pub struct Payload {
     pub sound: bool,
     /// Whether the alert's text is one of the app's own, by its key.
     pub by_key: bool,
+    /// Whether it breaks through a Focus (`interruption-level`).
+    pub time_sensitive: bool,
+    /// `thread-id`, if it is a keyed hash.
+    pub thread: Option<u64>,
     /// `m.a`: the account, a keyed hash.
     pub account: Option<u64>,
     /// `m.n`: how many mails it tells of; 0 without alert.
@@ -195,6 +199,8 @@ impl Payload {
             alert,
             sound: aps.sound.is_some(),
             by_key,
+            time_sensitive: aps.interruption_level == Some(InterruptionLevel::TimeSensitive),
+            thread: aps.thread_id.as_deref().and_then(parse_hash),
             account: None,
             n: 0,
             items: Vec::new(),
@@ -251,6 +257,8 @@ impl Payload {
             alert,
             sound: !aps["sound"].is_null(),
             by_key: !aps["alert"]["loc-key"].is_null(),
+            time_sensitive: aps["interruption-level"] == "time-sensitive",
+            thread: aps["thread-id"].as_str().and_then(parse_hash),
             account: value["m"]["a"].as_str().and_then(parse_hash),
             n: number(&value["m"]["n"]).unwrap_or(0),
             items: items.into_iter().flatten().filter_map(|item| parse_hash(item.as_str()?)).collect(),

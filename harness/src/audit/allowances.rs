@@ -47,5 +47,6 @@ impl Audit {
     /// stops) are for whoever made them to make again.
     pub fn power_failed(&mut self, from: Time) {
         self.phones.iter_mut().for_each(|row| row.power_failed(from));
+        self.unsay(from);
     }
 }

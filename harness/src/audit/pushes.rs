@@ -63,6 +63,12 @@ impl Audit {
 
     /// A push was accepted for a phone; that it [`Audit::left`] has been told before. Says of each mail that is told by name for the first time.
     pub fn delivered(&mut self, phone: PhoneIx, push: &Delivery, mut told: impl FnMut(Told)) {
+        if push.payload.is_alert() {
+            let at = push.at.time;
+            let left = self.phones.get(phone.0 as usize).and_then(|row| row.left_at).unwrap_or(at).min(at);
+            let worded = self.put_down.get(&push.apns_id).map_or(left, |(put_down, _)| (*put_down).min(left));
+            self.judge_profile(phone, &push.payload, worded, left);
+        }
         let Some(row) = self.phones.get_mut(phone.0 as usize) else {
             self.report.foreign.note(None, phone, None, push.at.time, "a push for a phone that nobody knows");
             return;

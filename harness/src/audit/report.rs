@@ -57,6 +57,10 @@ pub struct AuditReport {
     pub shown_twice: Finding,
     /// Mails of somebody else, or of nobody.
     pub foreign: Finding,
+    /// Alerts that name another account than their user's, or stand under another one.
+    pub wrong_account: Finding,
+    /// Alerts for VIP mail that do not break through a Focus, and others that do.
+    pub wrong_level: Finding,
     /// Payloads that contradict themselves.
     pub malformed: Finding,
 }
@@ -106,7 +110,7 @@ impl Finding {
 
 impl AuditReport {
     /// Every kind of fault with its name, the worst first: one user's mail on another's phone.
-    pub fn findings(&self) -> [(&'static str, &Finding); 11] {
+    pub fn findings(&self) -> [(&'static str, &Finding); 13] {
         [
             ("foreign", &self.foreign),
             ("lost", &self.lost),
@@ -118,6 +122,8 @@ impl AuditReport {
             ("told_after_removal", &self.told_after_removal),
             ("told_unwanted", &self.told_unwanted),
             ("shown_twice", &self.shown_twice),
+            ("wrong_account", &self.wrong_account),
+            ("wrong_level", &self.wrong_level),
             ("malformed", &self.malformed),
         ]
     }

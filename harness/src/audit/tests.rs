@@ -56,6 +56,8 @@ fn push(s: u64, apns_id: u128, badge: u32, n: u32, items: &[u64]) -> Delivery {
             alert,
             sound: n > 0,
             by_key: n > 0,
+            time_sensitive: false,
+            thread: None,
             account: Some(1),
             n,
             items: items.to_vec(),

@@ -15,9 +15,9 @@ use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::hash::Hasher;
 
 use carillon_core::ledger::Ledger;
-use carillon_core::names::UserKey;
+use carillon_core::names::{SmtpAddress, UserKey};
 use carillon_core::rng::Rng;
-use carillon_core::shard::{Accounts, Command, Input, Report, ShardConfig};
+use carillon_core::shard::{Accounts, Command, Input, Report, ShardConfig, VipRules};
 use carillon_core::time::{Now, Span, Time, UnixMillis};
 use siphasher::sip::SipHasher24;
 
@@ -45,6 +45,8 @@ pub struct World {
     pub store: Store,
     /// Reports of all shards, oldest first.
     pub reports: Vec<(Time, Report)>,
+    /// What the owner said of users, oldest first, until somebody takes it.
+    pub said: Vec<Said>,
     sites: Vec<Site>,
     accounts: Accounts,
     routes: Vec<PeerAt>,
@@ -65,6 +67,19 @@ pub struct World {
     struck: Struck,
     /// When the last of what has arrived had left, by shard and peer.
     left_last: BTreeMap<(usize, PeerAt), Time>,
+}
+
+/// What the owner of the engine said of a user, as far as it shows in pushes.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// When.
+    pub at: Time,
+    /// Of whom.
+    pub user: UserKey,
+    /// The mailbox's address.
+    pub address: SmtpAddress,
+    /// Which mails go first.
+    pub vip: VipRules,
 }
 
 /// So many turns of shards and peers there are in one moment of virtual time at most; lawful days have some hundreds. Beyond
@@ -118,6 +133,7 @@ impl World {
             net: Net::default(),
             store: Store::default(),
             reports: Vec::new(),
+            said: Vec::new(),
             sites,
             accounts,
             routes: config.routes,
@@ -192,6 +208,10 @@ impl World {
 
     /// Gives a shard a command, now.
     pub fn command(&mut self, shard: usize, command: Command) {
+        if let Command::AssignUser(assign) = &command {
+            let (address, vip) = (assign.address.clone(), assign.vip.clone());
+            self.said.push(Said { at: self.now.time, user: assign.user, address, vip });
+        }
         self.store.note_command(self.now.time, shard, &command);
         self.input(shard, Input::Command(command));
         self.collect();

@@ -205,6 +205,7 @@ impl Store {
             | Report::Unwatched { .. }
             | Report::Misplaced { .. }
             | Report::Taken { .. }
+            | Report::GivenUp { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailCredentialRefused { .. }
             | Report::MailTokenStale { .. }

@@ -97,7 +97,7 @@ pub fn deliver_into(town: &mut Town, folder: FolderKey, subject: &str) -> String
     id
 }
 
-/// Ends the town. No mail server may complain of the client, and the audit must find nothing.
+/// Ends the town. No mail server and no push service may complain of the client, and the audit must find nothing.
 ///
 /// # Panics
 /// Otherwise, with what is wrong.
@@ -105,6 +105,10 @@ pub fn clean(town: Town) -> AuditReport {
     for exchange in &town.world.exchanges {
         let violations = exchange.violations();
         assert!(violations.is_empty(), "a mail server complains: {violations:?}");
+    }
+    for (number, apns) in town.world.apns.iter().enumerate() {
+        let strict = &apns.stats().strict;
+        assert!(strict.is_clean(), "push service {number} complains: {strict:?}");
     }
     let report = town.finish();
     assert!(report.is_clean(), "{report:#?}");

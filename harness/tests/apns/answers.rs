@@ -1,6 +1,7 @@
 //! What the service answers: tokens that are gone or of the other environment, 429, and outages.
 
 use super::*;
+use carillon_core::limits::GIVEN_UP_PER_MINUTE;
 
 #[test]
 fn a_thousand_phones_gone_at_once_are_each_removed_once() {
@@ -231,4 +232,55 @@ fn half_an_hour_of_500_ends_as_well() {
         assert_eq!(alerts.last().and_then(|push| push.payload.badge), Some(3));
     }
     clean(town);
+}
+
+/// What was given up, by the reason.
+fn given_up(town: &Town) -> Vec<(String, u64, u32)> {
+    let told = town.world.reports.iter();
+    told.filter_map(|(_, report)| match report {
+        Report::GivenUp { user, trouble, unreported, .. } => {
+            assert!(!trouble.text.is_empty());
+            Some((trouble.code.to_string(), user.0, *unreported))
+        }
+        _ => None,
+    })
+    .collect()
+}
+
+#[test]
+fn a_push_that_is_given_up_is_told_of_with_its_mailbox_and_the_reason() {
+    for reason in [Reason::BadCollapseId, Reason::PayloadTooLarge] {
+        let mut town = live(TownConfig { users: 3, wait_max: secs(900), ..TownConfig::default() });
+        assert_eq!(given_up(&town), []);
+        town.turn_apns(|knobs| (knobs.refusals, knobs.refusal) = (Share::percent(100), reason));
+        town.deliver(2, "refused for good");
+        town.run_for(secs(20));
+        // The alert, and then its badge alone.
+        let told = given_up(&town);
+        assert!((1..=2).contains(&told.len()), "{told:?}");
+        assert!(told.iter().all(|one| *one == (reason.text().to_owned(), 2, 0)), "{told:?}");
+    }
+    // A token that nobody knows, among others that are good.
+    let mut town = live(TownConfig { users: 3, wait_max: secs(900), ..TownConfig::default() });
+    move_to_sandbox(&mut town, 1..2);
+    deliver_to_all(&mut town, "to everybody");
+    town.run_for(secs(100));
+    assert_eq!(given_up(&town), [("BadDeviceToken".to_owned(), 1, 0)]);
+}
+
+#[test]
+fn pushes_that_are_given_up_by_the_hundred_are_told_of_ten_times_a_minute_and_counted() {
+    let mut town = live(TownConfig { users: 200, wait_max: secs(900), ..TownConfig::default() });
+    town.turn_apns(|knobs| (knobs.refusals, knobs.refusal) = (Share::percent(100), Reason::BadPriority));
+    deliver_to_all(&mut town, "refused for good");
+    town.run_for(secs(20));
+    let most = usize::from(GIVEN_UP_PER_MINUTE);
+    assert_eq!(given_up(&town).len(), most);
+    town.run_for(secs(60));
+    town.deliver(0, "refused as well");
+    town.run_for(secs(20));
+    let told = given_up(&town);
+    // A badge that changes alone is refused, too.
+    assert!(told.len() > most && told.len() <= 2 * most, "{told:?}");
+    assert!(told[most].2 >= 200 - u32::from(GIVEN_UP_PER_MINUTE), "how many there were between: {told:?}");
 }

@@ -4,6 +4,7 @@
 mod answers;
 mod breaker;
 mod connections;
+mod in_a_row;
 mod lanes;
 mod outages;
 mod renewals;

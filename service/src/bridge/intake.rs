@@ -93,6 +93,10 @@ impl Intake {
                     tracing::debug!(user = user.0, code = %trouble.code, "mailbox not watched: {}", trouble.text);
                 }
             }
+            Report::GivenUp { user, device, service, trouble: Trouble { code, text }, unreported } => {
+                let (push, user, device) = (self.push(service.0), user.0, device.0);
+                tracing::warn!(push, user, device, %code, unreported, "a push was given up: {text}");
+            }
             Report::TeamTokenStale { team, issued } => {
                 // When this is full, the keeper of tokens has enough news of the same kind.
                 let _ = self.refusals.try_send((*team, *issued));

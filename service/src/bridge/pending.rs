@@ -54,6 +54,7 @@ impl Pending {
             | Report::Unwatched { .. }
             | Report::Misplaced { .. }
             | Report::Taken { .. }
+            | Report::GivenUp { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailCredentialRefused { .. }
             | Report::MailTokenStale { .. }

@@ -236,11 +236,61 @@ mod tests {
         }
     }
 
+    /// Every reason that Apple documents, in the order of its table, as the last word of a connection: does it say that a
+    /// next one would end in the same way?
     #[test]
-    fn a_farewell_tells_shutdown_from_refusal() {
-        assert_eq!(farewell(br#"{"reason":"Shutdown"}"#), Some((Reason::new("Shutdown"), false)));
-        assert_eq!(farewell(br#"{"reason":"BadCertificate"}"#), Some((Reason::new("BadCertificate"), true)));
-        assert_eq!(farewell(b"max concurrent streams"), None);
+    fn a_farewell_tells_for_each_reason_whether_our_configuration_is_refused() {
+        let table: [(&str, bool); 35] = [
+            ("BadCollapseId", false),
+            ("BadDeviceToken", false),
+            ("BadExpirationDate", false),
+            ("BadMessageId", false),
+            ("BadPriority", false),
+            ("BadTopic", false),
+            ("DeviceTokenNotForTopic", false),
+            ("DuplicateHeaders", false),
+            ("IdleTimeout", false),
+            ("InvalidPushType", false),
+            ("MissingDeviceToken", false),
+            ("MissingTopic", false),
+            ("PayloadEmpty", false),
+            ("TopicDisallowed", false),
+            ("BadCertificate", true),
+            ("BadCertificateEnvironment", true),
+            ("ExpiredProviderToken", false),
+            ("Forbidden", true),
+            ("InvalidProviderToken", true),
+            ("MissingProviderToken", true),
+            ("UnrelatedKeyIdInToken", true),
+            ("BadEnvironmentKeyIdInToken", true),
+            ("BadEnvironmentKeyInToken", true),
+            ("BadPath", false),
+            ("MethodNotAllowed", false),
+            ("ExpiredToken", false),
+            ("Unregistered", false),
+            ("PayloadTooLarge", false),
+            ("TooManyProviderTokenUpdates", true),
+            ("TooManyRequests", false),
+            ("InternalServerError", false),
+            ("ServiceUnavailable", false),
+            ("Shutdown", false),
+            // Nobody knows it yet: another connection is tried.
+            ("BrandNew", false),
+            ("badcertificate", false),
+        ];
+        for (reason, refused) in table {
+            let debug = format!(r#"{{"reason":"{reason}"}}"#);
+            assert_eq!(farewell(debug.as_bytes()), Some((Reason::new(reason), refused)), "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_farewell_without_a_reason_is_none() {
+        for debug in
+            [&b"max concurrent streams"[..], b"", b"{}", br#"{"reason":7}"#, br#"{"reason":""}"#, b"\xff\x00"]
+        {
+            assert_eq!(farewell(debug), None, "{debug:?}");
+        }
     }
 
     proptest! {

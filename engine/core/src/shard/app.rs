@@ -110,6 +110,9 @@ impl App {
 
     /// So many users were refused that it is everybody's trouble.
     fn refuses_everybody(&self) -> bool {
+        if planted!(BreakerForAll) {
+            return self.doubted.len() >= DOUBTED_USERS_MAX;
+        }
         self.refused.len() >= DOUBTED_USERS_MAX
     }
 }
@@ -224,10 +227,12 @@ impl ShardCore {
 
     /// Whether the device waits for its app's breaker. Who was seen to have a good token never does.
     pub(super) fn is_held_back(&self, device_id: DeviceId) -> bool {
-        let Some(device) = self.devices.get(device_id).filter(|device| !device.proven) else { return false };
+        let for_all = planted!(BreakerForAll);
+        let waits = |device: &&Device| for_all || !device.proven;
+        let Some(device) = self.devices.get(device_id).filter(waits) else { return false };
         let apps = &self.services[usize::from(device.service.0)].apps;
         let Some(app) = apps.iter().find(|app| app.topic == device.topic) else { return false };
-        let held = device.pardoned || app.refuses_everybody();
+        let held = for_all || device.pardoned || app.refuses_everybody();
         app.breaker.as_ref().is_some_and(|breaker| held && breaker.probe != Some(device_id))
     }
 
@@ -408,13 +413,15 @@ impl ShardCore {
 
     /// The provider does not know this device: nothing more is sent to it until it registers again.
     fn refuse_device(&mut self, now: Now, device_id: DeviceId, fx: &mut Effects) {
+        let Some(user_id) = self.devices.get(device_id).map(|device| device.user) else { return };
+        self.report_given_up(now, user_id, device_id, "BadDeviceToken", UNKNOWN, fx);
         let Some(device) = self.devices.get_mut(device_id) else { return };
         device.parked = None;
         device.suspect = true;
         device.unsettled = None;
         let owed = std::mem::take(&mut device.owed);
         self.stats.ledger.enter(Station::Suppressed(Suppressed::Rejected), u64::from(owed));
-        let (user_id, key, badge) = (device.user, device.key, device.badge);
+        let (key, badge) = (device.key, device.badge);
         if let Some(user) = self.users.get(user_id) {
             device.told_seq = user.pending.seq();
             fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
@@ -423,3 +430,6 @@ impl ShardCore {
         self.look_due(now, user_id, fx);
     }
 }
+
+const UNKNOWN: &str = "The provider does not know this device's token for this app and environment, and knows those of others: \
+                       nothing more is sent to it until the app registers again. Is it a test build?";

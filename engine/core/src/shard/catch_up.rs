@@ -1,14 +1,13 @@
 //! Looks into folders: what no event told of, and how much is unread.
 
 use super::core::ShardCore;
-use super::fold::is_after;
 use super::server::{Ask, Job};
 use super::{BadgeCount, Effects, FolderSync, Report};
 use crate::ews::{Action, EwsError, FolderCounts, FoundItem, ResponseCode, SyncPage};
 use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
 use crate::names::{FolderId, ItemId};
 use crate::time::{Now, Time};
-use crate::user::{Needs, UserId, Whose, item_hash};
+use crate::user::{Needs, UserId, Whose, is_after, item_hash};
 
 impl ShardCore {
     /// One page of a folder, newest first.

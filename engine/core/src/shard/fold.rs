@@ -9,7 +9,7 @@ use crate::names::ItemId;
 use crate::notice::MailDetails;
 use crate::signal::MailSignal;
 use crate::time::{Now, Span, Time, UnixMillis};
-use crate::user::{Calling, IdForm, Needs, UserId, item_hash};
+use crate::user::{Calling, IdForm, Needs, UserId, is_after, item_hash};
 
 impl ShardCore {
     /// Something happened in a mailbox.
@@ -123,13 +123,14 @@ impl ShardCore {
             return;
         }
         let vip = vip || details.as_ref().is_some_and(|details| is_vip(&user.vip, details));
-        let peek = !vip && details.is_none() && !user.vip.is_empty() && user.server.is_some();
+        // Only a look tells whether this one goes first. If it may not, the look is taken when the notice is due.
+        let first_from = user.vip_from(Span::from_millis(self.config.timing.min_interval_ms.into()));
+        let peek = !vip && details.is_none() && user.looks_for_vip() && first_from <= now.time;
         user.pending.fold(now.time, id, hash, received, details, id_form);
         if vip {
-            user.pending.set_vip();
+            user.pending.set_vip(hash);
         }
         if peek {
-            // Only a look tells whether this one goes first.
             user.needs.add(Needs::FETCH);
             self.request_call(now, user_id, fx);
         }
@@ -153,7 +154,11 @@ impl ShardCore {
             }
         }
         if recalled {
+            let vip = item.details.as_ref().is_some_and(|details| is_vip(&user.vip, details));
             user.pending.recall(item.id, hash, item.received, item.details);
+            if vip {
+                user.pending.set_vip(hash);
+            }
             self.look_due(now, user_id, fx);
             return;
         }
@@ -163,7 +168,12 @@ impl ShardCore {
             } else if let Some(waiting) = user.pending.find_mut(hash) {
                 // It is still there, and this is how it looks now.
                 waiting.touched = std::mem::take(&mut waiting.touched_again);
+                let vip = item.details.as_ref().is_some_and(|details| is_vip(&user.vip, details));
                 waiting.details = item.details.map(Box::new).or(waiting.details.take());
+                if vip {
+                    user.pending.set_vip(hash);
+                    self.look_due(now, user_id, fx);
+                }
             }
             return;
         }
@@ -218,7 +228,7 @@ impl ShardCore {
         item.details = Some(Box::new(details));
         item.touched = std::mem::take(&mut item.touched_again);
         if vip {
-            user.pending.set_vip();
+            user.pending.set_vip(hash);
         }
     }
 
@@ -230,7 +240,7 @@ impl ShardCore {
         let Some(user) = self.users.get_mut(user_id) else { return };
         let timing = &self.config.timing;
         let (mut alert_from, mut badge_from): (Option<Time>, Option<Time>) = (None, None);
-        let mut badge_waits = false;
+        let (mut badge_waits, mut vip) = (false, false);
         if !user.stopped && !self.draining {
             for device in user.devices.iter().filter_map(|id| self.devices.get(*id)) {
                 // What is held becomes due when the catch-up is done.
@@ -243,6 +253,7 @@ impl ShardCore {
                     continue;
                 }
                 if device.owed > 0 {
+                    vip |= user.pending.has_vip(device.told_seq, user.pending.seq());
                     alert_from =
                         Some(alert_from.map_or(device.not_before, |from| from.min(device.not_before)));
                 } else if device.badge_due(user.unread).is_some() {
@@ -256,9 +267,9 @@ impl ShardCore {
         let longest = Span::from_millis(timing.max_delay_ms.into());
         let alert = alert_from.map(|from| {
             let since = user.pending.since().unwrap_or(now.time);
-            let vip = user.pending.is_vip();
             let settle = Span::from_millis(if vip { timing.vip_settle_ms } else { timing.settle_ms }.into());
-            let rested = if vip { Time(0) } else { rested(user.told_at) };
+            let rested = rested(user.told_at);
+            let rested = if vip { rested.min(user.vip_from(interval)) } else { rested };
             (since + settle).max(rested).min(since + longest).max(from)
         });
         badge_waits |= badge_from.is_some();
@@ -341,12 +352,10 @@ impl ShardCore {
     }
 }
 
-/// Whether number `a` came after number `b`, in numbers that wrap.
-pub(super) fn is_after(a: u32, b: u32) -> bool {
-    a.wrapping_sub(b) as i32 > 0
-}
-
 fn is_vip(rules: &super::VipRules, details: &MailDetails) -> bool {
+    if planted!(VipByCase) {
+        return rules.senders.contains(&details.sender_address);
+    }
     (rules.high_importance && details.high_importance)
         || rules.senders.iter().any(|sender| sender.eq_ignore_ascii_case(&details.sender_address))
 }

@@ -79,6 +79,20 @@ pub enum Report {
         /// Since when, where the provider says so.
         since: Option<UnixMillis>,
     },
+    /// A push was given up, or a device's token is not known: these mails are not told to this device. At most
+    /// [`crate::limits::GIVEN_UP_PER_MINUTE`] of these for each provider.
+    GivenUp {
+        /// Whose.
+        user: UserKey,
+        /// Which.
+        device: DeviceKey,
+        /// At which provider.
+        service: PushServiceId,
+        /// What the provider said, or why we gave up.
+        trouble: Trouble,
+        /// Pushes that were given up before without a report: there were too many at once.
+        unreported: u32,
+    },
     /// The provider calls the team's token stale or wants none newer: mint or wait ([`crate::push::Outcome::AuthStale`]).
     TeamTokenStale {
         /// Which team.

@@ -14,11 +14,12 @@ use super::queue::{Place, Queue};
 use super::room::WaitsFor;
 use super::{ConnId, Effects, Report, Trouble};
 use crate::limits::{
-    CONNECT_BACK_OFF, LANE_STAGGER, PROVIDER_TOKEN_AGE_MAX, PUSH_BACK_OFF, SERVICE_FAILURES_MAX,
+    CONNECT_BACK_OFF, GIVEN_UP_PER_MINUTE, LANE_STAGGER, PROVIDER_TOKEN_AGE_MAX, PUSH_BACK_OFF,
+    SERVICE_FAILURES_MAX,
 };
 use crate::push::{Lane, LaneConfig, LaneError, LaneEvent, Reason};
-use crate::time::{Now, Time, UnixMillis};
-use crate::user::DeviceId;
+use crate::time::{Now, Span, Time, UnixMillis};
+use crate::user::{DeviceId, UserId};
 use crate::wheel::TimerSlot;
 
 /// What the shard knows of one provider.
@@ -51,7 +52,32 @@ pub(super) struct Service {
     pub(super) resend: BinaryHeap<Reverse<(Time, FlightId)>>,
     /// What those who wait lack, and since when that was last counted.
     pub(super) blocked: Option<(WaitsFor, Time)>,
+    /// Reports of pushes that were given up, lately.
+    given_up: GivenUp,
     pub(super) timer: TimerSlot,
+}
+
+/// Keeps reports of pushes that were given up to [`GIVEN_UP_PER_MINUTE`].
+#[derive(Debug, Default)]
+struct GivenUp {
+    minute: Time,
+    reports: u8,
+    unreported: u32,
+}
+
+impl GivenUp {
+    /// One more. How many before it were not reported, if this one may be.
+    fn count(&mut self, now: Time) -> Option<u32> {
+        if now >= self.minute + Span::from_secs(60) {
+            (self.minute, self.reports) = (now, 0);
+        }
+        if self.reports == GIVEN_UP_PER_MINUTE {
+            self.unreported = self.unreported.saturating_add(1);
+            return None;
+        }
+        self.reports += 1;
+        Some(std::mem::take(&mut self.unreported))
+    }
 }
 
 impl Service {
@@ -74,6 +100,7 @@ impl Service {
             waiting: Queue::new(),
             resend: BinaryHeap::new(),
             blocked: None,
+            given_up: GivenUp::default(),
             timer,
         }
     }
@@ -301,6 +328,27 @@ impl ShardCore {
         self.pause_service(now, service_id, trouble, fx);
         let service = &mut self.services[usize::from(service_id.0)];
         service.connect_not_before = service.connect_not_before.max(service.paused_until);
+    }
+
+    /// What a device of this user was to be told is given up. A person can find out why a phone stays silent.
+    pub(super) fn report_given_up(
+        &mut self,
+        now: Now,
+        user_id: UserId,
+        device_id: DeviceId,
+        code: &str,
+        why: &str,
+        fx: &mut Effects,
+    ) {
+        let (Some(user), Some(device)) = (self.users.get(user_id), self.devices.get(device_id)) else {
+            return;
+        };
+        let service = device.service;
+        if let Some(unreported) = self.services[usize::from(service.0)].given_up.count(now.time) {
+            let trouble = Trouble { code: code.into(), text: why.into() };
+            let (user, device) = (user.key, device.key);
+            fx.report(Report::GivenUp { user, device, service, trouble, unreported });
+        }
     }
 
     /// Nothing is sent for a while, then one push to see.

@@ -57,11 +57,8 @@ impl ShardCore {
                 let asked = retry_ms.map_or(Span::ZERO, Span::from_millis);
                 self.not_processed(now, flight_id, wait.max(asked), fx);
             }
-            Outcome::TooLarge | Outcome::Rejected(_) => {
-                if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
-                    self.give_up(&flight, Suppressed::Rejected, fx);
-                }
-            }
+            Outcome::TooLarge => self.refused_for_good(now, flight_id, "PayloadTooLarge", fx),
+            Outcome::Rejected(reason) => self.refused_for_good(now, flight_id, reason.as_str(), fx),
             Outcome::Retry { certainty, scope } => {
                 match (certainty, scope) {
                     (Certainty::Safe, RetryScope::Lane) => {
@@ -119,6 +116,9 @@ impl ShardCore {
         let is_gone = since.filter(comparable).is_some_and(|since| since > device.registered);
         if is_gone || planted!(StaleGoneBelieved) {
             let device_key = device.key;
+            if planted!(GoneKept) {
+                return self.refused_for_good(now, flight_id, "Unregistered", fx);
+            }
             self.end_flight(flight_id, Station::Returned);
             self.remove_device(user_id, device_id, Suppressed::TokenGone);
             if let Some(user) = self.users.get(user_id) {
@@ -128,6 +128,7 @@ impl ShardCore {
         }
         self.stats.tokens_kept += 1;
         if device.stale_gones >= STALE_GONE_MAX {
+            self.say_given_up(now, flight_id, "Unregistered", STALE, fx);
             if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
                 self.give_up(&flight, Suppressed::Rejected, fx);
             }
@@ -192,6 +193,9 @@ impl ShardCore {
         let Some(flight) = self.flights.get(flight_id) else { return };
         let unwanted = self.unwanted(flight);
         if expired || unwanted.is_some() {
+            if unwanted.is_none() {
+                self.say_given_up(now, flight_id, "expired", EXPIRED, fx);
+            }
             let Some(flight) = self.end_flight(flight_id, Station::Returned) else { return };
             if let Some(why) = unwanted {
                 self.give_up(&flight, why, fx);
@@ -228,6 +232,21 @@ impl ShardCore {
         if flight.mails == 0 && why == Suppressed::Rejected {
             // A badge that is refused for good is not offered again until it changes.
             device.badge = flight.badge;
+        }
+    }
+
+    fn refused_for_good(&mut self, now: Now, flight_id: FlightId, code: &str, fx: &mut Effects) {
+        self.say_given_up(now, flight_id, code, REFUSED, fx);
+        if let Some(flight) = self.end_flight(flight_id, Station::Returned) {
+            self.give_up(&flight, Suppressed::Rejected, fx);
+        }
+    }
+
+    /// A push is about to be given up.
+    fn say_given_up(&mut self, now: Now, flight_id: FlightId, code: &str, why: &str, fx: &mut Effects) {
+        if let Some(flight) = self.flights.get(flight_id) {
+            let (user_id, device_id) = (flight.user, flight.device);
+            self.report_given_up(now, user_id, device_id, code, why, fx);
         }
     }
 
@@ -322,6 +341,13 @@ impl ShardCore {
         self.jittered(PUSH_BACK_OFF.0, PUSH_BACK_OFF.1, failures)
     }
 }
+
+const REFUSED: &str = "The provider refuses this push for good, and not because of its token or of our configuration: \
+                       that is a mistake of this service, or an answer that it does not know. Report it to its makers.";
+const STALE: &str = "The provider says again and again that the token is gone since before it was registered: the clocks of \
+                     this host and of the provider differ, or the app must register again.";
+const EXPIRED: &str = "The provider could not be reached, or did not say what became of the push, until it was no news any \
+                       more.";
 
 fn answer_index(outcome: &Outcome) -> usize {
     match outcome {

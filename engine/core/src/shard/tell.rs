@@ -3,7 +3,6 @@
 use super::core::ShardCore;
 use super::fetch::wants_fetch;
 use super::flight::{Flight, FlightId};
-use super::fold::is_after;
 use super::stats::PushTimes;
 use super::{Effect, Effects, PushAuth, Report, UnsettledNotice};
 use crate::ledger::Station;
@@ -11,7 +10,7 @@ use crate::limits::{ALERT_EXPIRY_S_MIN, APNS_PAYLOAD_BYTES_MAX, FETCH_WAIT_MAX};
 use crate::notice::{Notice, Text, carries_details, collapse_by_mail, compose_apns, details_allowed};
 use crate::push::PushRequest;
 use crate::time::{Now, Span, Time};
-use crate::user::{Calling, Device, DeviceId, IdForm, Item, Needs, Unsettled, UserId};
+use crate::user::{Calling, Device, DeviceId, IdForm, Item, Needs, Unsettled, UserId, is_after};
 
 impl ShardCore {
     /// Takes a user from the ready ring.
@@ -40,6 +39,13 @@ impl ShardCore {
         let signalled = waiting_since.unwrap_or(now.time);
         let Some(user) = self.users.get_mut(user_id) else { return };
         let before = (user.told_at, user.badge_told_at, user.badge_since);
+        let vip = |id: &DeviceId| {
+            let device = self.devices.get(*id).filter(|device| device.owed > 0);
+            device.is_some_and(|device| user.pending.has_vip(device.told_seq, user.pending.seq()))
+        };
+        if devices.iter().any(vip) {
+            user.note_vip_told(now.time, Span::from_millis(self.config.timing.min_interval_ms.into()));
+        }
         match waiting_since {
             Some(_) => user.told_at = Some(now.time),
             None => user.badge_told_at = Some(now.time),
@@ -80,6 +86,8 @@ impl ShardCore {
         // What changed since it came, or goes by an id that looks into the folder do not give.
         let unsure = |item: &&Item| item.touched || item.id_form == IdForm::Old;
         let touched = user.pending.items().iter().filter(unsure).any(wants_fetch);
+        // Whether any of them goes first nobody has looked yet. One look will do: more mail may come meanwhile.
+        let unseen = user.looks_for_vip() && user.pending.items().iter().all(wants_fetch);
         let newest = user.pending.items().last();
         let wanted = newest.is_some_and(wants_fetch)
             && user.devices.iter().filter_map(|id| self.devices.get(*id)).any(|device| {
@@ -88,7 +96,7 @@ impl ShardCore {
                     && device.settings.details
                     && self.details_allowed(now.unix, device.active)
             });
-        if !touched && !wanted {
+        if !touched && !unseen && !wanted {
             return false;
         }
         let Some(user) = self.users.get_mut(user_id) else { return false };
@@ -274,14 +282,17 @@ impl ShardCore {
             },
             mails => Text::Several { mails, localized },
         };
-        let vip = user.pending.is_vip();
+        let vip = match flight.newest {
+            Some(_) => covered.clone().any(|item| item.vip),
+            None => user.pending.has_vip(flight.from_seq, flight.to_seq),
+        };
         let vip_sound = device.settings.vip_sound.as_deref().filter(|_| vip);
         let sound = vip_sound.or(device.settings.sound.as_deref()).filter(|_| flight.mails > 0);
         let notice =
             Notice { text, badge, sound, vip, account: user.account, user: user.key.0, items: &items };
         let mut payload = Vec::new();
         let mut composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
-        if !first {
+        if !first && !planted!(ResendMoves) {
             // It keeps its place on the screen, whatever became of the mail.
             composed.collapse_id.clone_from(&flight.composed.collapse_id);
         } else if flight.mails == 1
@@ -290,6 +301,9 @@ impl ShardCore {
         {
             // Even if they have to be left out by now.
             composed.collapse_id = collapse_by_mail(mail);
+        }
+        if planted!(PlaceOfItsOwn) && flight.mails > 0 {
+            composed.collapse_id = format!("{:032x}", flight.apns_id).into();
         }
         if first && device.settings.details && !allowed && flight.mails == 1 {
             self.stats.downgraded += 1;
@@ -326,8 +340,9 @@ impl ShardCore {
             return self.wait_for_lane(flight_id);
         };
         let Some(flight) = self.flights.get_mut(flight_id) else { return };
+        let first_of_all = self.devices.iter().next().filter(|_| planted!(TokenOfAnother));
         let request = PushRequest {
-            token: &device.token,
+            token: first_of_all.map_or(&device.token, |(_, first)| &first.token),
             topic: &device.topic,
             jwt: flight.jwt.as_deref(),
             apns_id: flight.apns_id,

@@ -16,7 +16,9 @@ impl ShardCore {
             Command::DropUser { user } => self.drop_user(now, user, fx),
             Command::RegisterDevice { user, device } => self.register_device(now, user, *device, fx),
             Command::RemoveDevice { user, device } => {
-                if let Some((user_id, device_id)) = self.find_device(user, device) {
+                if let Some((user_id, device_id)) = self.find_device(user, device)
+                    && !planted!(RemovalIgnored)
+                {
                     self.remove_device(user_id, device_id, Suppressed::Removed);
                     self.look_due(now, user_id, fx);
                 }
@@ -125,6 +127,7 @@ impl ShardCore {
             flights: 0,
             told_at: None,
             badge_told_at: None,
+            vip_full_at: Time(0),
             due: None,
             timer: wheel.slot(TimerKey::User(id)),
             queued: false,
@@ -173,7 +176,9 @@ impl ShardCore {
             }
             user.folders_doubtful = false;
             (user.catch_up_at, user.catch_up_offset, user.look_again) = (0, 0, false);
-            user.account = item_hash(&self.config.item_key, assign.address.as_str());
+            if !planted!(AccountKept) {
+                user.account = item_hash(&self.config.item_key, assign.address.as_str());
+            }
             user.address = assign.address;
             user.server = assign.server;
             let busy_until = user.setback.as_deref().and_then(|setback| setback.busy_until(now.time));

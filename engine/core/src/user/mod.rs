@@ -13,7 +13,7 @@ mod setback;
 pub use device::{Device, Unsettled};
 pub use folder::{Folder, Whose};
 pub use known::Known;
-pub use pending::{IdForm, Item, Pending};
+pub use pending::{IdForm, Item, Pending, is_after};
 pub use row::{Calling, Needs, User};
 pub use setback::Setback;
 

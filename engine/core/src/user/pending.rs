@@ -24,6 +24,8 @@ pub struct Item {
     pub touched_again: bool,
     /// What a fetch brought.
     pub details: Option<Box<MailDetails>>,
+    /// It goes first.
+    pub vip: bool,
     /// Fetches that brought nothing: after [`crate::limits::FETCH_TRIES_MAX`] it is told without details.
     pub fetch_tries: u8,
 }
@@ -58,7 +60,8 @@ pub struct Pending {
     items: Vec<Item>,
     seq: u32,
     since: Option<Time>,
-    vip: bool,
+    /// The newest mail that goes first, also if its id is not at hand any more.
+    vip: Option<u32>,
 }
 
 impl Pending {
@@ -90,6 +93,7 @@ impl Pending {
             touched,
             touched_again,
             details,
+            vip: false,
             fetch_tries: 0,
         });
         self.since = Some(self.since.filter(|_| !planted!(SettleRearmed)).unwrap_or(now));
@@ -101,8 +105,9 @@ impl Pending {
             let (details, id_form) = (details.map(Box::new), IdForm::Given);
             let seq = RECALLED;
             let (touched, touched_again) = (false, false);
+            let (vip, fetch_tries) = (false, 0);
             let item =
-                Item { id, hash, id_form, seq, received, touched, touched_again, details, fetch_tries: 0 };
+                Item { id, hash, id_form, seq, received, touched, touched_again, details, vip, fetch_tries };
             self.items.insert(0, item);
         }
     }
@@ -117,14 +122,21 @@ impl Pending {
         self.since
     }
 
-    /// Whether one of them is VIP mail.
-    pub fn is_vip(&self) -> bool {
-        self.vip
+    /// Whether one of those after number `from`, up to number `to`, is VIP mail.
+    pub fn has_vip(&self, from: u32, to: u32) -> bool {
+        let within = |seq: u32| is_after(seq, from) && !is_after(seq, to);
+        let kept = self.items.iter().filter(|item| item.vip).map(|item| item.seq);
+        kept.chain(self.vip).any(within)
     }
 
-    /// Marks the row as holding VIP mail.
-    pub fn set_vip(&mut self) {
-        self.vip = true;
+    /// The mail of this name is VIP mail.
+    pub fn set_vip(&mut self, hash: u64) {
+        let Some(item) = self.find_mut(hash) else { return };
+        item.vip = true;
+        let seq = item.seq;
+        if seq != RECALLED && self.vip.is_none_or(|newest| is_after(seq, newest)) {
+            self.vip = Some(seq);
+        }
     }
 
     /// Everything that waited has been handed on; ids stay for a retry until [`Pending::clear`].
@@ -141,7 +153,7 @@ impl Pending {
     pub fn clear(&mut self) {
         self.items = Vec::new();
         self.since = None;
-        self.vip = false;
+        self.vip = None;
     }
 
     /// The mails whose ids are at hand, oldest first.
@@ -167,6 +179,15 @@ impl Pending {
     /// Takes the mail of this name out.
     pub fn remove(&mut self, hash: u64) -> Option<Item> {
         let at = self.items.iter().position(|item| item.is(hash))?;
-        Some(self.items.remove(at))
+        let item = self.items.remove(at);
+        if self.vip == Some(item.seq) {
+            self.vip = None;
+        }
+        Some(item)
     }
+}
+
+/// Whether number `a` came after number `b`, in numbers that wrap.
+pub fn is_after(a: u32, b: u32) -> bool {
+    a.wrapping_sub(b) as i32 > 0
 }

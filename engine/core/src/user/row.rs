@@ -1,9 +1,10 @@
 //! A user's row.
 
 use super::{DeviceId, Folder, Known, Pending, Setback};
+use crate::limits::VIP_ALERTS_MAX;
 use crate::names::{SmtpAddress, SubscriptionId, UserKey};
 use crate::shard::{CohortId, MailServerId, VipRules};
-use crate::time::Time;
+use crate::time::{Span, Time};
 use crate::wheel::TimerSlot;
 
 /// One mailbox owner.
@@ -92,6 +93,8 @@ pub struct User {
     pub told_at: Option<Time>,
     /// When he was last told a badge alone.
     pub badge_told_at: Option<Time>,
+    /// When VIP mail would have its full bucket again ([`User::vip_from`]).
+    pub vip_full_at: Time,
     /// When he is to be told next.
     pub due: Option<Time>,
     /// His one timer: `due`, or the end of a call's back-off.
@@ -110,6 +113,22 @@ impl User {
     /// Whether older mails may be there of which no event has told.
     pub fn has_gap(&self) -> bool {
         self.overlap || self.needs.has(Needs::CATCH_UP)
+    }
+
+    /// Whether it takes a look at a mail to know that it goes first.
+    pub fn looks_for_vip(&self) -> bool {
+        !self.vip.is_empty() && self.server.is_some()
+    }
+
+    /// From when on VIP mail may be told without regard to the interval: [`VIP_ALERTS_MAX`] times at once, then one for each
+    /// interval. Whoever sends a mail can make it VIP mail, and ring a phone that was told not to be disturbed.
+    pub fn vip_from(&self, interval: Span) -> Time {
+        Time(self.vip_full_at.0.saturating_sub(interval.0 * (VIP_ALERTS_MAX - 1)))
+    }
+
+    /// VIP mail is told.
+    pub fn note_vip_told(&mut self, now: Time, interval: Span) {
+        self.vip_full_at = self.vip_full_at.max(now) + interval;
     }
 
     /// Every mail that waited has been dealt with.

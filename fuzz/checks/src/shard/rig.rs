@@ -181,6 +181,7 @@ impl Rig {
             Report::Unwatched { trouble, .. }
             | Report::Misplaced { trouble, .. }
             | Report::Taken { trouble, .. }
+            | Report::GivenUp { trouble, .. }
             | Report::MailCredentialRefused { trouble, .. }
             | Report::MailTokenStale { trouble, .. }
             | Report::MailServerTrouble { trouble, .. }

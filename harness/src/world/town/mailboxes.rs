@@ -5,8 +5,8 @@ use carillon_core::shard::BadgeCount;
 use carillon_core::user::item_hash;
 
 use super::Town;
-use crate::audit::Place;
-use crate::exchange::{Code, FolderKey, INBOX, Mail};
+use crate::audit::{Place, Traits};
+use crate::exchange::{Code, FolderKey, INBOX, Importance, Mail};
 use crate::world::PeerAt;
 
 impl Town {
@@ -21,8 +21,10 @@ impl Town {
         let now = self.world.now_of(PeerAt::Exchange(self.people[person].server));
         let place = self.place(person, mail.folder);
         let row = &mut self.people[person];
+        let traits = traits(&mail);
         let id = self.world.exchanges[row.server].deliver(now, row.mailbox, mail);
         let hash = item_hash(&self.item_key, &id);
+        self.audit.is_like(hash, traits);
         self.audit.arrived_in(row.user, hash, now.time, place);
         row.mails.push(id);
         self.world.collect();
@@ -154,5 +156,13 @@ impl Town {
         let row = &self.people[person];
         let watched = folder == INBOX || row.chosen.contains(&folder);
         Place { watched, counts: folder == INBOX || (watched && self.badge == BadgeCount::Watched) }
+    }
+}
+
+/// What of a mail can make it go first.
+fn traits(mail: &Mail) -> Traits {
+    Traits {
+        high_importance: mail.importance == Importance::High,
+        sender: mail.sender.address.as_str().into(),
     }
 }

@@ -2,11 +2,12 @@
 
 use carillon_core::shard::Report;
 use carillon_core::time::{Span, Time};
+use carillon_core::user::item_hash;
 
 use super::Town;
 use super::tokens::Tokens;
 use crate::apns::Reason;
-use crate::world::World;
+use crate::world::{Said, World};
 
 impl Town {
     /// Lets time pass.
@@ -44,6 +45,10 @@ impl Town {
 
     pub(super) fn hear(&mut self) {
         self.hear_reports();
+        for Said { at, user, address, vip } in std::mem::take(&mut self.world.said) {
+            let account = item_hash(&self.item_key, address.as_str());
+            self.audit.said(self.people[user.0 as usize].user, at, account, &vip);
+        }
         while let Some((service, push)) = self.world.poll_push() {
             let phone = self.phones[&(service, push.device)];
             self.audit.left(phone, push.at, &push.payload);
@@ -83,6 +88,7 @@ impl Town {
                 | Report::Synced { .. }
                 | Report::Device { unsettled: None, .. }
                 | Report::DeviceGone { .. }
+                | Report::GivenUp { .. }
                 | Report::MailCredentialRefused { .. }
                 | Report::MailTokenStale { .. }
                 | Report::MailServerWell { .. }

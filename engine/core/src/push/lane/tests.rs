@@ -674,6 +674,23 @@ fn internal_errors_in_a_row_end_the_lane() {
 }
 
 #[test]
+fn a_good_answer_in_between_forgives_internal_errors() {
+    let mut world = World::usual();
+    for round in 0..4 {
+        for flight in 0..DOUBTS_MAX - 1 {
+            world.send(u64::from(round * 10 + flight), b"{}").unwrap();
+            world.carry();
+            world.answer(500, r#"{"reason":"InternalServerError"}"#);
+        }
+        assert!(world.lane.is_open(), "round {round}");
+        world.send(u64::from(round * 10 + 9), b"{}").unwrap();
+        world.carry();
+        world.answer(200, "");
+    }
+    assert!(world.lane.is_open());
+}
+
+#[test]
 fn a_lane_retires_before_stream_ids_run_out() {
     let config = LaneConfig { pushes_max: 2, ..LaneConfig::apns("push.test", false) };
     let mut world = World::new(config, ServerConfig::default());
