@@ -8,7 +8,8 @@ use carillon_core::planted::{Mistake, plant};
 use carillon_core::shard::{DeviceSettings, Timing, VipRules};
 use carillon_harness::apns::{PayloadFault, Reason, Share, StrictFault};
 use carillon_harness::audit::AuditReport;
-use carillon_harness::world::story::{live, lose_subscriptions, secs};
+use carillon_harness::exchange::Silence;
+use carillon_harness::world::story::{live, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
 /// What is found, by which mistake, in which story.
@@ -76,9 +77,11 @@ fn town() -> Town {
 
 fn a_mail_in_a_gap() -> Town {
     let mut town = town();
-    lose_subscriptions(&mut town);
-    town.deliver(1, "in the gap");
-    town.run_for(secs(300));
+    let exchange = &mut town.world.exchanges[0];
+    let stream = exchange.stream_of(town.people[1].mailbox).expect("watched");
+    exchange.go_silent(stream, Silence::Blackhole);
+    town.deliver(1, "what the stream swallows");
+    town.run_for(secs(400));
     town
 }
 

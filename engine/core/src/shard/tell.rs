@@ -292,7 +292,9 @@ impl ShardCore {
             Notice { text, badge, sound, vip, account: user.account, user: user.key.0, items: &items };
         let mut payload = Vec::new();
         let mut composed = compose_apns(&mut payload, &notice, APNS_PAYLOAD_BYTES_MAX);
-        if !first && !planted!(ResendMoves) {
+        if planted!(ResendMoves) {
+            // As if it were worded for the first time.
+        } else if !first {
             // It keeps its place on the screen, whatever became of the mail.
             composed.collapse_id.clone_from(&flight.composed.collapse_id);
         } else if flight.mails == 1
