@@ -129,8 +129,8 @@ pub(crate) fn knee(steps: &[Step]) -> Option<Knee> {
     let rate = highest(steps.iter().filter(|step| {
         step.verdict == Verdict::Held && step.seconds >= HOLD_S && broke.is_none_or(|broke| step.rate < broke)
     }))?;
-    let first = steps.iter().filter(|step| Some(step.rate) == broke);
-    let peers_limit = first.last().is_some_and(|step| step.verdict == Verdict::Peers);
+    let mut first = steps.iter().filter(|step| Some(step.rate) == broke);
+    let peers_limit = first.next_back().is_some_and(|step| step.verdict == Verdict::Peers);
     Some(Knee { rate, broke_at: broke, peers_limit })
 }
 
