@@ -1,12 +1,14 @@
 //! Whose events a subscription brings: servers that number subscriptions anew after a restart, and whose streams belong to
 //! one mailbox alone.
 
-use carillon_core::shard::MailServer;
+use carillon_core::shard::{MailServer, Report, VipRules};
 use carillon_core::time::Span;
 use carillon_harness::exchange::{
-    ExchangeConfig, INBOX, Operation, Override, SubscriptionIds, SubscriptionView,
+    Code, ExchangeConfig, INBOX, Operation, Override, SubscriptionIds, SubscriptionView,
 };
-use carillon_harness::world::story::{badge, clean, live, lose_subscriptions, mails_told, minutes, secs};
+use carillon_harness::world::story::{
+    self, badge, clean, live, lose_subscriptions, mails_told, minutes, secs,
+};
 use carillon_harness::world::town::{Town, TownConfig};
 
 /// Six mailboxes on streams of their own, on a server that numbers its subscriptions, watched with full access.
@@ -171,5 +173,70 @@ fn events_that_come_before_the_mailboxs_folders_are_known_count_only_by_a_look()
     town.run_for(minutes(2));
     assert_eq!((mails_told(&town, 0), mails_told(&town, 1), badge(&town, 0)), (2, 1, Some(2)));
     assert!(town.run_until_live(minutes(1)));
+    clean(town);
+}
+
+/// What was noticed of mail servers, and after how many seconds.
+fn notes(town: &Town) -> Vec<(u64, String)> {
+    let note = |report: &Report| match report {
+        Report::MailServerNoted { note, .. } => Some(note.code.to_string()),
+        _ => None,
+    };
+    let reports = town.world.reports.iter();
+    reports.filter_map(|(at, report)| Some((at.0 / 1_000_000, note(report)?))).collect()
+}
+
+/// Five mailboxes in one cohort, on a server whose subscriptions belong to the impersonated mailbox.
+fn of_one_mailbox_each() -> TownConfig {
+    TownConfig {
+        users: 5,
+        exchange: ExchangeConfig { subscription_ids: SubscriptionIds::Numbered, ..ExchangeConfig::default() },
+        wait_max: minutes(2),
+        ..TownConfig::default()
+    }
+}
+
+#[test]
+fn a_server_whose_streams_take_one_mailbox_each_gets_a_stream_for_each_within_a_minute() {
+    let mut town = live(of_one_mailbox_each());
+    let stats = town.world.stats(0);
+    assert_eq!((stats.users_live, stats.cohorts, stats.streams), (5, 5, 5));
+    let noted = notes(&town);
+    assert!(
+        matches!(&noted[..], [(at, code)] if code == "ews_ungroupable" && *at <= 60),
+        "noted once: {noted:?}"
+    );
+    let refused = |town: &Town| {
+        town.world.exchanges[0].stats().count(Operation::GetStreamingEvents, Code::ErrorInvalidSubscription)
+    };
+    assert!((1..=3).contains(&refused(&town)), "{} rounds", refused(&town));
+    let before = refused(&town);
+    deliver_for(&mut town, 3);
+    // Streams end and are opened again.
+    town.run_for(minutes(65));
+    assert_eq!(refused(&town), before, "nobody's stream is spoilt by a neighbour any more");
+    lose_subscriptions(&mut town);
+    town.set_vip(0, VipRules::default());
+    deliver_for(&mut town, 1);
+    assert!(town.run_until_live(minutes(1)));
+    town.run_for(secs(30));
+    assert_eq!(town.world.stats(0).streams, 5);
+    assert_all_told(&town, 4, "each in time");
+    assert_eq!(notes(&town).len(), 1);
+    clean(town);
+}
+
+#[test]
+fn mailboxes_whose_common_stream_has_worked_stay_together_whatever_is_refused_later() {
+    let mut town = live(TownConfig { users: 3, phones: 0, ..TownConfig::default() });
+    town.run_for(minutes(2));
+    for _ in 0..6 {
+        for person in [1, 2] {
+            story::lose(&mut town, person, Code::ErrorInvalidSubscription);
+        }
+        town.run_for(secs(20));
+    }
+    assert!(town.run_until_live(minutes(10)));
+    assert_eq!((town.world.stats(0).cohorts, notes(&town).len()), (1, 0));
     clean(town);
 }

@@ -176,6 +176,11 @@ pub const UNIQUE_ID_CHARS_MIN: usize = 22;
 /// A stream that the server ends earlier than this before its time was not ended because of its time.
 pub const EARLY_CLOSE: Span = Span::from_secs(60);
 
+/// Streams of several mailboxes in a row that a server refuses for some of them, after which it is served with a stream for
+/// each. After its restart the first is refused for subscriptions that are gone; a mailbox that moves at that moment spoils
+/// another.
+pub const GROUP_REFUSALS_MAX: u8 = 3;
+
 /// Streams in a row that did not last, after which subscriptions whose stream is ended early once more are made anew.
 pub const EARLY_CLOSES_MAX: u8 = 2;
 

@@ -14,7 +14,7 @@ use carillon_core::shard::{BadgeCount, CatchUp, Timing};
 use carillon_core::time::{Span, Time};
 
 use crate::apns::Knobs;
-use crate::exchange::{Chunks, EnvelopeStyle, Lead, Limits, Transfer};
+use crate::exchange::{Chunks, EnvelopeStyle, Lead, Limits, SubscriptionIds, Transfer};
 
 pub(super) use act::Place;
 pub use act::{Act, NetTrouble};
@@ -51,6 +51,8 @@ pub struct Plan {
     pub two_apps: bool,
     /// The account has full access to all mailboxes and impersonates nobody.
     pub full_access: bool,
+    /// How the mail servers name subscriptions, and whose they are.
+    pub subscription_ids: SubscriptionIds,
     /// Users who have chosen a folder beside the inbox.
     pub choosers: Vec<usize>,
     /// What the badge counts.

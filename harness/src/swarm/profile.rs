@@ -73,6 +73,7 @@ pub(super) struct Exchange {
     pub concurrency_max: Range,
     pub clock_ahead_ms: Range,
     pub full_access_percent: Range,
+    pub numbered_percent: Range,
     pub clock_jump_ms: Range,
 }
 
@@ -261,6 +262,7 @@ impl Profile {
             ("concurrency_max", &exchange.concurrency_max),
             ("clock_ahead_ms", &exchange.clock_ahead_ms),
             ("full_access_percent", &exchange.full_access_percent),
+            ("numbered_percent", &exchange.numbered_percent),
             ("exchange.clock_jump_ms", &exchange.clock_jump_ms),
             ("clock_behind_ms", &apns.clock_behind_ms),
             ("apns.clock_jump_ms", &apns.clock_jump_ms),

@@ -9,13 +9,13 @@ use carillon_core::time::{Span, Time};
 use super::plan::{Manners, Plan};
 use super::run::{Verdict, run};
 use crate::apns::Knobs;
-use crate::exchange::{ExchangeConfig, Faults};
+use crate::exchange::{ExchangeConfig, Faults, SubscriptionIds};
 use crate::world::Net;
 
 type Ease = fn(&mut Plan);
 
 /// What a drawn day can do without, by name.
-const EASES: [(&str, Ease); 25] = [
+const EASES: [(&str, Ease); 26] = [
     ("phones", |plan| plan.phones = 1),
     ("shards", |plan| plan.shards = 1),
     ("servers", |plan| plan.mail_servers = 1),
@@ -26,6 +26,7 @@ const EASES: [(&str, Ease); 25] = [
     ("apps", |plan| plan.two_apps = false),
     ("sandbox", |plan| plan.sandbox = false),
     ("full-access", |plan| plan.full_access = false),
+    ("numbered", |plan| plan.subscription_ids = SubscriptionIds::Unique),
     ("choosers", |plan| plan.choosers.clear()),
     ("badge", |plan| plan.badge = BadgeCount::Inbox),
     ("tokens", |plan| plan.tokens = None),

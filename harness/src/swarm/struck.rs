@@ -32,6 +32,8 @@ pub(super) fn struck(world: &World) -> BTreeMap<String, u64> {
         add("mail server: streams obstructed".to_owned(), stats.streams_obstructed);
         add("mail server: events lost".to_owned(), stats.events_lost);
         add("mail server: streams taken over".to_owned(), stats.streams_taken_over);
+        add("mail server: ids given out again".to_owned(), stats.ids_given_again);
+        add("mail server: stale ids accepted".to_owned(), stats.stale_ids);
         add("mail server: log-ins refused".to_owned(), stats.refused);
     }
     for apns in &world.apns {

@@ -50,6 +50,8 @@ pub struct Cohort {
     /// When the pace of openings lets this cohort's stream be opened.
     pub(super) slot: Option<Time>,
     pub(super) not_before: Time,
+    /// Streams of several members in a row that were refused for some of them.
+    pub(super) group_refusals: u8,
     /// Streams in a row that did not last.
     pub(super) failures: u8,
     /// Of these, those that Exchange refused without saying why.

@@ -49,6 +49,7 @@ impl ShardCore {
                 detached_since: None,
                 slot: None,
                 not_before: now.time + COHORT_GATHER,
+                group_refusals: 0,
                 failures: 0,
                 unexplained: 0,
                 suspects: Vec::new(),

@@ -22,6 +22,7 @@ mod farewell;
 mod fetch;
 mod flight;
 mod fold;
+mod group;
 mod health;
 mod holders;
 mod input;

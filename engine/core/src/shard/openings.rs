@@ -75,7 +75,10 @@ impl Openings {
 impl ShardCore {
     /// Mailboxes that one stream of this server takes.
     fn cohort_users_max(&self, server: MailServerId) -> usize {
-        usize::from(self.mail_server(server).cohort_users_max).clamp(1, COHORT_USERS_MAX)
+        match self.servers[usize::from(server.0)].ungroupable {
+            true => 1,
+            false => usize::from(self.mail_server(server).cohort_users_max).clamp(1, COHORT_USERS_MAX),
+        }
     }
 
     pub(super) fn has_room(&self, cohort: &Cohort) -> bool {

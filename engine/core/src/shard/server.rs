@@ -78,6 +78,10 @@ pub(super) struct Server {
     pub(super) busy_in_a_row: u8,
     pub(super) farewells: Farewells,
     pub(super) holders: Holders,
+    /// A stream of several mailboxes has told something.
+    pub(super) groups_work: bool,
+    /// Streams of several mailboxes are refused: each mailbox has one of its own.
+    pub(super) ungroupable: bool,
     /// Mailboxes of this server on this shard.
     pub(super) mailboxes: usize,
     /// For the end of a pause: whoever waits for the server looks at what he may do.
@@ -199,6 +203,8 @@ impl Server {
             busy_in_a_row: 0,
             farewells: Farewells::default(),
             holders: Holders::default(),
+            groups_work: false,
+            ungroupable: false,
             mailboxes: 0,
             timer,
             pace_timer,

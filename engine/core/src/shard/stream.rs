@@ -21,8 +21,9 @@ impl ShardCore {
             let Some(event) = machine.poll() else { return };
             match event {
                 StreamEvent::Opened => self.stream_opened(now, conn_id, cohort_id, fx),
-                StreamEvent::Heartbeat => {}
+                StreamEvent::Heartbeat => self.group_works(conn_id, cohort_id),
                 StreamEvent::Notification { subscription, events } => {
+                    self.group_works(conn_id, cohort_id);
                     self.stream_notified(now, conn_id, cohort_id, &subscription, events, fx);
                 }
                 StreamEvent::Closed => {
@@ -290,6 +291,7 @@ impl ShardCore {
                     self.distrust(server, &named);
                 }
                 self.stream_spoilt(now, conn_id, cohort_id, fx);
+                self.group_refused(now, cohort_id, named.len(), error, fx);
             }
         }
     }

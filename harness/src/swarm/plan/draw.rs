@@ -8,7 +8,10 @@ use super::super::profile::{self, Day, Profile};
 use super::dice::{chance, pick};
 use super::{Act, Manners, Place, Plan};
 use crate::apns::{Knobs, Latency, WindowPolicy};
-use crate::exchange::{Chunks, EnvelopeStyle, Lead, Limits, Transfer};
+use crate::exchange::{Chunks, EnvelopeStyle, Lead, Limits, SubscriptionIds, Transfer};
+
+/// What is drawn with it has a generator of its own: the rest of a day is what it would be without.
+const NUMBERED: u64 = 0x5ab5_c41b_e500_0209;
 
 impl Plan {
     /// Draws everything.
@@ -32,6 +35,7 @@ impl Plan {
             sandbox: false,
             two_apps: false,
             full_access: false,
+            subscription_ids: SubscriptionIds::Unique,
             choosers: Vec::new(),
             badge: BadgeCount::Inbox,
             timing,
@@ -65,6 +69,7 @@ impl Plan {
         plan.draw_access(&mut rng, &profile.exchange);
         plan.sandbox = chance(&mut rng, &profile.apns.sandbox_percent);
         plan.draw_pieces(&mut rng, &profile.network);
+        plan.draw_numbered(&profile.exchange);
         plan.draw_mailboxes(&profile.mailboxes);
         plan.draw_scenes();
         plan.draw_owner(profile);
@@ -107,12 +112,35 @@ impl Plan {
         self.acts.extend(moves);
     }
 
+    /// A server that numbers its subscriptions is one machine, and restarts.
+    fn draw_numbered(&mut self, exchange: &profile::Exchange) {
+        let mut rng = Rng::new(!self.seed ^ NUMBERED);
+        if !chance(&mut rng, &exchange.numbered_percent) {
+            return;
+        }
+        self.subscription_ids = pick(&mut rng, &[SubscriptionIds::Numbered, SubscriptionIds::NumberedLong]);
+        self.back_ends = 1;
+        if rng.chance(2, 3) {
+            // Its ids are accepted from whoever asks; several streams can come to ask for one.
+            self.cohort_users_max = self.cohort_users_max.min(1 + rng.below(3) as u16);
+            self.give_full_access();
+        }
+        for _ in 0..=rng.below(3) {
+            let back_end = rng.below(1 << 20) as usize;
+            self.acts.push((self.moment(&mut rng), Act::RestartBackEnd { back_end }));
+        }
+    }
+
     /// One budget for all: there must be room in it for all streams, each twice as one takes over from another, and for all
     /// calls.
     fn draw_access(&mut self, rng: &mut Rng, exchange: &profile::Exchange) {
         if !chance(rng, &exchange.full_access_percent) {
             return;
         }
+        self.give_full_access();
+    }
+
+    fn give_full_access(&mut self) {
         self.full_access = true;
         let limits = &mut self.manners.limits;
         let streams = self.shards * self.users.div_ceil(usize::from(self.cohort_users_max)).max(1);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Plan;
+use crate::exchange::SubscriptionIds;
 
 impl std::fmt::Display for Plan {
     /// The drawn configuration; of a long day, how often each thing happens instead of all that happens.
@@ -53,6 +54,9 @@ impl std::fmt::Display for Plan {
         writeln!(f, "  a {credential} for mail, mended within {} s", self.patience.as_millis() / 1_000)?;
         if self.two_apps {
             writeln!(f, "  two apps")?;
+        }
+        if self.subscription_ids != SubscriptionIds::Unique {
+            writeln!(f, "  subscriptions are numbered: {:?}", self.subscription_ids)?;
         }
         if self.full_access {
             writeln!(f, "  full access to all mailboxes, no impersonation")?;

@@ -75,6 +75,7 @@ impl Life {
             call_time: manners.call_time,
             detached_ttl: manners.detached_ttl,
             limits: manners.limits.clone(),
+            subscription_ids: plan.subscription_ids,
             lockout_failures: Some(LOCKOUT_FAILURES),
             strict: StrictRules {
                 calls_max: Some(plan.calls_max),
