@@ -1,9 +1,10 @@
 //! Folders beside the inbox that change while a mailbox is watched: chosen, taken back, deleted.
 
-use carillon_core::shard::BadgeCount;
+use carillon_core::names::{FolderId, SmtpAddress};
+use carillon_core::shard::{AssignUser, BadgeCount, Command, MailServerId, Report};
 use carillon_core::time::Span;
-use carillon_harness::exchange::{Code, ExchangeConfig, Mail, Operation};
-use carillon_harness::world::story::{alerts, badge, clean, live, minutes, secs};
+use carillon_harness::exchange::{Code, ExchangeConfig, FolderKey, Mail, Operation};
+use carillon_harness::world::story::{self, alerts, badge, clean, live, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
 fn config(users: usize) -> TownConfig {
@@ -69,4 +70,98 @@ fn a_choice_that_could_not_take_effect_before_a_crash_does_so_after_it() {
     town.run_for(secs(10));
     assert_eq!((alerts(&town, 0), badge(&town, 0)), (1, Some(1)), "not in what was taken back");
     clean(town);
+}
+
+/// The owner of the engine hands in these ids as one person's choice, whatever they are.
+fn choose_ids(town: &mut Town, person: usize, ids: &[String]) {
+    let row = &town.people[person];
+    let (shard, key) = (row.shard, row.key);
+    let address = SmtpAddress::parse(town.world.exchanges[0].address(row.mailbox)).expect("an address");
+    let folders = ids.iter().map(|id| FolderId::parse(id).expect("an id")).collect();
+    let assign = AssignUser { folders, ..AssignUser::new(key, address, Some(MailServerId(0))) };
+    town.world.command(shard, Command::AssignUser(Box::new(assign)));
+}
+
+/// Which folders the engine has said last that it does not watch, and why.
+fn dropped(town: &Town, person: usize) -> Vec<(String, String)> {
+    let key = town.people[person].key;
+    let last = town.world.reports.iter().rev().find_map(|(_, report)| match report {
+        Report::FoldersDropped { user, folders } if *user == key => Some(folders),
+        _ => None,
+    });
+    let folders = last.into_iter().flatten();
+    folders.map(|one| (one.id.as_str().to_owned(), one.trouble.code.to_string())).collect()
+}
+
+#[test]
+fn one_folder_id_that_cannot_be_watched_is_dropped_by_name_and_the_inbox_and_the_others_are_watched() {
+    const MALFORMED: &str = "bm8gaWQgYXQgYWxs";
+    for full_access in [false, true] {
+        for (bad, code) in [
+            ("malformed", "ErrorInvalidIdMalformed"),
+            // Under impersonation nobody else's folders can be looked at. With full access they can, and only a subscription
+            // to folders of two mailboxes is refused.
+            ("another's", if full_access { "ErrorInvalidSubscriptionRequest" } else { "ErrorAccessDenied" }),
+        ] {
+            let what = format!("{bad}, full access: {full_access}");
+            let mut town = Town::new(TownConfig { users: 3, full_access, ..TownConfig::default() });
+            let own = town.world.exchanges[0].add_folder(town.people[0].mailbox, "Own");
+            let second = town.world.exchanges[0].add_folder(town.people[0].mailbox, "Second");
+            let theirs = town.world.exchanges[0].add_folder(town.people[1].mailbox, "Theirs");
+            let id = |town: &Town, person: usize, folder: FolderKey| {
+                town.world.exchanges[0].folder_id(town.people[person].mailbox, folder)
+            };
+            let bad_id = if bad == "malformed" { MALFORMED.to_owned() } else { id(&town, 1, theirs) };
+            let ids = [id(&town, 0, own), bad_id.clone(), id(&town, 0, second)];
+            choose_ids(&mut town, 0, &ids);
+            assert!(town.run_until_live(minutes(1)), "{what}: {:?}", town.world.stats(0));
+            town.deliver(0, "in the inbox");
+            town.run_for(secs(20));
+            assert_eq!(alerts(&town, 0), 1, "{what}: the inbox goes on at once");
+            town.run_for(minutes(3));
+            assert!(town.run_until_live(minutes(1)), "{what}");
+            for folder in [own, second] {
+                let before = alerts(&town, 0);
+                story::deliver_into(&mut town, folder, "in a folder");
+                town.run_for(secs(20));
+                assert_eq!(alerts(&town, 0), before + 1, "{what}: the other folders are watched");
+            }
+            assert_eq!(dropped(&town, 0), [(bad_id, code.to_owned())], "{what}");
+            // What lies in another's folder is told to nobody but him.
+            let (now, mail) = (town.world.now(), Mail { folder: theirs, ..town.mail() });
+            let theirs_mailbox = town.people[1].mailbox;
+            town.world.exchanges[0].deliver(now, theirs_mailbox, mail);
+            town.world.collect();
+            town.run_for(secs(30));
+            assert_eq!(alerts(&town, 0), 3, "{what}");
+            // Chosen anew without it, nothing is amiss.
+            let ids = [ids[0].clone(), ids[2].clone()];
+            choose_ids(&mut town, 0, &ids);
+            assert!(town.run_until_live(minutes(1)), "{what}");
+            assert_eq!(dropped(&town, 0), [], "{what}");
+            assert!(
+                town.world.exchanges[0].violations().is_empty(),
+                "{:?}",
+                town.world.exchanges[0].violations()
+            );
+        }
+    }
+}
+
+#[test]
+fn a_subscription_that_is_refused_once_costs_no_folder() {
+    for code in
+        [Code::ErrorAccessDenied, Code::ErrorInvalidIdMalformed, Code::ErrorInvalidSubscriptionRequest]
+    {
+        let mut town = live(config(1));
+        let mailbox = town.people[0].mailbox;
+        town.world.exchanges[0].refuse(mailbox, Operation::Subscribe, 1, code, false);
+        story::lose(&mut town, 0, Code::ErrorSubscriptionNotFound);
+        town.run_for(minutes(3));
+        assert!(town.run_until_live(minutes(1)), "{code:?}: {:?}", town.world.stats(0));
+        deliver_into(&mut town, 0, 0);
+        town.run_for(secs(30));
+        assert_eq!((alerts(&town, 0), dropped(&town, 0)), (1, Vec::new()), "{code:?}");
+        clean(town);
+    }
 }

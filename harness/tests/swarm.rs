@@ -7,7 +7,7 @@ use carillon_harness::swarm::{Act, NetTrouble, Plan, Profile, run};
 use carillon_harness::world::Fault;
 
 /// What peers count of what days draw: each stands for an [`Act`], or for some that cannot be told apart.
-const PEERS_FAULTS: [&str; 45] = [
+const PEERS_FAULTS: [&str; 47] = [
     "mail server: 302",
     "mail server: 401",
     "mail server: 403",

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carillon_core::names::UserKey;
-use carillon_core::shard::{MailServerId, PushServiceId, Trouble};
+use carillon_core::shard::{DroppedFolder, MailServerId, PushServiceId, Trouble};
 
 /// Who is live, and what is in trouble.
 #[derive(Debug, Default)]
@@ -19,6 +19,8 @@ struct Inner {
     unwatched: u64,
     devices: u64,
     mail_servers: Vec<Health>,
+    /// Folders that users have chosen and that cannot be watched.
+    dropped_folders: HashMap<UserKey, Vec<DroppedFolder>>,
     /// Of each mail server, by what peculiarities it is served.
     mail_server_notes: Vec<Vec<Arc<Trouble>>>,
     push_services: Vec<Health>,
@@ -120,6 +122,7 @@ impl Directory {
     /// The user is gone.
     pub fn remove_user(&self, user: UserKey) {
         let mut inner = self.lock();
+        inner.dropped_folders.remove(&user);
         if let Some(old) = inner.users.remove(&user) {
             inner.count(&old, -1);
         }
@@ -147,6 +150,26 @@ impl Directory {
         inner.count(&old, -1);
         inner.count(&watch, 1);
         Some(old)
+    }
+
+    /// The folders that the user has chosen and that cannot be watched.
+    pub fn dropped_folders(&self, user: UserKey) -> Vec<DroppedFolder> {
+        self.lock().dropped_folders.get(&user).cloned().unwrap_or_default()
+    }
+
+    /// Sets which folders cannot be watched, if the user is there. Returns those that are news.
+    pub fn set_dropped_folders(&self, user: UserKey, folders: Vec<DroppedFolder>) -> Vec<DroppedFolder> {
+        let mut inner = self.lock();
+        if !inner.users.contains_key(&user) {
+            return Vec::new();
+        }
+        let before = if folders.is_empty() {
+            inner.dropped_folders.remove(&user)
+        } else {
+            inner.dropped_folders.insert(user, folders.clone())
+        };
+        let known = before.unwrap_or_default();
+        folders.into_iter().filter(|folder| known.iter().all(|one| one.id != folder.id)).collect()
     }
 
     /// How each mail server does, by [`MailServerId`].
@@ -244,6 +267,8 @@ fn replace(all: &mut [Health], index: u16, health: Health) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use carillon_core::names::FolderId;
+
     use super::*;
 
     #[test]
@@ -267,6 +292,16 @@ mod tests {
         assert!(directory.set_mail_server(MailServerId(0), Health::Trouble(trouble.clone())));
         assert!(!directory.set_mail_server(MailServerId(0), Health::Trouble(trouble)));
         assert!(!directory.set_mail_server(MailServerId(7), Health::Well));
+        let folder = |id: &str| DroppedFolder {
+            id: FolderId::parse(id).unwrap(),
+            trouble: Trouble { code: "ErrorAccessDenied".into(), text: "x".into() },
+        };
+        assert_eq!(directory.set_dropped_folders(UserKey(1), vec![folder("a")]), [], "he is not there");
+        assert_eq!(directory.set_dropped_folders(UserKey(2), vec![folder("a")]).len(), 1);
+        assert_eq!(directory.set_dropped_folders(UserKey(2), vec![folder("a"), folder("b")]), [folder("b")]);
+        assert_eq!(directory.dropped_folders(UserKey(2)).len(), 2);
+        directory.set_dropped_folders(UserKey(2), Vec::new());
+        assert_eq!(directory.dropped_folders(UserKey(2)), []);
         let note = Trouble { code: "ews_ungroupable".into(), text: "x".into() };
         assert!(directory.note_mail_server(MailServerId(0), &note));
         assert!(!directory.note_mail_server(MailServerId(0), &note), "each shard finds out for itself");

@@ -24,6 +24,7 @@ pub(crate) fn is_durable(report: &Report) -> bool {
         | Report::MailTokenStale { .. }
         | Report::MailServerWell { .. }
         | Report::MailServerNoted { .. }
+        | Report::FoldersDropped { .. }
         | Report::MailServerTrouble { .. }
         | Report::PushServiceTrouble { .. }
         | Report::PushServiceWell { .. }
@@ -106,6 +107,7 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
         | Report::MailTokenStale { .. }
         | Report::MailServerWell { .. }
         | Report::MailServerNoted { .. }
+        | Report::FoldersDropped { .. }
         | Report::MailServerTrouble { .. }
         | Report::PushServiceTrouble { .. }
         | Report::PushServiceWell { .. }

@@ -211,6 +211,7 @@ impl Store {
             | Report::MailTokenStale { .. }
             | Report::MailServerWell { .. }
             | Report::MailServerNoted { .. }
+            | Report::FoldersDropped { .. }
             | Report::MailServerTrouble { .. }
             | Report::PushServiceTrouble { .. }
             | Report::PushServiceWell { .. }

@@ -131,8 +131,20 @@ pub struct UserView {
     pub vip: VipRequest,
     /// Folders whose mail is told beside the inbox's.
     pub folders: Vec<String>,
+    /// Of those, the ones that cannot be watched, and why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped_folders: Vec<DroppedFolderView>,
     /// His devices.
     pub devices: Vec<DeviceView>,
+}
+
+/// A chosen folder that cannot be watched.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct DroppedFolderView {
+    /// Its id, as it was chosen.
+    pub id: String,
+    /// Why, and what to do.
+    pub trouble: TroubleView,
 }
 
 /// How a mailbox is watched.

@@ -3,12 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use carillon_core::shard::DroppedFolder;
 
 use super::ApiState;
 use super::devices::found;
 use super::error::ApiError;
 use super::paths::AtUser;
-use super::types::{DeviceView, ErrorAnswer, SettingsView, TroubleView, UserView, VipRequest, WatchView};
+use super::types::{
+    DeviceView, DroppedFolderView, ErrorAnswer, SettingsView, TroubleView, UserView, VipRequest, WatchView,
+};
 use crate::directory::Watch;
 use crate::store::{DeviceRow, UserRow};
 
@@ -29,8 +32,10 @@ const TOKEN_DIGITS_SHOWN: usize = 4;
 )]
 pub async fn read(State(state): State<ApiState>, AtUser(user): AtUser) -> Result<Json<UserView>, ApiError> {
     let row = state.app.read_user(&user).await?.ok_or(ApiError::NotFound { what: "user" })?;
-    let watch = state.app.directory().watch(row.key).unwrap_or_default();
-    Ok(Json(user_view(row, &watch)))
+    let directory = state.app.directory();
+    let watch = directory.watch(row.key).unwrap_or_default();
+    let dropped = directory.dropped_folders(row.key);
+    Ok(Json(user_view(row, &watch, dropped)))
 }
 
 /// Stop all notifications of a user at once, until one of his devices registers again.
@@ -65,8 +70,12 @@ pub async fn remove(State(state): State<ApiState>, AtUser(user): AtUser) -> Resu
     found(state.app.remove_user(user).await?, "user")
 }
 
-fn user_view(row: UserRow, watch: &Watch) -> UserView {
+fn user_view(row: UserRow, watch: &Watch, dropped: Vec<DroppedFolder>) -> UserView {
     let trouble = watch.trouble();
+    let dropped = dropped.into_iter().map(|folder| DroppedFolderView {
+        id: folder.id.as_str().to_owned(),
+        trouble: TroubleView::new(&folder.trouble),
+    });
     UserView {
         user: row.id.as_str().to_owned(),
         address: row.address.as_str().to_owned(),
@@ -78,6 +87,7 @@ fn user_view(row: UserRow, watch: &Watch) -> UserView {
             senders: row.vip.senders.iter().map(|sender| sender.to_string()).collect(),
         },
         folders: row.folders.iter().map(|id| id.as_str().to_owned()).collect(),
+        dropped_folders: dropped.collect(),
         devices: row.devices.into_iter().map(device_view).collect(),
     }
 }

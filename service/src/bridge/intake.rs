@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use carillon_core::shard::{Report, Trouble};
+use carillon_core::shard::{DroppedFolder, Report, Trouble};
 use carillon_engine::{Numbered, Reports};
 use tokio::sync::mpsc;
 
@@ -139,6 +139,18 @@ impl Intake {
             Report::MailServerWell { server } => {
                 if self.directory.set_mail_server(*server, Health::Well) {
                     tracing::info!(exchange = self.exchange(server.0), "Exchange works again");
+                }
+            }
+            Report::FoldersDropped { user, folders } => {
+                for DroppedFolder { id, trouble } in
+                    self.directory.set_dropped_folders(*user, folders.clone())
+                {
+                    tracing::warn!(
+                        user = user.0, folder = id.as_str(), code = %trouble.code,
+                        "a chosen folder cannot be watched; the inbox and the other folders are. To do: have the app \
+                         choose folders of this mailbox alone. ({})",
+                        trouble.text
+                    );
                 }
             }
             Report::MailServerNoted { server, note } => {

@@ -60,6 +60,7 @@ impl Pending {
             | Report::MailTokenStale { .. }
             | Report::MailServerWell { .. }
             | Report::MailServerNoted { .. }
+            | Report::FoldersDropped { .. }
             | Report::MailServerTrouble { .. }
             | Report::PushServiceTrouble { .. }
             | Report::PushServiceWell { .. }

@@ -1,7 +1,7 @@
 //! Looks into folders: what no event told of, and how much is unread.
 
 use super::core::ShardCore;
-use super::server::{Ask, Job};
+use super::folders::may_be_of_folder;
 use super::{BadgeCount, Effects, FolderSync, Report};
 use crate::ews::{Action, EwsError, FolderCounts, FoundItem, ResponseCode, SyncPage};
 use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
@@ -81,7 +81,7 @@ impl ShardCore {
         }
     }
 
-    fn folder_caught_up(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
+    pub(super) fn folder_caught_up(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get_mut(user_id) else { return };
         if user.next_folder() || std::mem::take(&mut user.look_again) {
             return;
@@ -90,26 +90,6 @@ impl ShardCore {
         user.needs.add(Needs::BADGE);
         self.stats.catch_ups += 1;
         self.resolve_unsettled(now, user_id, fx);
-    }
-
-    /// A folder is not there. True if it is known which, and that the others can be asked for at once.
-    pub(super) fn folder_missing(&mut self, now: Now, job: &Job, fx: &mut Effects) -> bool {
-        let Job::OfUser { user: user_id, ask, .. } = job else { return false };
-        let user_id = *user_id;
-        let Some(user) = self.users.get_mut(user_id) else { return false };
-        match ask {
-            Ask::CatchUp => {
-                let Some(folder) = user.folder_now_mut() else { return false };
-                folder.gone = true;
-                self.folder_caught_up(now, user_id, fx);
-                true
-            }
-            Ask::Subscribe(_) => {
-                user.folders_doubtful = user.folders.iter().any(|folder| !folder.gone);
-                false
-            }
-            Ask::Fetch(_) | Ask::Convert(_) | Ask::Badge => false,
-        }
     }
 
     /// The unread counts came: of the inbox, then of the other folders. An event that overtook one says more: whatever
@@ -137,11 +117,11 @@ impl ShardCore {
             user.inbox_unread = Some(inbox.unread);
         }
         let mut unknown = user.inbox_unread.is_none() && !planted!(BadgeFromEvents);
-        let mut missing = false;
+        let (doubtful, mut missing) = (user.folders_doubtful, false);
         let mut unanswered = None;
         let not_reached = || Err(EwsError::new(ResponseCode::ErrorBatchProcessingStopped, "", None));
         let answers = counts.chain(std::iter::repeat_with(not_reached));
-        for (folder, answer) in user.folders.iter_mut().filter(|folder| !folder.gone).zip(answers) {
+        for (folder, answer) in user.folders.iter_mut().filter(|folder| folder.is_watched()).zip(answers) {
             match answer {
                 Ok(counts) => {
                     folder.hash = Some(item_hash(&key, counts.folder.as_str()));
@@ -155,9 +135,9 @@ impl ShardCore {
                     if matches!(
                         error.action(),
                         Action::DropFolder | Action::Alarm | Action::OurBug | Action::ConvertId
-                    ) =>
+                    ) || doubtful && may_be_of_folder(error.action()) =>
                 {
-                    folder.gone = true;
+                    folder.drop_for(error.trouble());
                     missing = true;
                 }
                 Err(error) if passes(error.action()) => _ = unanswered.get_or_insert(error),
@@ -165,6 +145,9 @@ impl ShardCore {
             }
         }
         if let Some(error) = unanswered {
+            if missing {
+                self.report_dropped_folders(user_id, fx);
+            }
             self.sum_unread(now, user_id, fx);
             return Err(error);
         }
@@ -172,11 +155,14 @@ impl ShardCore {
             user.needs.remove(Needs::BADGE);
         }
         if std::mem::take(&mut user.folders_doubtful) && !missing {
-            // One is not there, and none says that it is it.
-            user.folders.iter_mut().for_each(|folder| folder.gone = true);
+            // One is refused, and none says that it is it.
+            user.begin_trial();
+        }
+        if missing {
+            self.report_dropped_folders(user_id, fx);
         }
         self.sum_unread(now, user_id, fx);
-        self.look_live(user_id, fx);
+        self.look_live(now, user_id, fx);
         Ok(())
     }
 
@@ -212,7 +198,7 @@ impl ShardCore {
     fn sum_unread(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get(user_id) else { return };
         let Some(server) = user.server else { return };
-        let mut watched = user.folders.iter().filter(|folder| !folder.gone);
+        let mut watched = user.folders.iter().filter(|folder| folder.is_watched());
         let sum = match self.mail_server(server).badge {
             BadgeCount::Inbox => user.inbox_unread,
             BadgeCount::Watched => user.inbox_unread.and_then(|inbox| {

@@ -228,7 +228,8 @@ fn next_ask(user: &User) -> Option<Ask> {
         // Which of the folders is not there is to be known before the others are subscribed to.
         return Some(if user.folders_doubtful { Ask::Badge } else { Ask::Subscribe(None) });
     }
-    if user.inbox.is_none() && user.needs.has(Needs::BADGE) && user.call_failures.is_multiple_of(2) {
+    let unknown = user.inbox.is_none() && user.call_failures.is_multiple_of(2);
+    if (unknown || user.folders_doubtful) && user.needs.has(Needs::BADGE) {
         // What comes counts only as the mailbox's own, and its folders are not known yet. A count that keeps failing does not
         // keep the rest waiting.
         return Some(Ask::Badge);

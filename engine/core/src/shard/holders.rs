@@ -118,7 +118,7 @@ impl ShardCore {
         }
     }
 
-    fn renew_subscription(&mut self, user_id: UserId) {
+    pub(super) fn renew_subscription(&mut self, user_id: UserId) {
         self.set_live(user_id, false);
         self.forget_subscription(user_id);
         if let Some(user) = self.users.get_mut(user_id) {

@@ -192,6 +192,7 @@ impl ShardCore {
         user.needs.remove(Needs::SUBSCRIBE);
         user.miss();
         user.call_failures = 0;
+        user.folders.iter_mut().filter(|folder| folder.is_watched()).for_each(|folder| folder.proven = true);
         cohort.cookies.absorb(head);
         cohort.rooted = true;
         cohort.leads_lost = 0;

@@ -30,7 +30,9 @@ impl ShardCore {
         let failures = job.user().and_then(|id| self.users.get(id)).map_or(0, |user| user.call_failures);
         let mut wait = self.remedy(error, failures).wait;
         let asked = error.asked_wait();
+        let of_folder = self.folder_refused(now, job, error, sent.version, fx);
         match error.action() {
+            _ if of_folder.is_some() => wait = of_folder.unwrap_or_default().max(asked),
             Action::OurBug if self.doubt_version(server_id, error, sent.version) => wait = asked,
             Action::AuthFailed => self.server_refused(now, server_id, error, fx),
             Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
@@ -42,7 +44,7 @@ impl ShardCore {
                 }
             }
             Action::DropFolder => {
-                if self.folder_missing(now, job, fx) || failures == 0 {
+                if failures == 0 {
                     wait = asked;
                 }
             }

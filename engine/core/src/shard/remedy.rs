@@ -96,7 +96,7 @@ impl ShardCore {
         self.forget_subscription(user_id);
         if let Some(user) = self.users.get_mut(user_id) {
             user.folders_doubtful |=
-                action == Action::DropFolder && user.folders.iter().any(|folder| !folder.gone);
+                action == Action::DropFolder && user.folders.iter().any(|folder| folder.is_watched());
             user.needs.add(Needs::SUBSCRIBE);
             user.miss();
         }

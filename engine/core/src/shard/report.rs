@@ -122,6 +122,13 @@ pub enum Report {
         /// Which.
         server: MailServerId,
     },
+    /// Folders beside the inbox that are chosen and cannot be watched: all of the user's, until they are chosen anew.
+    FoldersDropped {
+        /// Whose.
+        user: UserKey,
+        /// Which, and why.
+        folders: Vec<DroppedFolder>,
+    },
     /// A mail server has a peculiarity that it is served by from now on, until the shard starts anew. Nothing is wrong.
     MailServerNoted {
         /// Which.
@@ -150,6 +157,15 @@ pub enum Report {
     },
     /// After [`super::Command::Drain`]: nothing is in flight any more.
     Drained,
+}
+
+/// A folder that cannot be watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DroppedFolder {
+    /// Which.
+    pub id: FolderId,
+    /// Why, and what to do.
+    pub trouble: Trouble,
 }
 
 /// Who is at fault, what happened, what to do.

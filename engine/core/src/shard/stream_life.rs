@@ -160,7 +160,7 @@ impl ShardCore {
                 user.miss();
             }
             self.request_call(now, user_id, fx);
-            self.look_live(user_id, fx);
+            self.look_live(now, user_id, fx);
         }
         self.version_worked(server, version);
         if credential == self.servers[usize::from(server.0)].credential {

@@ -106,6 +106,7 @@ impl ShardCore {
             folders,
             watch: 0,
             folders_doubtful: false,
+            folders_on_trial: false,
             catch_up_at: 0,
             catch_up_offset: 0,
             looking: false,
@@ -167,14 +168,19 @@ impl ShardCore {
             self.leave_cohort(now, user_id, fx);
             let Some(user) = self.users.get_mut(user_id) else { return };
             if moved || !same {
+                let dropped = user.folders.iter().any(|folder| folder.why.is_some());
                 user.folders = folders;
+                if dropped {
+                    self.report_dropped_folders(user_id, fx);
+                }
             }
+            let Some(user) = self.users.get_mut(user_id) else { return };
             user.watch = user.watch.wrapping_add(1);
             if user.calling == Calling::Waits {
                 // Perhaps in another server's queue.
                 user.calling = Calling::No;
             }
-            user.folders_doubtful = false;
+            (user.folders_doubtful, user.folders_on_trial) = (false, false);
             (user.catch_up_at, user.catch_up_offset, user.look_again) = (0, 0, false);
             if !planted!(AccountKept) {
                 user.account = item_hash(&self.config.item_key, assign.address.as_str());
@@ -395,12 +401,13 @@ impl ShardCore {
     }
 
     /// Tells the owner when a mailbox has come to be watched and caught up.
-    pub(super) fn look_live(&mut self, user_id: UserId, fx: &mut Effects) {
+    pub(super) fn look_live(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get(user_id) else { return };
         let live = user.streaming && !user.needs.has(Needs::CATCH_UP) && !user.needs.has(Needs::BADGE);
         if live && !user.live {
             fx.report(Report::Live { user: user.key });
             self.set_live(user_id, true);
+            self.try_next_folder(now, user_id, fx);
         }
     }
 

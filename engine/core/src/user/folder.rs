@@ -2,6 +2,7 @@
 
 use super::User;
 use crate::names::FolderId;
+use crate::shard::Trouble;
 use crate::time::Time;
 
 /// A folder that is watched beside the inbox.
@@ -15,8 +16,14 @@ pub struct Folder {
     pub unread: Option<u32>,
     /// When an event last told it.
     pub heard: Option<Time>,
-    /// It is not in the mailbox: not asked for until folders are chosen anew.
+    /// It cannot be watched: not asked for until folders are chosen anew.
     pub gone: bool,
+    /// Why it cannot.
+    pub why: Option<Box<Trouble>>,
+    /// Left out for now: one of the folders is refused, and nobody says which.
+    pub held: bool,
+    /// It has been subscribed to beside the inbox since that was so.
+    pub proven: bool,
     /// Up to where it was synchronised.
     pub sync: Option<Box<str>>,
 }
@@ -24,7 +31,28 @@ pub struct Folder {
 impl Folder {
     /// A folder of which nothing is known yet.
     pub fn new(id: FolderId, sync: Option<Box<str>>) -> Folder {
-        Folder { id, hash: None, unread: None, heard: None, gone: false, sync }
+        Folder {
+            id,
+            hash: None,
+            unread: None,
+            heard: None,
+            gone: false,
+            why: None,
+            held: false,
+            proven: false,
+            sync,
+        }
+    }
+
+    /// Whether it is asked for.
+    pub fn is_watched(&self) -> bool {
+        !self.gone && !self.held
+    }
+
+    /// It cannot be watched.
+    pub fn drop_for(&mut self, why: Trouble) {
+        (self.gone, self.held) = (true, false);
+        self.why = Some(Box::new(why));
     }
 }
 
@@ -43,7 +71,8 @@ impl User {
     /// Whose the folder is whose id has this hash.
     pub fn whose(&self, folder: u64) -> Whose {
         let own = self.inbox == Some(folder) || self.folders.iter().any(|row| row.hash == Some(folder));
-        let known = self.inbox.is_some() && self.folders.iter().all(|row| row.gone || row.hash.is_some());
+        let known =
+            self.inbox.is_some() && self.folders.iter().all(|row| !row.is_watched() || row.hash.is_some());
         match (own, known) {
             (true, _) => Whose::Own,
             (false, false) => Whose::Unknown,
@@ -59,7 +88,23 @@ impl User {
 
     /// The ids of the folders that are asked for beside the inbox.
     pub fn folder_ids(&self) -> Vec<FolderId> {
-        self.folders.iter().filter(|folder| !folder.gone).map(|folder| folder.id.clone()).collect()
+        self.folders.iter().filter(|folder| folder.is_watched()).map(|folder| folder.id.clone()).collect()
+    }
+
+    /// All are left out, to be subscribed to one after the other.
+    pub fn begin_trial(&mut self) {
+        self.folders_on_trial = true;
+        (self.catch_up_at, self.catch_up_offset) = (0, 0);
+        for folder in self.folders.iter_mut().filter(|folder| folder.is_watched()) {
+            (folder.held, folder.proven) = (true, false);
+        }
+    }
+
+    /// The next that was left out takes part. False if there is none any more.
+    pub fn next_on_trial(&mut self) -> bool {
+        let next = self.folders.iter_mut().find(|folder| folder.held && !folder.gone);
+        self.folders_on_trial = next.is_some();
+        next.map(|folder| folder.held = false).is_some()
     }
 
     /// The folder that a catch-up looks into now; nothing for the inbox.
@@ -93,7 +138,7 @@ impl User {
     pub fn next_folder(&mut self) -> bool {
         self.catch_up_offset = 0;
         let after = self.folders.iter().enumerate().skip(usize::from(self.catch_up_at));
-        let next = after.filter(|(_, folder)| !folder.gone).map(|(at, _)| at as u8 + 1).next();
+        let next = after.filter(|(_, folder)| folder.is_watched()).map(|(at, _)| at as u8 + 1).next();
         self.catch_up_at = next.unwrap_or(0);
         next.is_some()
     }

@@ -53,8 +53,10 @@ pub struct User {
     /// Counts what has been watched for him, mailboxes and choices of folders: an answer about an earlier one is none about
     /// this.
     pub watch: u8,
-    /// One of them is not there, and only a look at all tells which.
+    /// One of them is refused, and only a look at all tells which.
     pub folders_doubtful: bool,
+    /// No look tells which: they are subscribed to one after the other.
+    pub folders_on_trial: bool,
     /// The folder at which a catch-up stands: 0 is the inbox, then those of `folders`.
     pub catch_up_at: u8,
     /// Where a catch-up that needs several pages goes on: mails (by date) or pages (by state) seen of this folder.

@@ -195,6 +195,7 @@ impl Rig {
             | Report::TeamTokenStale { .. }
             | Report::MailServerWell { .. }
             | Report::MailServerNoted { .. }
+            | Report::FoldersDropped { .. }
             | Report::PushServiceWell { .. }
             | Report::Drained => {}
         }

@@ -93,6 +93,7 @@ impl Town {
                 | Report::MailTokenStale { .. }
                 | Report::MailServerWell { .. }
                 | Report::MailServerNoted { .. }
+                | Report::FoldersDropped { .. }
                 | Report::MailServerTrouble { .. }
                 | Report::PushServiceTrouble { .. }
                 | Report::PushServiceWell { .. }
