@@ -27,8 +27,8 @@ fn notice(c: &mut Criterion) {
     let texts = [
         ("badge", Text::BadgeOnly),
         ("generic", Text::Generic { localized: true }),
-        ("details", Text::Mail(&usual)),
-        ("details, cut to 4 KiB", Text::Mail(&huge)),
+        ("details", Text::Mail { mail: &usual, localized: false }),
+        ("details, cut to 4 KiB", Text::Mail { mail: &huge, localized: false }),
     ];
     for (name, text) in texts {
         let notice = Notice {
@@ -48,7 +48,7 @@ fn notice(c: &mut Criterion) {
         });
     }
     let notice = Notice {
-        text: Text::Mail(&usual),
+        text: Text::Mail { mail: &usual, localized: false },
         badge: Some(7),
         sound: None,
         vip: false,

@@ -66,6 +66,10 @@ pub struct Audit {
     profiles: Vec<Profile>,
     /// What can make a mail go first.
     traits: HashMap<u64, Traits>,
+    /// Mails that may be told again.
+    again: HashSet<u64>,
+    /// When a mail server's clock was set back.
+    set_back: Vec<Time>,
     report: AuditReport,
 }
 
@@ -83,6 +87,8 @@ impl Audit {
             put_down: HashMap::new(),
             profiles: Vec::new(),
             traits: HashMap::new(),
+            again: HashSet::new(),
+            set_back: Vec::new(),
             report: AuditReport::default(),
         }
     }

@@ -744,3 +744,62 @@ fn mail_that_is_found_too_late_is_no_news_and_counts_for_the_badge_alone() {
     // The audit knows of no mail that is too old.
     assert!(town.world.exchanges[0].violations().is_empty());
 }
+
+/// A look that is on its way has passed the place where the mail comes to lie.
+#[test]
+fn what_is_missed_while_a_catch_up_is_on_its_way_is_found_by_another_one() {
+    let mut struck = 0;
+    for moment_ms in (0..6_000).step_by(200) {
+        let exchange = ExchangeConfig { call_time: Span::from_millis(700), ..ExchangeConfig::default() };
+        let mut town = live(TownConfig { users: 1, exchange, wait_max: secs(300), ..TownConfig::default() });
+        town.run_for(secs(30));
+        lose_subscriptions(&mut town);
+        // Three pages.
+        for n in 0..60 {
+            town.deliver(0, &format!("in the gap {n}"));
+        }
+        let looks = |world: &World| world.exchanges[0].stats().count(Operation::FindItem, Code::NoError);
+        let before = looks(&town.world);
+        assert!(town.world.run_until(secs(60), |world| looks(world) > before));
+        town.run_for(Span::from_millis(moment_ms));
+        let under_way = !town.is_live(0);
+        // Its event is lost, and the server says so.
+        let now = town.world.now();
+        let mailbox = town.people[0].mailbox;
+        let mail = town.mail();
+        town.world.exchanges[0].deliver(now, mailbox, mail);
+        town.world.exchanges[0].miss_events(mailbox);
+        town.world.collect();
+        town.run_for(secs(120));
+        let told: u32 = alerts(&town, 0).iter().map(|push| push.payload.n).sum();
+        assert_eq!((told, badge(&town, 0)), (61, Some(61)), "after {moment_ms} ms");
+        struck += u32::from(under_way);
+        no_violations(&town);
+    }
+    assert!(struck > 3, "{struck}");
+}
+
+/// Gromox keeps the events of a subscription that lives on: events and looks tell of the same mails, in any order.
+#[test]
+fn hundreds_of_mails_of_one_gap_are_told_once_though_both_events_and_looks_tell_of_them() {
+    for mails in [266u64, 500, 900, 1_500] {
+        let exchange = ExchangeConfig { call_time: Span::from_millis(150), ..ExchangeConfig::default() };
+        let mut town = live(TownConfig { users: 1, exchange, wait_max: secs(900), ..TownConfig::default() });
+        town.run_for(secs(30));
+        cut_streams(&mut town);
+        for n in 0..mails {
+            town.deliver(0, &format!("in the gap {n}"));
+            town.world.run_for(Span::from_millis(if mails > 600 { 10 } else { 2 }));
+        }
+        town.run_for(secs(180));
+        let told = |town: &Town| alerts(town, 0).iter().map(|push| push.payload.n).sum::<u32>();
+        assert_eq!(u64::from(told(&town)), mails);
+        // A later look goes over the same mails, and so does one after a crash.
+        lose_subscriptions(&mut town);
+        town.run_for(secs(120));
+        town.world.crash(0);
+        town.run_for(secs(120));
+        assert_eq!((u64::from(told(&town)), badge(&town, 0)), (mails, Some(mails as u32)));
+        clean(town);
+    }
+}

@@ -7,7 +7,7 @@ use carillon_harness::swarm::{Act, NetTrouble, Plan, Profile, run};
 use carillon_harness::world::Fault;
 
 /// What peers count of what days draw: each stands for an [`Act`], or for some that cannot be told apart.
-const PEERS_FAULTS: [&str; 47] = [
+const PEERS_FAULTS: [&str; 55] = [
     "mail server: 302",
     "mail server: 401",
     "mail server: 403",
@@ -15,6 +15,8 @@ const PEERS_FAULTS: [&str; 47] = [
     "mail server: 500",
     "mail server: 503",
     "mail server: ErrorConnectionFailed",
+    "mail server: ErrorContentConversionFailed",
+    "mail server: ErrorCorruptData",
     "mail server: ErrorExpiredSubscription",
     "mail server: ErrorFolderNotFound",
     "mail server: ErrorInternalServerTransientError",
@@ -25,6 +27,8 @@ const PEERS_FAULTS: [&str; 47] = [
     "mail server: ErrorMailboxFailover",
     "mail server: ErrorMailboxMoveInProgress",
     "mail server: ErrorMailboxStoreUnavailable",
+    "mail server: ErrorMessageSizeExceeded",
+    "mail server: ErrorMimeContentConversionFailed",
     "mail server: ErrorMissedNotificationEvents",
     "mail server: ErrorNewEventStreamConnectionOpened",
     "mail server: ErrorNonExistentMailbox",
@@ -37,8 +41,12 @@ const PEERS_FAULTS: [&str; 47] = [
     "mail server: calls answered late",
     "mail server: calls never answered",
     "mail server: events lost",
+    "mail server: clock far off",
     "mail server: ids given out again",
     "mail server: log-ins refused",
+    "mail server: mails from the future",
+    "mail server: no UTF-8",
+    "mail server: old counts",
     "mail server: stale ids accepted",
     "mail server: streams taken over",
     "push service: BadDeviceToken",

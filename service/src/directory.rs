@@ -15,6 +15,8 @@ pub struct Directory {
 #[derive(Debug, Default)]
 struct Inner {
     users: HashMap<UserKey, Watch>,
+    /// What cannot be read in mailboxes that may be watched all the same.
+    unreadable: HashMap<UserKey, Arc<Trouble>>,
     live: u64,
     unwatched: u64,
     devices: u64,
@@ -123,6 +125,7 @@ impl Directory {
     pub fn remove_user(&self, user: UserKey) {
         let mut inner = self.lock();
         inner.dropped_folders.remove(&user);
+        inner.unreadable.remove(&user);
         if let Some(old) = inner.users.remove(&user) {
             inner.count(&old, -1);
         }
@@ -170,6 +173,20 @@ impl Directory {
         };
         let known = before.unwrap_or_default();
         folders.into_iter().filter(|folder| known.iter().all(|one| one.id != folder.id)).collect()
+    }
+
+    /// What cannot be read in a user's mailbox.
+    pub fn unreadable(&self, user: UserKey) -> Option<Arc<Trouble>> {
+        self.lock().unreadable.get(&user).cloned()
+    }
+
+    /// Something in a user's mailbox cannot be read, or everything can be again.
+    pub fn set_unreadable(&self, user: UserKey, trouble: Option<Arc<Trouble>>) {
+        let mut inner = self.lock();
+        match trouble.filter(|_| inner.users.contains_key(&user)) {
+            Some(trouble) => inner.unreadable.insert(user, trouble),
+            None => inner.unreadable.remove(&user),
+        };
     }
 
     /// How each mail server does, by [`MailServerId`].
@@ -307,5 +324,26 @@ mod tests {
         assert!(!directory.note_mail_server(MailServerId(0), &note), "each shard finds out for itself");
         assert!(!directory.note_mail_server(MailServerId(7), &note));
         assert_eq!(directory.mail_server_notes()[0].len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_read_in_a_mailbox_is_known_for_as_long_as_the_user_is_there() {
+        let directory = Directory::new(1, 1);
+        let trouble = Arc::new(Trouble { code: "mail_unreadable".into(), text: "x".into() });
+        directory.set_unreadable(UserKey(1), Some(trouble.clone()));
+        assert_eq!(directory.unreadable(UserKey(1)), None, "nobody of that name");
+        directory.add_user(UserKey(1));
+        directory.set_unreadable(UserKey(1), Some(trouble.clone()));
+        directory.set_watch(UserKey(1), Watch::Live);
+        assert_eq!(
+            (directory.watch(UserKey(1)), directory.unreadable(UserKey(1))),
+            (Some(Watch::Live), Some(trouble.clone()))
+        );
+        directory.set_unreadable(UserKey(1), None);
+        assert_eq!(directory.unreadable(UserKey(1)), None);
+        directory.set_unreadable(UserKey(1), Some(trouble));
+        directory.remove_user(UserKey(1));
+        directory.add_user(UserKey(1));
+        assert_eq!(directory.unreadable(UserKey(1)), None);
     }
 }

@@ -111,9 +111,17 @@ pub const PENDING_ITEMS_MAX: usize = 4;
 /// Mails already dealt with that a user's row remembers, so that a catch-up tells none twice.
 pub const TOLD_ITEMS_MAX: usize = 64;
 
-/// The same while a catch-up is outstanding: it finds at most [`CATCH_UP_MAIL_MAX`] mails, and what it finds again must be
-/// recognised, although nothing may be covered by its time stamp.
-pub const TOLD_ITEMS_GAP_MAX: usize = TOLD_ITEMS_MAX + CATCH_UP_MAIL_MAX as usize;
+/// The same while a catch-up is outstanding, when nothing may be covered by its time stamp: of so many mails of one gap none
+/// is told twice, whether looks or events tell of them first. More than [`CATCH_UP_MAIL_MAX`] in each of some folders, and
+/// more than one [`SYNC_PAGE`]; 24 bytes for each, for as long as it takes.
+pub const TOLD_ITEMS_GAP_MAX: usize = 1_000;
+
+/// Of these, how many may be dated in the future: their dates cover nothing, so that they are remembered until then.
+pub const FUTURE_ITEMS_MAX: usize = 16;
+
+/// Mails dated in the future that one catch-up passes over, before it comes to the others: they are on top of a folder
+/// that is read newest first.
+pub const CATCH_UP_FUTURE_MAX: u32 = 2_000;
 
 /// Of these, the newest that are remembered whatever their time stamps: events can come twice.
 pub const SEEN_ITEMS_MIN: usize = 8;
@@ -156,6 +164,10 @@ pub const FETCH_TRIES_MAX: u8 = 2;
 
 /// How long a notice that is due waits for details before it goes without them.
 pub const FETCH_WAIT_MAX: Span = Span::from_secs(5);
+
+/// From an event that tells how many mails of a folder are unread, and of no new one, to a look at the folder itself: some
+/// servers tell how many there were before the change. What people do with their mail in so long is looked at once.
+pub const RECOUNT_AFTER: Span = Span::from_secs(5);
 
 /// Mails on one page of a catch-up. Exchange allows 1,000; a page of this size with previews is about 40 KiB.
 pub const CATCH_UP_PAGE: u16 = 25;

@@ -111,6 +111,8 @@ mod on_demand {
         CatchUpTellsAgain,
         /// The badge follows events only; the folder's own count is passed over.
         BadgeFromEvents,
+        /// What events say of how many mails are unread is believed, whatever the folder says.
+        EventsCountRight,
         /// Each mail begins the quiet time anew: who gets mail all the time is told nothing.
         SettleRearmed,
         /// A row answers to the id of the one that had its place before.
@@ -127,6 +129,10 @@ mod on_demand {
         StopIgnored,
         /// Newer mail covers the mails of a gap.
         FloorOverGap,
+        /// A page that cannot be read is asked for in the same way again and again.
+        PageGivenUp,
+        /// A mail dated in the future covers all that comes until then.
+        FutureBelieved,
         /// A push that may have been accepted is put back as if it had not been.
         AmbiguousTakenForSafe,
         /// What goes out is not written down first.

@@ -17,6 +17,7 @@ pub(crate) fn is_durable(report: &Report) -> bool {
         Report::Live { .. }
         | Report::Unwatched { .. }
         | Report::Misplaced { .. }
+        | Report::Unreadable { .. }
         | Report::Taken { .. }
         | Report::GivenUp { .. }
         | Report::TeamTokenStale { .. }
@@ -100,6 +101,7 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
         Report::Live { .. }
         | Report::Unwatched { .. }
         | Report::Misplaced { .. }
+        | Report::Unreadable { .. }
         | Report::Taken { .. }
         | Report::GivenUp { .. }
         | Report::TeamTokenStale { .. }

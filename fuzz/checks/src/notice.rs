@@ -28,7 +28,7 @@ pub fn check(data: &[u8]) {
     };
     let text = match kind % 4 {
         0 => Text::BadgeOnly,
-        1 => Text::Mail(&mail),
+        1 => Text::Mail { mail: &mail, localized: false },
         2 => Text::Generic { localized: flag(2) },
         _ => Text::Several { mails, localized: flag(2) },
     };

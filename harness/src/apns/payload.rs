@@ -193,7 +193,10 @@ impl Payload {
         let aps = &body.aps;
         let mut fault = None;
         let alert = aps.alert.as_ref().map_or(AlertKind::None, Alert::kind);
-        let by_key = matches!(&aps.alert, Some(Alert::Parts(parts)) if parts.loc_key.is_some());
+        let by_key = matches!(
+            &aps.alert,
+            Some(Alert::Parts(parts)) if parts.loc_key.is_some() || parts.title_loc_key.is_some()
+        );
         let mut payload = Payload {
             badge: aps.badge,
             alert,

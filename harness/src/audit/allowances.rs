@@ -3,8 +3,11 @@
 use carillon_core::shard::UnsettledNotice;
 use carillon_core::time::{Span, Time};
 
-use super::Audit;
-use crate::phone::Rules;
+use super::{Audit, UserIx};
+use crate::phone::{Mail, Rules};
+
+/// Until the engine has surely heard that a mail server's clock was set.
+pub(super) const SET_BACK_NOTICED: Span = Span::from_secs(300);
 
 impl Audit {
     /// The engine had no way to hear that a mail was read or deleted.
@@ -20,6 +23,28 @@ impl Audit {
     /// Up to then, the engine has heard everything.
     pub(super) fn never_deaf(&self, at: Time) -> bool {
         self.deaf.iter().all(|(from, _)| at < *from)
+    }
+
+    /// What the engine heard of a mail may not tell it from another one that is found later: it may be told again.
+    pub fn may_come_again(&mut self, item: u64) {
+        self.again.insert(self.name(item));
+    }
+
+    /// Nobody can know whether a mail came before its owner was registered or afterwards.
+    pub fn may_be_from_before(&mut self, user: UserIx, item: u64) {
+        let mails = &mut self.users[user.0 as usize].mails;
+        mails.iter_mut().filter(|mail| mail.item == item).for_each(|mail| mail.moved_in = true);
+    }
+
+    /// A mail server's clock was set back: what came before, and what comes until that is noticed, may be dated as mail is that
+    /// comes after it.
+    pub fn clock_set_back(&mut self, at: Time) {
+        self.set_back.push(at);
+    }
+
+    /// Whether a mail that was told may lawfully be told again.
+    pub(super) fn comes_again(&self, mail: &Mail) -> bool {
+        self.again.contains(&mail.item) || self.set_back.iter().any(|at| mail.at <= *at + SET_BACK_NOTICED)
     }
 
     /// The engine put a notice down: from now on it may be on its way, and what is heard later cannot take it back.

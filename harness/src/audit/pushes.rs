@@ -3,6 +3,7 @@
 
 use carillon_core::time::{Now, Span, Time};
 
+use super::allowances::SET_BACK_NOTICED;
 use super::{Audit, PhoneIx, UserIx};
 use crate::apns::{AlertKind, Delivery, Payload};
 use crate::phone::{Duty, Wants};
@@ -120,9 +121,11 @@ impl Audit {
             row.note_told(at, index);
             if !row.told.set(index) {
                 let lawful = row.again.iter().position(|again| *again == index);
+                let comes_again = self.again.contains(&mail.item)
+                    || self.set_back.iter().any(|at| mail.at <= *at + SET_BACK_NOTICED);
                 if let Some(place) = lawful {
                     row.again.swap_remove(place);
-                } else if !push.duplicate {
+                } else if !push.duplicate && !comes_again {
                     report.duplicates.note(Some(user_ix), phone, Some(item), at, "told before");
                 }
                 continue;

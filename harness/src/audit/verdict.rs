@@ -26,7 +26,10 @@ impl Audit {
         self.note_lost(phone);
         let row = &self.phones[phone.0 as usize];
         let owed = self.owed_to(row);
-        let too_many = excess(&row.unlisted, &owed.untold);
+        // What may come again may do so as often as the server's clock, or a gap, gives reason to.
+        let mails = &self.users[row.user.0 as usize].mails;
+        let again = mails.iter().filter(|mail| self.comes_again(mail)).count() as u32;
+        let too_many = excess(&row.unlisted, &owed.untold).saturating_sub(again);
         let report = &mut self.report;
         for _ in 0..too_many {
             let at = row.unlisted.last().map_or(at, |last| last.0);
@@ -58,7 +61,7 @@ impl Audit {
         for (index, mail) in user.mails.iter().enumerate() {
             let duty = row.phone.duty(mail, user, &self.rules);
             owed.must_total += u32::from(duty == Duty::Must);
-            if row.told.has(index) && row.again.contains(&index) {
+            if row.told.has(index) && (row.again.contains(&index) || self.comes_again(mail)) {
                 // By number, too.
                 owed.untold.push(mail.at);
             }
@@ -112,9 +115,17 @@ impl Audit {
         let mut items: Vec<u64> =
             device.shown().iter().flat_map(|shown| shown.items.iter().copied()).collect();
         items.sort_unstable();
-        for pair in items.windows(2).filter(|pair| pair[0] == pair[1]) {
+        // Told again, it stands where it was told first, too.
+        let again = |item: u64| {
+            let first = self.name(item);
+            let mails = user.map_or(&[][..], |user| &self.users[user.0 as usize].mails);
+            mails.iter().any(|mail| mail.item == first && self.comes_again(mail))
+        };
+        let twice = items.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
+        let twice: Vec<u64> = twice.filter(|item| !again(*item)).collect();
+        for item in twice {
             let note = "on the screen in two places";
-            self.report.shown_twice.note(user, phone, Some(pair[0]), now.time, note);
+            self.report.shown_twice.note(user, phone, Some(item), now.time, note);
         }
     }
 }

@@ -31,7 +31,9 @@ codes! {
     ErrorAccountDisabled = "The account is disabled.",
     ErrorBatchProcessingStopped = "The operation was stopped before this item was reached.",
     ErrorCannotFindUser = "The user could not be found.",
+    ErrorContentConversionFailed = "Content conversion failed., Content conversion: Body conversion failed.",
     ErrorConnectionFailed = "The connection to the mailbox failed.",
+    ErrorCorruptData = "Data is corrupt.",
     ErrorCrossSiteRequest = "The mailbox is in another site.",
     ErrorEventNotFound = "The event was not found.",
     ErrorExceededConnectionCount =
@@ -73,6 +75,8 @@ codes! {
     ErrorMailboxLogonFailed = "The mailbox logon failed.",
     ErrorMailboxMoveInProgress = "Mailbox move in progress. Try again later., Mailbox is being moved.",
     ErrorMailboxStoreUnavailable = "The mailbox database is temporarily unavailable.",
+    ErrorMessageSizeExceeded = "The message exceeds the maximum supported size.",
+    ErrorMimeContentConversionFailed = "MIME content conversion failed.",
     ErrorMissedNotificationEvents = "Some notification events were missed.",
     ErrorMissingEmailAddress =
         "When making a request as an account that does not have a mailbox, you must specify the mailbox primary SMTP address for any distinguished folder Ids.",

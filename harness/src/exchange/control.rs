@@ -87,8 +87,10 @@ impl Exchange {
     pub fn deliver(&mut self, now: Now, mailbox: MailboxKey, mail: Mail) -> String {
         self.stats.mails += 1;
         let (folder, tag) = (mail.folder, mail.tag);
+        let received = mail.received.unwrap_or(now.unix);
+        self.stats.from_the_future += u64::from(received > now.unix);
         let row = self.box_mut(mailbox);
-        let item = row.insert(mail, now.unix, folder, false);
+        let item = row.insert(mail, received, folder, false);
         let id = row.item_id(folder, item).text();
         self.tell(now, mailbox, EventKind::Created { item, folder });
         self.tell(now, mailbox, EventKind::NewMail { item, folder, tag });
@@ -101,8 +103,10 @@ impl Exchange {
     /// is delivered.
     pub fn put(&mut self, now: Now, mailbox: MailboxKey, mail: Mail, read: bool) -> String {
         let folder = mail.folder;
+        let received = mail.received.unwrap_or(now.unix);
+        self.stats.from_the_future += u64::from(received > now.unix);
         let row = self.box_mut(mailbox);
-        let item = row.insert(mail, now.unix, folder, read);
+        let item = row.insert(mail, received, folder, read);
         let id = row.item_id(folder, item).text();
         self.tell(now, mailbox, EventKind::Created { item, folder });
         self.tell_folder(now, mailbox, folder);
@@ -112,9 +116,10 @@ impl Exchange {
     /// The owner marks a mail as read or unread elsewhere. False if there is none or nothing changes.
     pub fn mark_read(&mut self, now: Now, mailbox: MailboxKey, item_id: &str, read: bool) -> bool {
         let Some(item) = self.counter(mailbox, item_id) else { return false };
+        let unread = self.unread_counts(mailbox);
         let Some(folder) = self.box_mut(mailbox).set_read(item, read) else { return false };
         self.tell(now, mailbox, EventKind::ItemModified { item, folder });
-        self.tell_folder(now, mailbox, folder);
+        self.tell_folder_since(now, mailbox, folder, &unread);
         true
     }
 
@@ -122,9 +127,10 @@ impl Exchange {
     /// mail programs do first.)
     pub fn delete(&mut self, now: Now, mailbox: MailboxKey, item_id: &str) -> bool {
         let Some(item) = self.counter(mailbox, item_id) else { return false };
+        let unread = self.unread_counts(mailbox);
         let Some(gone) = self.box_mut(mailbox).remove(item) else { return false };
         self.tell(now, mailbox, EventKind::Deleted { item, folder: gone.folder });
-        self.tell_folder(now, mailbox, gone.folder);
+        self.tell_folder_since(now, mailbox, gone.folder, &unread);
         true
     }
 
@@ -137,14 +143,15 @@ impl Exchange {
         to: FolderKey,
     ) -> Option<String> {
         let old_item = self.counter(mailbox, item_id)?;
+        let unread = self.unread_counts(mailbox);
         let row = self.box_mut(mailbox);
         let gone = row.remove(old_item)?;
         let old_folder = gone.folder;
         let item = row.insert(gone.mail, gone.received, to, gone.read);
         let id = row.item_id(to, item).text();
         self.tell(now, mailbox, EventKind::Moved { item, folder: to, old_item, old_folder });
-        self.tell_folder(now, mailbox, old_folder);
-        self.tell_folder(now, mailbox, to);
+        self.tell_folder_since(now, mailbox, old_folder, &unread);
+        self.tell_folder_since(now, mailbox, to, &unread);
         Some(id)
     }
 
@@ -157,12 +164,13 @@ impl Exchange {
         to: FolderKey,
     ) -> Option<String> {
         let old_item = self.counter(mailbox, item_id)?;
+        let unread = self.unread_counts(mailbox);
         let row = self.box_mut(mailbox);
         let source = row.items.get(&old_item)?.clone();
         let item = row.insert(source.mail, source.received, to, source.read);
         let id = row.item_id(to, item).text();
         self.tell(now, mailbox, EventKind::Copied { item, folder: to, old_item, old_folder: source.folder });
-        self.tell_folder(now, mailbox, to);
+        self.tell_folder_since(now, mailbox, to, &unread);
         Some(id)
     }
 
@@ -204,6 +212,23 @@ impl Exchange {
 
     fn tell(&mut self, now: Now, mailbox: MailboxKey, kind: EventKind) {
         self.raise(mailbox, Event { at: now.unix, kind });
+    }
+
+    /// How many mails are unread in each folder, if that is what events will tell after the next change.
+    fn unread_counts(&self, mailbox: MailboxKey) -> Vec<u32> {
+        match self.faults.stale_counts {
+            true => self.box_of(mailbox).folders.iter().map(|folder| folder.unread).collect(),
+            false => Vec::new(),
+        }
+    }
+
+    /// As `tell_folder`, after a change before which there were so many unread.
+    fn tell_folder_since(&mut self, now: Now, mailbox: MailboxKey, folder: FolderKey, before: &[u32]) {
+        let Some(unread) = before.get(usize::from(folder.0)).copied() else {
+            return self.tell_folder(now, mailbox, folder);
+        };
+        self.stats.stale_counts += 1;
+        self.tell(now, mailbox, EventKind::FolderModified { folder, unread });
     }
 
     fn tell_folder(&mut self, now: Now, mailbox: MailboxKey, folder: FolderKey) {
@@ -616,12 +641,22 @@ impl Exchange {
         change(&mut self.accounts[usize::from(account.0)].spec);
     }
 
+    /// Folders of a mailbox are listed with ids, dates and read flags only: whoever asks for more is told this.
+    pub fn fail_texts(&mut self, mailbox: MailboxKey, code: Option<Code>) {
+        self.box_mut(mailbox).no_texts = code;
+    }
+
     /// GetItem answers `ErrorItemCorrupt` for an item.
     pub fn corrupt_item(&mut self, mailbox: MailboxKey, item_id: &str) {
+        self.refuse_item(mailbox, item_id, Code::ErrorItemCorrupt);
+    }
+
+    /// GetItem answers this for an item.
+    pub fn refuse_item(&mut self, mailbox: MailboxKey, item_id: &str, code: Code) {
         if let Some(counter) = self.counter(mailbox, item_id)
             && let Some(item) = self.box_mut(mailbox).items.get_mut(&counter)
         {
-            item.corrupt = true;
+            item.refused = Some(code);
         }
     }
 

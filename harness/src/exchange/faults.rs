@@ -34,6 +34,8 @@ pub struct Faults {
     pub no_conversion: bool,
     /// What stands before the server and does not let streams through that are opened from now on.
     pub proxy: Option<Proxy>,
+    /// After a mail is read, deleted or moved, the folder's event tells how many were unread before (Gromox).
+    pub stale_counts: bool,
 }
 
 /// What something between client and server can do to streams. Ordinary answers pass.
@@ -217,6 +219,7 @@ impl Default for Faults {
             legacy_ids: false,
             no_conversion: false,
             proxy: None,
+            stale_counts: false,
         }
     }
 }

@@ -43,8 +43,8 @@ impl Exchange {
             return Err(Code::ErrorAccessDenied);
         }
         let item = mailbox.item(&id).ok_or(Code::ErrorItemNotFound)?;
-        if item.corrupt {
-            return Err(Code::ErrorItemCorrupt);
+        if let Some(code) = item.refused {
+            return Err(code);
         }
         let mut payload = "<m:Items>".to_owned();
         push_item(&mut payload, mailbox, item, shape, Source::GetItem);

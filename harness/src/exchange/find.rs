@@ -39,6 +39,11 @@ impl Exchange {
         let count_max = request.entries_max.unwrap_or(u32::MAX).min(count_max) as usize;
         let mailbox = self.box_of(mailbox);
         let place = mailbox.folder(key).ok_or(Code::ErrorFolderNotFound)?;
+        if let Some(code) =
+            mailbox.no_texts.filter(|_| request.shape.properties.contains(&ItemProperty::Subject))
+        {
+            return Err(code);
+        }
         let wanted = |item: &&Item| match &request.restriction {
             None => true,
             Some(Restriction::ReceivedAfter(after)) => item.received.as_secs() > after.as_secs(),

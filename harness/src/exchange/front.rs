@@ -77,6 +77,9 @@ struct Admitted {
     late: Span,
 }
 
+/// Stands in [`Mail::subject_on_wire`](super::Mail::subject_on_wire) for a byte that is no UTF-8.
+const NOT_UTF8: char = '\u{e000}';
+
 const XML: &str = "text/xml; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
 
@@ -162,11 +165,27 @@ impl Exchange {
             Done::Never => return Answer::Never { charge },
             Done::Stream(key) => return Answer::Stream { key, headers },
             Done::StreamBody(body) => HttpReply::xml(200, body),
-            Done::Messages(messages) => HttpReply::xml(200, ordinary(operation, &self.info, &messages)),
+            Done::Messages(messages) => {
+                HttpReply::xml(200, self.garbled(ordinary(operation, &self.info, &messages)))
+            }
             Done::Fault(fault) => self.fault(&fault),
         };
         reply.headers = headers;
         Answer::Reply { reply, charge, late }
+    }
+
+    /// As it goes over the wire: [`NOT_UTF8`] is a byte that is none.
+    fn garbled(&mut self, text: String) -> Vec<u8> {
+        if !text.contains(NOT_UTF8) {
+            return text.into_bytes();
+        }
+        let mut bytes = Vec::with_capacity(text.len());
+        for (at, part) in text.split(NOT_UTF8).enumerate() {
+            bytes.extend((at > 0).then_some(0xe9));
+            bytes.extend_from_slice(part.as_bytes());
+        }
+        self.stats.not_utf8 += 1;
+        bytes
     }
 
     fn fault(&mut self, fault: &Fault) -> HttpReply {

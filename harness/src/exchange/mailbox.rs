@@ -90,6 +90,9 @@ pub struct Mail {
     pub sender: Sender,
     /// Its subject.
     pub subject: String,
+    /// What stands on the wire in place of its subject, as it is: references and entities that XML does not have, or what is
+    /// no XML at all. `U+E000` in it becomes a byte that is no UTF-8.
+    pub subject_on_wire: Option<String>,
     /// Its body as plain text.
     pub body: String,
     /// What `item:Preview` says; the first 256 characters of the body if `None`.
@@ -104,6 +107,8 @@ pub struct Mail {
     pub folder: FolderKey,
     /// It has attachments.
     pub has_attachments: bool,
+    /// When it says that it was received; `None`: now. Whoever imports mail chooses that (IMAP's INTERNALDATE).
+    pub received: Option<UnixMillis>,
 }
 
 /// A mail that lies in a folder.
@@ -118,7 +123,7 @@ pub struct Item {
     /// The folder in which it lies now.
     pub folder: FolderKey,
     /// GetItem answers with this in place of the item.
-    pub corrupt: bool,
+    pub refused: Option<Code>,
     /// The id, which changes when the item moves.
     pub(super) counter: u64,
     /// Sequence numbers of its mailbox at its arrival here, its last change, its last change of the read flag.
@@ -166,6 +171,8 @@ pub(super) struct Mailbox {
     pub attached: u32,
     /// What whoever asks for it is told while it cannot be reached here.
     pub away: Option<Code>,
+    /// What whoever lists a folder with texts is told.
+    pub no_texts: Option<Code>,
 }
 
 impl Default for Mail {
@@ -174,6 +181,7 @@ impl Default for Mail {
             tag: 0,
             sender: Sender::default(),
             subject: String::new(),
+            subject_on_wire: None,
             body: String::new(),
             preview: None,
             importance: Importance::Normal,
@@ -181,6 +189,7 @@ impl Default for Mail {
             class: "IPM.Note".to_owned(),
             folder: INBOX,
             has_attachments: false,
+            received: None,
         }
     }
 }
@@ -228,6 +237,7 @@ impl Mailbox {
             subscriptions: Vec::new(),
             attached: 0,
             away: None,
+            no_texts: None,
         }
     }
 
@@ -263,7 +273,7 @@ impl Mailbox {
             received,
             read,
             folder,
-            corrupt: false,
+            refused: None,
             counter,
             created_seq: seq,
             changed_seq: seq,

@@ -267,7 +267,11 @@ fn push_item_property(
         ItemProperty::ItemClass => leaf(out, "ItemClass", &mail.class),
         ItemProperty::Subject => {
             // An item without a subject has no such property.
-            if !mail.subject.is_empty() {
+            if let Some(raw) = &mail.subject_on_wire {
+                out.push_str("<t:Subject>");
+                out.push_str(raw);
+                out.push_str("</t:Subject>");
+            } else if !mail.subject.is_empty() {
                 leaf(out, "Subject", &mail.subject);
             }
         }

@@ -55,6 +55,12 @@ pub struct Stats {
     pub ids_given_again: u64,
     /// Ids in requests for streams that had been given to another mailbox meanwhile, and were accepted.
     pub stale_ids: u64,
+    /// Mails that say that they were received later than they were.
+    pub from_the_future: u64,
+    /// Answers with a byte that is no UTF-8.
+    pub not_utf8: u64,
+    /// Events of folders that told how many mails were unread before what happened.
+    pub stale_counts: u64,
     /// Log-ins that were refused.
     pub refused: u64,
     /// The most calls that were in flight on one budget at a time.

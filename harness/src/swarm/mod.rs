@@ -5,6 +5,7 @@ mod folders;
 mod mailboxes;
 #[cfg(feature = "planted")]
 pub mod mutants;
+mod oddities;
 mod owner;
 mod phones;
 mod plan;
@@ -16,6 +17,7 @@ mod struck;
 
 pub use folders::FolderAct;
 pub use mailboxes::{Garbage, MailboxAct, Manner};
+pub use oddities::OddAct;
 pub use owner::OwnerAct;
 pub use phones::{PhoneAct, Turned};
 pub use plan::{Act, Manners, NetTrouble, Plan};

@@ -121,7 +121,8 @@ impl Plan {
         });
         let clocks: Vec<i64> = set.chain([self.mail_clock_ahead_ms]).collect();
         let (least, most) = (clocks.iter().min(), clocks.iter().max());
-        Span::from_millis(most.zip(least).map_or(0, |(most, least)| most.abs_diff(*least)))
+        let set = Span::from_millis(most.zip(least).map_or(0, |(most, least)| most.abs_diff(*least)));
+        set + super::oddities::clock_set_max(self.acts.iter().map(|(_, act)| act))
     }
 
     /// How much longer than on a good day an answer, and what was sent before it was heard, may take together.

@@ -28,6 +28,7 @@ pub struct Profile {
     pub(super) owner: Owner,
     pub(super) mailboxes: Mailboxes,
     pub(super) folders: Folders,
+    pub(super) oddities: Oddities,
 }
 
 /// A number, a range of which both ends are included, or one of several.
@@ -167,6 +168,13 @@ pub(super) struct Mailboxes {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub(super) struct Oddities {
+    pub percent: Range,
+    pub per_hour: Range,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Folders {
     pub percent: Range,
     pub per_hour: Range,
@@ -238,6 +246,7 @@ impl Profile {
             owner,
             mailboxes,
             folders,
+            oddities,
             ..
         } = self;
         vec![
@@ -303,6 +312,8 @@ impl Profile {
             ("mailboxes.proxies_percent", &mailboxes.proxies_percent),
             ("folders.percent", &folders.percent),
             ("folders.per_hour", &folders.per_hour),
+            ("oddities.percent", &oddities.percent),
+            ("oddities.per_hour", &oddities.per_hour),
         ]
     }
 }

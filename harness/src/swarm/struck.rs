@@ -35,6 +35,9 @@ pub(super) fn struck(world: &World) -> BTreeMap<String, u64> {
         add("mail server: ids given out again".to_owned(), stats.ids_given_again);
         add("mail server: stale ids accepted".to_owned(), stats.stale_ids);
         add("mail server: log-ins refused".to_owned(), stats.refused);
+        add("mail server: no UTF-8".to_owned(), stats.not_utf8);
+        add("mail server: old counts".to_owned(), stats.stale_counts);
+        add("mail server: mails from the future".to_owned(), stats.from_the_future);
     }
     for apns in &world.apns {
         let stats = apns.stats();

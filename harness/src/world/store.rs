@@ -204,6 +204,7 @@ impl Store {
             Report::Live { .. }
             | Report::Unwatched { .. }
             | Report::Misplaced { .. }
+            | Report::Unreadable { .. }
             | Report::Taken { .. }
             | Report::GivenUp { .. }
             | Report::TeamTokenStale { .. }

@@ -152,7 +152,7 @@ pub struct DroppedFolderView {
 pub struct WatchView {
     /// `waiting` (nothing heard yet), `live` (on an open stream and caught up) or `unwatched`.
     pub state: String,
-    /// Why it is not watched.
+    /// Why it is not watched; or what cannot be read in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleView>,
 }

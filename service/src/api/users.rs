@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use carillon_core::shard::DroppedFolder;
+use carillon_core::shard::{DroppedFolder, Trouble};
 
 use super::ApiState;
 use super::devices::found;
@@ -35,7 +35,8 @@ pub async fn read(State(state): State<ApiState>, AtUser(user): AtUser) -> Result
     let directory = state.app.directory();
     let watch = directory.watch(row.key).unwrap_or_default();
     let dropped = directory.dropped_folders(row.key);
-    Ok(Json(user_view(row, &watch, dropped)))
+    let unreadable = directory.unreadable(row.key);
+    Ok(Json(user_view(row, &watch, unreadable.as_deref(), dropped)))
 }
 
 /// Stop all notifications of a user at once, until one of his devices registers again.
@@ -70,8 +71,13 @@ pub async fn remove(State(state): State<ApiState>, AtUser(user): AtUser) -> Resu
     found(state.app.remove_user(user).await?, "user")
 }
 
-fn user_view(row: UserRow, watch: &Watch, dropped: Vec<DroppedFolder>) -> UserView {
-    let trouble = watch.trouble();
+fn user_view(
+    row: UserRow,
+    watch: &Watch,
+    unreadable: Option<&Trouble>,
+    dropped: Vec<DroppedFolder>,
+) -> UserView {
+    let trouble = watch.trouble().or(unreadable);
     let dropped = dropped.into_iter().map(|folder| DroppedFolderView {
         id: folder.id.as_str().to_owned(),
         trouble: TroubleView::new(&folder.trouble),

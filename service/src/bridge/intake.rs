@@ -83,6 +83,12 @@ impl Intake {
             Report::Live { user } => {
                 self.directory.set_watch(*user, Watch::Live);
             }
+            Report::Unreadable { user, trouble } => {
+                if let Some(Trouble { code, text }) = trouble {
+                    tracing::warn!(user = user.0, %code, "a mail cannot be read: {text}");
+                }
+                self.directory.set_unreadable(*user, trouble.clone().map(Arc::new));
+            }
             Report::Misplaced { user, trouble } => {
                 tracing::debug!(user = user.0, code = %trouble.code, "mailbox not found where it was: {}", trouble.text);
             }

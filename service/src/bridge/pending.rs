@@ -53,6 +53,7 @@ impl Pending {
             Report::Live { .. }
             | Report::Unwatched { .. }
             | Report::Misplaced { .. }
+            | Report::Unreadable { .. }
             | Report::Taken { .. }
             | Report::GivenUp { .. }
             | Report::TeamTokenStale { .. }

@@ -120,17 +120,28 @@ pub fn get_item(caller: &Caller<'_>, items: &[&ItemId]) -> Vec<u8> {
     body.finish()
 }
 
-/// `FindItem` for a page of a folder (`None`: the inbox), newest first, with what [`get_item`] asks for. Without a restriction, which would
-/// cost the server an index: whoever catches up stops at the first mail that he knows.
+/// `FindItem` for a page of a folder (`None`: the inbox), newest first, with what [`get_item`] asks for, or with the ids, dates
+/// and read flags alone. Without a restriction, which would cost the server an index: whoever catches up stops at the first
+/// mail that is known.
 ///
 /// # Panics
 /// With `max` outside 1..=1000 (`EWSFindCountLimit`).
-pub fn find_item_newest(caller: &Caller<'_>, folder: Option<&FolderId>, max: u16, offset: u32) -> Vec<u8> {
+pub fn find_item_newest(
+    caller: &Caller<'_>,
+    folder: Option<&FolderId>,
+    max: u16,
+    offset: u32,
+    ids_alone: bool,
+) -> Vec<u8> {
     assert!((1..=1_000).contains(&max), "a page has 1 to 1000 items");
     let mut body = Body::new(caller);
     // Bodies cannot be asked for here.
     let preview = caller.version.has_preview().then_some("item:Preview");
-    body.raw("<m:FindItem Traversal=\"Shallow\">").shape("", details(preview));
+    body.raw("<m:FindItem Traversal=\"Shallow\">");
+    match ids_alone {
+        true => body.shape("", DATES),
+        false => body.shape("", details(preview)),
+    };
     body.raw("<m:IndexedPageItemView MaxEntriesReturned=\"").number(u32::from(max));
     body.raw("\" Offset=\"").number(offset);
     body.raw("\" BasePoint=\"Beginning\"/><m:SortOrder><t:FieldOrder Order=\"Descending\">");
@@ -152,7 +163,7 @@ pub fn sync_folder_items(
 ) -> Vec<u8> {
     assert!((1..=512).contains(&max), "a page has 1 to 512 changes");
     let mut body = Body::new(caller);
-    body.raw("<m:SyncFolderItems>").shape("", ["item:DateTimeReceived", "message:IsRead"]);
+    body.raw("<m:SyncFolderItems>").shape("", DATES);
     body.raw("<m:SyncFolderId>").folder(caller, folder).raw("</m:SyncFolderId>");
     if let Some(state) = state {
         body.raw("<m:SyncState>").text(state).raw("</m:SyncState>");
@@ -194,6 +205,9 @@ pub fn convert_id(caller: &Caller<'_>, items: &[&ItemId]) -> Vec<u8> {
 /// Folders for mail that go by a name in every mailbox (`DistinguishedFolderIdNameType`). No real id looks like one.
 pub const WELL_KNOWN_FOLDERS: [&str; 5] =
     ["archiveinbox", "deleteditems", "drafts", "junkemail", "sentitems"];
+
+/// What tells whether a mail is new.
+const DATES: [&str; 2] = ["item:DateTimeReceived", "message:IsRead"];
 
 /// What an alert shows of a mail.
 fn details(preview: Option<&'static str>) -> impl Iterator<Item = &'static str> {

@@ -1,7 +1,9 @@
-//! The answers to ordinary calls, each by its operation; `http` is asked before, and `item` reads the mails in them.
+//! The answers to ordinary calls, each by its operation; `http` and `text` are asked before, and `item` reads the mails in
+//! them.
 
 mod http;
 mod item;
+mod text;
 
 use super::code::ResponseCode;
 use super::error::EwsError;
@@ -14,6 +16,7 @@ use crate::time::UnixMillis;
 use item::{Item, read_item};
 
 pub use http::http;
+pub use text::decoded;
 
 /// A mail that [`super::request::get_item`] asked for.
 #[derive(Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ pub enum XmlError {
     Malformed,
     /// It ends in the middle.
     Truncated,
-    /// A document type or an entity that only one could define.
+    /// A document type.
     Doctype,
     /// More than [`XML_DEPTH_MAX`] elements inside one another.
     TooDeep,
@@ -86,25 +86,26 @@ impl<'a> Walk<'a> {
     /// The text of the element that the walk is in, without that of its children, with its entities resolved.
     pub(super) fn text(&mut self) -> Result<Cow<'a, str>, XmlError> {
         let mut text = Cow::Borrowed("");
+        // The first half of a character that is written as two references, as UTF-16 has it.
+        let mut half = None;
         loop {
-            match self.event()? {
+            let event = self.event()?;
+            let before = half.take();
+            match event {
                 Event::Start(_) => self.skip()?,
                 Event::End(_) | Event::Eof => return Ok(text),
                 Event::Text(more) => append(&mut text, more.xml10_content()),
                 Event::CData(more) => append(&mut text, more.xml10_content()),
-                Event::GeneralRef(entity) => {
-                    if entity.is_char_ref() {
-                        // Exchange writes `&#x0;` and other characters that XML does not have: one bad character in a
-                        // subject is no reason to lose the mail.
-                        let char =
-                            entity.resolve_char_ref().ok().flatten().unwrap_or(char::REPLACEMENT_CHARACTER);
-                        text.to_mut().push(char);
-                    } else {
-                        let known =
-                            quick_xml::escape::resolve_xml_entity(&entity).ok_or(XmlError::Doctype)?;
-                        text.to_mut().push_str(known);
-                    }
-                }
+                Event::GeneralRef(entity) => match char_number(&entity) {
+                    Some(number) => half = push_char(text.to_mut(), before, number),
+                    // One that only a document type could define, such as `&nbsp;`, stays as it is written: it comes with
+                    // a text that somebody has put in without looking, and nothing is looked up for it.
+                    None => match quick_xml::escape::resolve_xml_entity(&entity) {
+                        Some(known) => text.to_mut().push_str(known),
+                        None if &*entity == "nbsp" => text.to_mut().push('\u{a0}'),
+                        None => text.to_mut().extend(["&", &*entity, ";"]),
+                    },
+                },
                 _ => {}
             }
         }
@@ -126,6 +127,32 @@ impl<'a> Walk<'a> {
         }
         Ok(event)
     }
+}
+
+/// The number of a character reference; `None` for any other entity. One without a sensible number is of no character.
+fn char_number(entity: &str) -> Option<u32> {
+    let number = entity.strip_prefix('#')?;
+    let parsed = match number.strip_prefix(['x', 'X']) {
+        Some(hex) => u32::from_str_radix(hex, 16),
+        None => number.parse(),
+    };
+    Some(parsed.unwrap_or(u32::MAX))
+}
+
+/// Appends a character that was given by its number; `half`: what [`push_char`] returned for the reference right before it.
+/// Exchange writes `&#x0;` and other characters that XML does not have, and one beyond U+FFFF as the two halves that UTF-16
+/// makes of it: one bad character in a subject is no reason to lose the mail.
+fn push_char(text: &mut String, half: Option<u32>, number: u32) -> Option<u32> {
+    if let (Some(high), 0xdc00..0xe000) = (half, number) {
+        // It stands there as a character that is none.
+        text.pop();
+        let whole = 0x1_0000 + ((high - 0xd800) << 10) + (number - 0xdc00);
+        text.push(char::from_u32(whole).unwrap_or(char::REPLACEMENT_CHARACTER));
+        return None;
+    }
+    let char = char::from_u32(number).filter(|char| *char != '\0');
+    text.push(char.unwrap_or(char::REPLACEMENT_CHARACTER));
+    (0xd800..0xdc00).contains(&number).then_some(number)
 }
 
 fn append<'a>(text: &mut Cow<'a, str>, more: Cow<'a, str>) {

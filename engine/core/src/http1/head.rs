@@ -22,6 +22,8 @@ pub struct Head {
     pub retry_after_s: Option<u32>,
     /// `Content-Type`, in lower case, without parameters.
     pub content_type: Box<str>,
+    /// The body is said to be in Latin-1 (`charset` of the `Content-Type`).
+    pub latin1: bool,
     /// `Location`. Shown to people, never followed.
     pub location: Option<Box<str>>,
     /// `WWW-Authenticate`s: the schemes that a 401 offers.
@@ -124,6 +126,9 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<ParsedHead>, HttpError> {
         } else if is("content-type") {
             let kind = value.split(|byte| *byte == b';').next().unwrap_or_default();
             head.content_type = text(kind.trim_ascii()).to_ascii_lowercase().into();
+            let parameters = text(&value[kind.len()..]).to_ascii_lowercase();
+            let charset = parameters.split_once("charset=").map(|(_, name)| name.trim_start_matches('"'));
+            head.latin1 = charset.is_some_and(is_latin1);
         } else if is("location") {
             head.location = Some(text(value));
         } else if is("www-authenticate") {
@@ -197,4 +202,11 @@ fn retry_after_s(value: &str, date: Option<u64>) -> Option<u32> {
 fn text(value: &[u8]) -> Box<str> {
     let cut = &value[..value.len().min(HEADER_VALUE_BYTES_MAX)];
     String::from_utf8_lossy(cut).into()
+}
+
+/// Whether the name of an encoding that begins here, in lower case, is of Latin-1 or of what Windows calls so.
+pub(crate) fn is_latin1(name: &str) -> bool {
+    ["iso-8859-1", "iso_8859-1", "latin1", "windows-1252", "us-ascii"].iter().any(|latin1| {
+        name.strip_prefix(latin1).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric()))
+    })
 }

@@ -21,5 +21,6 @@ pub use chunked::{ChunkedDecoder, Decoded};
 pub use cookies::Cookies;
 pub use error::HttpError;
 pub use head::Head;
+pub(crate) use head::is_latin1;
 pub use reader::{ResponseReader, Step};
 pub use request::{Method, Request, RequestError};

@@ -53,7 +53,7 @@ pub fn compose_apns(out: &mut Vec<u8>, notice: &Notice<'_>, bytes_max: usize) ->
 /// An alert's text as it will be written, with the corner cases of [`Text`] taken out.
 #[derive(Clone, Copy)]
 enum Wording<'a> {
-    Mail(&'a MailDetails),
+    Mail { mail: &'a MailDetails, localized: bool },
     Generic { localized: bool },
     Several { mails: u32, localized: bool },
 }
@@ -61,8 +61,8 @@ enum Wording<'a> {
 fn wording<'a>(text: &Text<'a>) -> Option<Wording<'a>> {
     Some(match *text {
         Text::BadgeOnly => return None,
-        Text::Mail(mail) if mail.protected => Wording::Generic { localized: false },
-        Text::Mail(mail) => Wording::Mail(mail),
+        Text::Mail { mail, localized } if mail.protected => Wording::Generic { localized },
+        Text::Mail { mail, localized } => Wording::Mail { mail, localized },
         Text::Generic { localized } | Text::Several { mails: 0 | 1, localized } => {
             Wording::Generic { localized }
         }
@@ -135,14 +135,13 @@ fn is_sound_name(sound: &str) -> bool {
 fn write_alert(json: &mut Json, wording: Wording<'_>, bytes_max: usize) -> bool {
     json.key("alert");
     match wording {
-        Wording::Mail(mail) => {
-            if write_details(json, mail, bytes_max) {
+        Wording::Mail { mail, localized } => {
+            if write_details(json, mail, localized, bytes_max) {
                 return true;
             }
             json.raw(NEW_MAIL_ENGLISH);
         }
-        Wording::Generic { localized: true } => json.raw(r#"{"loc-key":"NEW_MAIL"}"#),
-        Wording::Generic { localized: false } => json.raw(NEW_MAIL_ENGLISH),
+        Wording::Generic { localized } => write_generic(json, localized),
         Wording::Several { mails, localized: true } => {
             json.raw(r#"{"loc-key":"NEW_MAILS","loc-args":[""#);
             json.number(mails);
@@ -157,22 +156,39 @@ fn write_alert(json: &mut Json, wording: Wording<'_>, bytes_max: usize) -> bool 
     false
 }
 
-/// Writes what fits of sender, subject and preview, in this order. False: nothing was left of them, and nothing is written.
-fn write_details(json: &mut Json, mail: &MailDetails, bytes_max: usize) -> bool {
+fn write_generic(json: &mut Json, localized: bool) {
+    json.raw(if localized { r#"{"loc-key":"NEW_MAIL"}"# } else { NEW_MAIL_ENGLISH });
+}
+
+/// Writes what fits of sender, subject and preview, in this order. Where nobody is named, the subject is the title; without
+/// either, the title says that it is a mail. False: nothing was left of them, and nothing is written.
+fn write_details(json: &mut Json, mail: &MailDetails, localized: bool, bytes_max: usize) -> bool {
     let start = json.len();
     let end = bytes_max - DETAILS_END.len() - END.len();
     json.raw("{");
     // In a small payload a long sender leaves half of the room to the subject.
     let sender_end = json.len() + end.saturating_sub(json.len()) / 2;
+    let named = write_text(json, "title", &mail.sender, ALERT_SENDER_CHARS_MAX, sender_end)
+        || write_text(json, "title", &mail.sender_address, ALERT_SENDER_CHARS_MAX, sender_end);
+    let end = if named { end } else { end - NAMELESS_BYTES };
     let told = [
-        write_text(json, "title", &mail.sender, ALERT_SENDER_CHARS_MAX, sender_end)
-            || write_text(json, "title", &mail.sender_address, ALERT_SENDER_CHARS_MAX, sender_end),
-        write_text(json, "subtitle", &mail.subject, ALERT_SUBJECT_CHARS_MAX, end),
+        named,
+        write_text(
+            json,
+            if named { "subtitle" } else { "title" },
+            &mail.subject,
+            ALERT_SUBJECT_CHARS_MAX,
+            end,
+        ),
         write_text(json, "body", &mail.preview, usize::MAX, end),
     ];
     if told == [false; 3] {
         json.text().truncate(start);
         return false;
+    }
+    if !(told[0] || told[1]) {
+        json.key(if localized { "title-loc-key" } else { "title" });
+        json.raw(if localized { r#""NEW_MAIL""# } else { NEW_MAIL_ENGLISH });
     }
     json.raw(DETAILS_END);
     true
@@ -204,6 +220,9 @@ fn collapse_id(of: char, what: u64) -> Box<str> {
     push_hex(&mut id, what);
     id.into_boxed_str()
 }
+
+/// The longer one of the two titles of a mail without a sender, with its comma.
+const NAMELESS_BYTES: usize = r#","title-loc-key":"NEW_MAIL""#.len();
 
 /// For an app without texts of its own.
 const NEW_MAIL_ENGLISH: &str = r#""New mail""#;

@@ -78,8 +78,13 @@ pub struct Notice<'a> {
 pub enum Text<'a> {
     /// No alert: the badge alone. Takes no alert off the screen.
     BadgeOnly,
-    /// One mail with its details. Worded as [`Text::Generic`] in English when it is protected or has no text at all.
-    Mail(&'a MailDetails),
+    /// One mail with its details. Worded as [`Text::Generic`] when it is protected; in English when it has no text at all.
+    Mail {
+        /// What a fetch brought of it.
+        mail: &'a MailDetails,
+        /// The app has a text for `NEW_MAIL`, where one is needed.
+        localized: bool,
+    },
     /// One mail without details: past the cut-off, protected, or not wanted.
     Generic {
         /// The app has a text for `NEW_MAIL`; otherwise it is sent in English.
@@ -100,7 +105,7 @@ impl Text<'_> {
     pub fn mails(&self) -> u32 {
         match self {
             Text::BadgeOnly => 0,
-            Text::Mail(_) | Text::Generic { .. } => 1,
+            Text::Mail { .. } | Text::Generic { .. } => 1,
             Text::Several { mails, .. } => *mails,
         }
     }

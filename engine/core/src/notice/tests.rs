@@ -49,7 +49,7 @@ fn alert_of(payload: &str) -> Value {
 
 /// The alert for one mail, in a full-sized payload.
 fn alert(sender: &str, subject: &str, preview: &str) -> Value {
-    alert_of(&compose(&notice(Text::Mail(&mail(sender, subject, preview)))).0)
+    alert_of(&compose(&notice(Text::Mail { mail: &mail(sender, subject, preview), localized: false })).0)
 }
 
 mod templates {
@@ -58,7 +58,7 @@ mod templates {
     #[test]
     fn one_mail_with_details() {
         let details = mail("Jane Doe", "Lunch?", "At noon, the usual place.");
-        let (payload, composed) = compose(&notice(Text::Mail(&details)));
+        let (payload, composed) = compose(&notice(Text::Mail { mail: &details, localized: false }));
         assert_eq!(
             payload,
             concat!(
@@ -82,7 +82,11 @@ mod templates {
     #[test]
     fn vip_mail_is_time_sensitive() {
         let details = mail("Jane Doe", "Lunch?", "");
-        let vip = Notice { vip: true, sound: Some("vip.caf"), ..notice(Text::Mail(&details)) };
+        let vip = Notice {
+            vip: true,
+            sound: Some("vip.caf"),
+            ..notice(Text::Mail { mail: &details, localized: false })
+        };
         let payload: Value = serde_json::from_str(&compose(&vip).0).unwrap();
         assert_eq!(payload["aps"]["interruption-level"], "time-sensitive");
         assert_eq!(payload["aps"]["sound"], "vip.caf");
@@ -156,28 +160,45 @@ mod details {
     #[test]
     fn of_protected_mail_never_leave() {
         let details = MailDetails { protected: true, ..mail("Jane", "Canary", "Canary") };
-        let (payload, composed) = compose(&notice(Text::Mail(&details)));
+        let (payload, composed) = compose(&notice(Text::Mail { mail: &details, localized: false }));
         assert_eq!(alert_of(&payload), "New mail");
         assert_eq!(&*composed.collapse_id, "a0123456789abcdef");
         assert!(!composed.details && !carries_details(payload.as_bytes()));
+        // As any mail without details, for this app.
+        let (payload, _) = compose(&notice(Text::Mail { mail: &details, localized: true }));
+        assert_eq!(alert_of(&payload), json!({"loc-key": "NEW_MAIL"}));
     }
 
     #[test]
     fn that_are_missing_leave_no_empty_line() {
-        assert_eq!(alert("", "Lunch?", " \r\n "), json!({"subtitle": "Lunch?"}));
+        assert_eq!(alert("Jane", "Lunch?", " \r\n "), json!({"title": "Jane", "subtitle": "Lunch?"}));
         let nameless = MailDetails { sender_address: "jane@example.com".into(), ..mail("", "Lunch?", "") };
-        let (payload, _) = compose(&notice(Text::Mail(&nameless)));
+        let (payload, _) = compose(&notice(Text::Mail { mail: &nameless, localized: false }));
         assert_eq!(alert_of(&payload), json!({"title": "jane@example.com", "subtitle": "Lunch?"}));
 
-        let (payload, composed) = compose(&notice(Text::Mail(&mail("\u{feff}", "", "\0"))));
+        let (payload, composed) =
+            compose(&notice(Text::Mail { mail: &mail("\u{feff}", "", "\0"), localized: false }));
         assert_eq!(alert_of(&payload), "New mail");
         assert!(!composed.details && !carries_details(payload.as_bytes()));
+    }
+
+    #[test]
+    fn without_a_sender_have_a_title_all_the_same() {
+        let says = |subject: &str, localized| {
+            let details = mail("", subject, "At noon");
+            let (payload, composed) = compose(&notice(Text::Mail { mail: &details, localized }));
+            assert!(composed.details && carries_details(payload.as_bytes()));
+            alert_of(&payload)
+        };
+        assert_eq!(says("Lunch?", true), json!({"title": "Lunch?", "body": "At noon"}));
+        assert_eq!(says("", false), json!({"title": "New mail", "body": "At noon"}));
+        assert_eq!(says("", true), json!({"title-loc-key": "NEW_MAIL", "body": "At noon"}));
     }
 
     #[test]
     fn do_not_show_when_debugged() {
         let details = MailDetails { sender_address: "canary".into(), ..mail("canary", "canary", "canary") };
-        assert!(!format!("{:?}", notice(Text::Mail(&details))).contains("canary"));
+        assert!(!format!("{:?}", notice(Text::Mail { mail: &details, localized: false })).contains("canary"));
     }
 
     #[test]
@@ -273,7 +294,10 @@ mod texts {
     fn fill_the_payload_to_the_last_byte() {
         for bytes_max in [256, 257, 511, 512, 1_000, 4_096] {
             let long = "x".repeat(5_000);
-            let (payload, _) = compose_within(&notice(Text::Mail(&mail("Jane", "Lunch?", &long))), bytes_max);
+            let (payload, _) = compose_within(
+                &notice(Text::Mail { mail: &mail("Jane", "Lunch?", &long), localized: false }),
+                bytes_max,
+            );
             assert_eq!(payload.len(), bytes_max);
         }
     }
@@ -300,7 +324,10 @@ mod texts {
         // The accent belongs to the escaped quote before it: both stay or both go.
         for subject in [r#"\""#.repeat(60), "\"\u{301}".repeat(60)] {
             for bytes_max in 256..300 {
-                let (payload, _) = compose_within(&notice(Text::Mail(&mail("", &subject, ""))), bytes_max);
+                let (payload, _) = compose_within(
+                    &notice(Text::Mail { mail: &mail("", &subject, ""), localized: false }),
+                    bytes_max,
+                );
                 let alert = alert_of(&payload);
                 check_shown(&alert["subtitle"], &subject).unwrap();
             }
@@ -316,7 +343,8 @@ mod texts {
         for hostile in [&accents, &blanks, &flags, &backslashes] {
             for bytes_max in [256, 4_096] {
                 let details = mail(hostile, hostile, hostile);
-                let (payload, _) = compose_within(&notice(Text::Mail(&details)), bytes_max);
+                let (payload, _) =
+                    compose_within(&notice(Text::Mail { mail: &details, localized: false }), bytes_max);
                 assert!(payload.len() <= bytes_max);
                 assert!(!alert_of(&payload).is_null());
             }
@@ -386,7 +414,7 @@ proptest! {
             0 => Text::BadgeOnly,
             1 => Text::Generic { localized },
             2 => Text::Several { mails, localized },
-            _ => Text::Mail(&details),
+            _ => Text::Mail { mail: &details, localized },
         };
         let notice = Notice { text, badge, sound: sound.as_deref(), vip, account: ACCOUNT, user: USER, items: &items };
         let (payload, composed) = compose_within(&notice, bytes_max);
@@ -405,7 +433,13 @@ proptest! {
             prop_assert!(kind > 2 && !details.protected);
             // A name whose first cluster is too large for a small payload gives way to the address.
             let by_name = check_shown(&alert["title"], &details.sender);
-            by_name.or_else(|_| check_shown(&alert["title"], &details.sender_address))?;
+            let by_address = by_name.or_else(|_| check_shown(&alert["title"], &details.sender_address));
+            let subject = if alert["subtitle"].is_string() { &alert["subtitle"] } else { &alert["title"] };
+            match (&alert["title"], &alert["title-loc-key"]) {
+                (Value::Null, key) => prop_assert!(localized && key == "NEW_MAIL", "an alert has a title"),
+                (title, _) if title == "New mail" && !localized => {}
+                _ => by_address.or_else(|_| check_shown(subject, &details.subject))?,
+            }
             check_shown(&alert["subtitle"], &details.subject)?;
             check_shown(&alert["body"], &details.preview)?;
         }

@@ -38,10 +38,13 @@ impl ShardCore {
                 self.encode_call(server, Route::Cohort { anchor, cookies }, &body)
             }
             Ask::Fetch(_) | Ask::Convert(_) => {
+                let most = if user.fetch_alone { 1 } else { usize::MAX };
                 let items: Vec<&Item> =
-                    user.pending.items().iter().filter(|item| wants_fetch(item)).collect();
+                    user.pending.items().iter().filter(|item| wants_fetch(item)).take(most).collect();
                 if items.is_empty() {
-                    self.users.get_mut(user_id)?.needs.remove(Needs::FETCH);
+                    let user = self.users.get_mut(user_id)?;
+                    user.needs.remove(Needs::FETCH);
+                    user.fetch_alone = false;
                     return None;
                 }
                 let old: Vec<&Item> =
@@ -58,11 +61,12 @@ impl ShardCore {
                 let address = user.address.clone();
                 self.encode_call(server, Route::Mailbox(&address), &body)
             }
-            Ask::CatchUp => {
+            Ask::CatchUp { ids_alone } => {
                 let folder = user.folder_now().map(|folder| &folder.id);
                 let body = match self.mail_server(server).catch_up {
                     CatchUp::Find => {
-                        request::find_item_newest(&caller, folder, CATCH_UP_PAGE, user.catch_up_offset)
+                        let offset = user.catch_up_offset;
+                        request::find_item_newest(&caller, folder, CATCH_UP_PAGE, offset, *ids_alone)
                     }
                     CatchUp::Sync => request::sync_folder_items(&caller, folder, user.sync_now(), SYNC_PAGE),
                 };

@@ -1,6 +1,6 @@
 //! What ordinary calls bring back.
 
-use super::answer::{Answer, batch_stop};
+use super::answer::{Answer, batch_stop, brings_texts};
 use super::conn::Kind;
 use super::core::ShardCore;
 use super::farewell::Farewell;
@@ -51,14 +51,13 @@ impl ShardCore {
             self.close_conn(conn_id, fx);
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
-                if let (Job::OfUser { user, ask: Ask::Fetch(_), .. }, HttpError::BodyTooLarge) = (&job, error)
-                {
-                    // Nothing is wrong with the server: one of these mails is too large to look into.
-                    self.tell_without_details(*user);
+                // Nothing is wrong with the server: one of these mails is too large to look into.
+                if error == HttpError::BodyTooLarge && self.unreadable(&job, error.name(), fx) {
+                    self.ask_anew(now, &job, fx);
                 } else {
                     self.server_unreachable(now, server_id, error.trouble(), fx);
+                    self.retry_later(now, &job, Span::ZERO, fx);
                 }
-                self.retry_later(now, &job, Span::ZERO, fx);
                 self.end_turn(now, server_id, conn_id, fx);
             }
             return;
@@ -143,8 +142,11 @@ impl ShardCore {
         version: SchemaVersion,
         fx: &mut Effects,
     ) {
-        if let Some(date_s) = reply.head.date_s {
-            self.servers[usize::from(server_id.0)].hear_clock(now.unix, date_s, reply.took);
+        if let Some(date_s) = reply.head.date_s
+            && let Some(earliest) =
+                self.servers[usize::from(server_id.0)].hear_clock(now.time, date_s, reply.took)
+        {
+            self.clock_set_back(now, server_id, earliest, fx);
         }
         if let Job::OfUser { user, watch, ask } = job
             && self.users.get(*user).is_some_and(|user| user.watch != *watch)
@@ -152,8 +154,10 @@ impl ShardCore {
             return self.outdated(now, server_id, *user, ask, reply, fx);
         }
         let sent = Sent { version, at: now.time - reply.took };
+        let catch_up = self.mail_server(server_id).catch_up;
+        let texts_matter = matches!(job, Job::OfUser { ask, .. } if brings_texts(ask, catch_up));
         let body = match response::http(reply) {
-            Ok(body) => body,
+            Ok(body) => response::decoded(&reply.head, body, texts_matter),
             // Of the present credential nothing is known by that.
             Err(error) if asked == Asked::WithEarlier && error.action() == Action::AuthFailed => {
                 return self.retry_later(now, job, Span::ZERO, fx);
@@ -161,9 +165,9 @@ impl ShardCore {
             Err(error) => return self.call_failed(now, server_id, job, &error, sent, fx),
         };
         let done = match job {
-            Job::OfUser { user, ask, .. } => Answer::read(ask, self.mail_server(server_id).catch_up, body)
+            Job::OfUser { user, ask, .. } => Answer::read(ask, catch_up, &body)
                 .and_then(|answer| self.user_answered(now, server_id, *user, answer, reply, fx)),
-            Job::Unsubscribe(_) => match response::unsubscribe(body) {
+            Job::Unsubscribe(_) => match response::unsubscribe(&body) {
                 // Nobody waits for it; but what it says of the server, or of a budget, holds for other calls.
                 Err(error)
                     if matches!(
@@ -208,7 +212,7 @@ impl ShardCore {
                 self.subscribed(now, user, anchor, subscription, &reply.head, fx);
             }
             Answer::Mails(asked, items) => self.fetched(now, server_id, user, asked, items, fx)?,
-            Answer::Ids(asked, ids) => self.converted(now, server_id, user, asked, ids, fx),
+            Answer::Ids(asked, ids) => self.converted(now, server_id, user, asked, ids, fx)?,
             Answer::Found(page) => self.caught_up(now, user, page.items, page.last, fx),
             Answer::Changes(page) => self.synced(now, user, page, fx),
             Answer::Counts(counts) => self.counted(now, user, counts, now.time - reply.took, fx)?,
@@ -252,7 +256,8 @@ impl ShardCore {
                 None
             }
             Ok(Answer::Mails(asked, items)) => batch_stop(&items, asked.len()).map(|(_, error)| error),
-            Ok(Answer::Ids(..) | Answer::Found(_) | Answer::Changes(_) | Answer::Counts(_)) => None,
+            Ok(Answer::Ids(asked, ids)) => batch_stop(&ids, asked.len()).map(|(_, error)| error),
+            Ok(Answer::Found(_) | Answer::Changes(_) | Answer::Counts(_)) => None,
             Err(error) => Some(error),
         };
         if let Some(error) = refused {

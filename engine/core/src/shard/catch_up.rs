@@ -2,12 +2,12 @@
 
 use super::core::ShardCore;
 use super::folders::may_be_of_folder;
-use super::{BadgeCount, Effects, FolderSync, Report};
+use super::{BadgeCount, Effects, FolderSync, MailServerId, Report};
 use crate::ews::{Action, EwsError, FolderCounts, FoundItem, ResponseCode, SyncPage};
-use crate::limits::{CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
+use crate::limits::{CATCH_UP_FUTURE_MAX, CATCH_UP_MAIL_MAX, SYNC_PAGES_MAX};
 use crate::names::{FolderId, ItemId};
-use crate::time::{Now, Time};
-use crate::user::{Needs, UserId, Whose, is_after, item_hash};
+use crate::time::{Now, Time, UnixMillis};
+use crate::user::{Needs, Unreadable, UserId, Whose, is_after, item_hash};
 
 impl ShardCore {
     /// One page of a folder, newest first.
@@ -19,34 +19,43 @@ impl ShardCore {
         last: bool,
         fx: &mut Effects,
     ) {
-        self.begin_page(user_id, fx);
+        self.begin_page(now, user_id, fx);
         let Some(user) = self.users.get(user_id) else { return };
+        let ids_alone = user.ids_alone;
         let previews = user.server.is_some_and(|id| self.servers[usize::from(id.0)].version.has_preview());
         let floor = user.known.floor();
         let looked_at = user.catch_up_offset + items.len() as u32;
+        let future = items.iter().filter(|item| user.known.is_future(item.received)).count() as u32;
+        let future = user.catch_up_future + future;
         let back_far_enough = items.iter().any(|item| item.received <= floor);
-        let done = last || back_far_enough || items.is_empty() || looked_at >= CATCH_UP_MAIL_MAX;
+        let enough = looked_at - future >= CATCH_UP_MAIL_MAX || future >= CATCH_UP_FUTURE_MAX;
+        let done = last || back_far_enough || items.is_empty() || enough;
         // Oldest first, as events would have come.
         for mut item in items.into_iter().rev() {
             // Without a preview it is fetched when it is told.
             let own = self.whose_mail(user_id, item.parent.as_ref()) == Whose::Own;
-            item.details = item.details.filter(|_| previews && own);
+            item.details = item.details.filter(|_| previews && own && !ids_alone);
             self.found(now, user_id, item, fx);
         }
         let Some(user) = self.users.get_mut(user_id) else { return };
         match done {
             true => self.folder_caught_up(now, user_id, fx),
-            false => user.catch_up_offset = looked_at,
+            false => (user.catch_up_offset, user.catch_up_future) = (looked_at, future),
         }
     }
 
     /// Before a page is looked at.
-    fn begin_page(&mut self, user_id: UserId, fx: &mut Effects) {
+    fn begin_page(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
         let Some(user) = self.users.get_mut(user_id) else { return };
-        if let Some(server) = user.server
-            && user.known.begin_look(self.servers[usize::from(server.0)].clock_ahead_ms.unwrap_or(0))
-        {
-            self.report_noticed(user_id, fx);
+        if let Some(server) = user.server {
+            let server = &self.servers[usize::from(server.0)];
+            let ahead_ms = server.clock_ahead_ms(now).unwrap_or(0);
+            let first = user.known.begin_look(ahead_ms);
+            user.first_look |= first;
+            user.known.set_present(server.present(now));
+            if user.known.repair(ahead_ms) | first {
+                self.report_noticed(user_id, fx);
+            }
         }
         let Some(user) = self.users.get_mut(user_id) else { return };
         if user.catch_up_at == 0 && user.catch_up_offset == 0 {
@@ -56,9 +65,31 @@ impl ShardCore {
         }
     }
 
+    /// A mail server's clock was set back. Mails that came since may be dated from `earliest` on: nobody's floor may cover
+    /// them.
+    pub(super) fn clock_set_back(
+        &mut self,
+        now: Now,
+        server: MailServerId,
+        earliest: UnixMillis,
+        fx: &mut Effects,
+    ) {
+        let present = self.servers[usize::from(server.0)].present(now);
+        let mut lowered = Vec::new();
+        for (user_id, user) in self.users.iter_mut().filter(|(_, user)| user.server == Some(server)) {
+            user.known.set_present(present);
+            if user.known.clock_set_back(earliest) {
+                lowered.push(user_id);
+            }
+        }
+        for user_id in lowered {
+            self.report_noticed(user_id, fx);
+        }
+    }
+
     /// One page of what changed in a folder.
     pub(super) fn synced(&mut self, now: Now, user_id: UserId, page: SyncPage, fx: &mut Effects) {
-        self.begin_page(user_id, fx);
+        self.begin_page(now, user_id, fx);
         let Some(user) = self.users.get_mut(user_id) else { return };
         user.catch_up_offset += 1;
         let stands_still = page.state.as_deref() == user.sync_now() || page.state.is_none();
@@ -88,6 +119,10 @@ impl ShardCore {
         }
         user.needs.remove(Needs::CATCH_UP);
         user.needs.add(Needs::BADGE);
+        user.first_look = false;
+        if !std::mem::take(&mut user.ids_alone) {
+            self.set_unreadable(user_id, Unreadable::PAGE, None, fx);
+        }
         self.stats.catch_ups += 1;
         self.resolve_unsettled(now, user_id, fx);
     }

@@ -88,7 +88,7 @@ impl ShardCore {
                 && let Some(user) = self.users.get_mut(*user)
             {
                 user.calling = Calling::Out;
-                user.looking = matches!(ask, Ask::CatchUp);
+                user.looking = matches!(ask, Ask::CatchUp { .. });
             }
             *slot = Some(job);
             *version = version_now;
@@ -238,7 +238,7 @@ fn next_ask(user: &User) -> Option<Ask> {
     // noticed, swallows what comes until the next one takes over.
     [
         (Needs::FETCH, true, Ask::Fetch(Vec::new())),
-        (Needs::CATCH_UP, user.streaming, Ask::CatchUp),
+        (Needs::CATCH_UP, user.streaming, Ask::CatchUp { ids_alone: user.ids_alone }),
         (Needs::BADGE, true, Ask::Badge),
     ]
     .into_iter()

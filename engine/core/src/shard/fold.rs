@@ -80,11 +80,15 @@ impl ShardCore {
     ) {
         let hash = item_hash(&self.config.item_key, id.as_str());
         let Some(user) = self.users.get_mut(user_id) else { return };
-        if let Some(server) = user.server
-            && let Some(ahead_ms) = self.servers[usize::from(server.0)].clock_ahead_ms
-        {
-            // From now on what is stored of him has its mails' time.
-            user.known.hear_clock(ahead_ms);
+        if let Some(server) = user.server {
+            let server = &self.servers[usize::from(server.0)];
+            user.known.set_present(server.present(now));
+            if let Some(ahead_ms) = server.clock_ahead_ms(now) {
+                // From now on what is stored of him has its mails' time.
+                user.known.hear_clock(ahead_ms);
+            }
+        } else {
+            user.known.set_present(now.unix);
         }
         if user.known.contains(hash) {
             self.stats.ledger.enter(Station::Duplicate, 1);
@@ -162,6 +166,7 @@ impl ShardCore {
             self.look_due(now, user_id, fx);
             return;
         }
+        user.known.dated(hash, item.received);
         if user.known.covers(hash, item.received) && !planted!(CatchUpTellsAgain) {
             if item.read {
                 self.mail_gone(now, user_id, hash, fx);
@@ -177,7 +182,15 @@ impl ShardCore {
             }
             return;
         }
-        let too_old = now.unix.millis_since(item.received) > u64::from(self.config.timing.news_max_s) * 1_000;
+        if user.known.is_future(item.received) && user.looks_first() {
+            // It lay there before: of all others the floor says so.
+            user.known.learn(hash, item.received);
+            return;
+        }
+        let present = user.server.map_or(now.unix, |server| self.servers[usize::from(server.0)].present(now));
+        // The server's clock may have been set since, or ours.
+        let present = present.min(now.unix);
+        let too_old = present.millis_since(item.received) > u64::from(self.config.timing.news_max_s) * 1_000;
         let read = item.read;
         self.fold(now, user_id, item.id, IdForm::Given, item.received, item.details, false, fx);
         if read {
@@ -221,8 +234,17 @@ impl ShardCore {
         }
     }
 
-    pub(super) fn take_details(&mut self, user_id: UserId, hash: u64, details: MailDetails) {
+    pub(super) fn take_details(
+        &mut self,
+        user_id: UserId,
+        hash: u64,
+        received: Option<UnixMillis>,
+        details: MailDetails,
+    ) {
         let Some(user) = self.users.get_mut(user_id) else { return };
+        if let Some(received) = received {
+            user.known.dated(hash, received);
+        }
         let vip = is_vip(&user.vip, &details);
         let Some(item) = user.pending.find_mut(hash) else { return };
         item.details = Some(Box::new(details));
@@ -297,7 +319,7 @@ impl ShardCore {
         let call = (!user.needs.is_empty() && user.calling == Calling::No && user.call_not_before > Time(0))
             .then_some(user.call_not_before);
         let due = user.due.filter(|_| !user.queued);
-        match due.into_iter().chain(call).min() {
+        match due.into_iter().chain(call).chain(user.recount_at).min() {
             Some(at) => self.wheel.arm(&user.timer, at),
             None => self.wheel.cancel(&user.timer),
         }
@@ -307,6 +329,11 @@ impl ShardCore {
         let Some(user) = self.users.get(user_id) else { return };
         if user.due.is_some_and(|due| due <= now.time) {
             self.enqueue(user_id);
+        }
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.recount_at.take_if(|at| *at <= now.time).is_some() {
+            user.needs.add(Needs::BADGE);
+            self.request_call(now, user_id, fx);
         }
         let Some(user) = self.users.get_mut(user_id) else { return };
         if user.call_not_before > Time(0) && user.call_not_before <= now.time {
@@ -358,4 +385,25 @@ fn is_vip(rules: &super::VipRules, details: &MailDetails) -> bool {
     }
     (rules.high_importance && details.high_importance)
         || rules.senders.iter().any(|sender| sender.eq_ignore_ascii_case(&details.sender_address))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::VipRules;
+
+    #[test]
+    fn mail_of_a_vip_goes_first_however_the_address_is_spelled() {
+        let rules = VipRules { high_importance: false, senders: Box::new(["boss@example.org".into()]) };
+        let from = |address: &str| MailDetails { sender_address: address.into(), ..MailDetails::default() };
+        for address in ["boss@example.org", "Boss@Example.ORG", "BOSS@EXAMPLE.ORG"] {
+            assert!(is_vip(&rules, &from(address)), "{address}");
+        }
+        for address in ["", "oss@example.org", "boss@example.or", "boss@example.orgs"] {
+            assert!(!is_vip(&rules, &from(address)), "{address}");
+        }
+        let important = MailDetails { high_importance: true, ..from("somebody@example.org") };
+        assert!(!is_vip(&rules, &important));
+        assert!(is_vip(&VipRules { high_importance: true, ..rules }, &important));
+    }
 }

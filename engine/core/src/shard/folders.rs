@@ -70,7 +70,7 @@ impl ShardCore {
         let named = user.folders.iter().any(|folder| folder.is_watched());
         let trouble = error.trouble();
         match ask {
-            Ask::CatchUp => {
+            Ask::CatchUp { .. } => {
                 let folder = user.folder_now_mut()?;
                 match error.action() {
                     Action::DropFolder | Action::ConvertId => {

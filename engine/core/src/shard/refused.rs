@@ -1,9 +1,10 @@
 //! Calls that were refused: whom it concerns, and when they are made again.
 
 use super::core::ShardCore;
+use super::fetch::why;
 use super::server::{Ask, Job};
 use super::{Effects, MailServerId};
-use crate::ews::{Action, EwsError, SchemaVersion};
+use crate::ews::{Action, EwsError, ResponseCode, SchemaVersion};
 use crate::limits::{FETCH_TRIES_MAX, TERMINAL_RETRY};
 use crate::time::{Now, Span, Time};
 use crate::user::{Needs, Setback};
@@ -26,8 +27,29 @@ impl ShardCore {
         sent: Sent,
         fx: &mut Effects,
     ) {
-        self.front_busy(now, server_id, error, fx);
         let failures = job.user().and_then(|id| self.users.get(id)).map_or(0, |user| user.call_failures);
+        let looks = matches!(job, Job::OfUser { ask: Ask::CatchUp { .. }, .. });
+        let unreadable = error.code == ResponseCode::Malformed;
+        let of_a_mail = match error.action() {
+            Action::ItemUnreadable | Action::ItemGone => true,
+            // One such mail on a page is enough for it.
+            Action::RetryOrBisect => failures > 0,
+            _ => unreadable || matches!(error.code, ResponseCode::Unknown(_)),
+        };
+        // What was refused waits as long as ever; what only could not be read is asked for anew at once.
+        let otherwise = (unreadable || looks && of_a_mail) && self.unreadable(job, &why(error), fx);
+        if otherwise && unreadable {
+            return self.ask_anew(now, job, fx);
+        }
+        if of_a_mail
+            && looks
+            && let Some(user_id) = job.user()
+            && self.users.get(user_id).is_some_and(|user| !user.live)
+        {
+            // Not for the reason for which it was not watched before.
+            self.set_unwatched(user_id, &error.trouble(), fx);
+        }
+        self.front_busy(now, server_id, error, fx);
         let mut wait = self.remedy(error, failures).wait;
         let asked = error.asked_wait();
         let of_folder = self.folder_refused(now, job, error, sent.version, fx);
@@ -51,7 +73,7 @@ impl ShardCore {
             Action::StartOver => {
                 if let Some(user) = job.user().and_then(|id| self.users.get_mut(id)) {
                     user.set_sync_now(None);
-                    user.catch_up_offset = 0;
+                    (user.catch_up_offset, user.catch_up_future) = (0, 0);
                 }
                 if failures == 0 {
                     wait = asked;

@@ -27,6 +27,14 @@ pub enum Report {
         /// Why, and what to do.
         trouble: Trouble,
     },
+    /// Something in the user's mailbox cannot be read: it is told, but without sender, subject and preview. The mailbox is
+    /// watched all the same.
+    Unreadable {
+        /// Whose.
+        user: UserKey,
+        /// What could not be read, and what to do; `None` when everything can be read again.
+        trouble: Option<Trouble>,
+    },
     /// The user's mailbox is not where it was looked for: discover its server anew (at most every 15 minutes for one
     /// mailbox), and assign the user again if it is elsewhere. Meanwhile it is tried where it was.
     Misplaced {
@@ -211,7 +219,9 @@ pub struct NoticeRecord {
     pub sync_point: UnixMillis,
     /// When the user was registered, by the clock of this service, as long as nobody has looked into his mailbox.
     pub began: Option<UnixMillis>,
-    /// Mails after that which were dealt with, at most [`crate::limits::TOLD_ITEMS_GAP_MAX`], in the order of learning.
+    /// Mails after that which were dealt with, at most [`crate::limits::TOLD_ITEMS_GAP_MAX`], in the order of learning. Before
+    /// them there may be one whose hash is all ones, which is no mail: of mails dated in the future, those up to its date were
+    /// dealt with, too.
     pub told: Vec<ToldMail>,
     /// Unread mails in the inbox, as last heard.
     pub unread: Option<u32>,

@@ -7,9 +7,9 @@ use super::farewell::{Farewell, Farewells};
 use super::holders::Holders;
 use super::slow::Latency;
 use crate::ews::{CONNECTIONS_WAIT_MS, SchemaVersion};
-use crate::limits::STREAM_OPENS_PER_S;
+use crate::limits::{KNOWN_LOOK_BACK, STREAM_OPENS_PER_S};
 use crate::names::SmtpAddress;
-use crate::time::{Span, Time, UnixMillis};
+use crate::time::{Now, Span, Time, UnixMillis};
 use crate::user::UserId;
 use crate::wheel::TimerSlot;
 
@@ -19,8 +19,8 @@ pub(super) struct Server {
     pub(super) version: SchemaVersion,
     /// Something asked in this version has succeeded.
     pub(super) version_works: bool,
-    /// So far its clock is ahead of ours at least, by the `Date` of its answers ([`Server::hear_clock`]).
-    pub(super) clock_ahead_ms: Option<i64>,
+    /// Its clock, by the `Date` of its answers.
+    clock: Option<ServerClock>,
     /// Its events have had ids of an old form: those of new mails are converted before anything else.
     pub(super) old_ids: bool,
     /// A request has succeeded since the credential came or was refused, on this shard or on another. Until then one
@@ -90,6 +90,14 @@ pub(super) struct Server {
     pub(super) pace_timer: TimerSlot,
 }
 
+/// What is known of a mail server's clock. By our monotonic clock, which nobody sets.
+#[derive(Clone, Copy, Debug)]
+struct ServerClock {
+    /// Milliseconds since 1970 by the server's clock when our monotonic clock stood at zero, at least.
+    at_zero_ms: i64,
+    heard: Time,
+}
+
 /// The turn to try a credential that nobody has shown to work yet ([`super::Accounts`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Turn {
@@ -135,7 +143,10 @@ pub(super) enum Ask {
     Fetch(Vec<u64>),
     /// The first half of a fetch whose ids are of an old form; as [`Ask::Fetch`].
     Convert(Vec<u64>),
-    CatchUp,
+    /// A page of a folder. `ids_alone`: without what an alert shows.
+    CatchUp {
+        ids_alone: bool,
+    },
     Badge,
 }
 
@@ -169,7 +180,7 @@ impl Server {
         Server {
             version: SchemaVersion::default(),
             version_works: false,
-            clock_ahead_ms: None,
+            clock: None,
             old_ids: false,
             proven: false,
             turn: Turn::None,
@@ -228,11 +239,28 @@ impl Server {
     /// What an answer's `Date` says of the server's clock: it was read, to the second, while the answer was on its way. So
     /// it is ahead by what is seen now at least, and by a second and the answer's time more at most. The quickest answer
     /// says most, and one that was held up next to nothing; what contradicts is a clock that was set.
-    pub(super) fn hear_clock(&mut self, now: UnixMillis, date_s: u64, took: Span) {
-        let least = (date_s * 1_000).cast_signed() - now.0.cast_signed();
+    ///
+    /// If it was set back by more than floors trail mails ([`KNOWN_LOOK_BACK`]): from when on, by itself, mails may be dated
+    /// that came since. It was right when it was last heard.
+    pub(super) fn hear_clock(&mut self, now: Time, date_s: u64, took: Span) -> Option<UnixMillis> {
+        let least = (date_s * 1_000).cast_signed() - millis(now);
         let most = least.saturating_add_unsigned(1_000 + took.as_millis());
-        self.clock_ahead_ms =
-            self.clock_ahead_ms.filter(|known| (least..=most).contains(known)).or(Some(least));
+        let known = self.clock;
+        let at_zero_ms = known.map(|known| known.at_zero_ms).filter(|known| (least..=most).contains(known));
+        self.clock = Some(ServerClock { at_zero_ms: at_zero_ms.unwrap_or(least), heard: now });
+        let known = known?;
+        let set_back = most.saturating_add_unsigned(KNOWN_LOOK_BACK.as_millis()) < known.at_zero_ms;
+        set_back.then(|| unix(least.saturating_add(millis(known.heard))))
+    }
+
+    /// The time by the server's clock; by ours as long as nothing was heard of it.
+    pub(super) fn present(&self, now: Now) -> UnixMillis {
+        self.clock.map_or(now.unix, |clock| unix(clock.at_zero_ms.saturating_add(millis(now.time))))
+    }
+
+    /// By how much the server's clock is ahead of ours, if it was heard.
+    pub(super) fn clock_ahead_ms(&self, now: Now) -> Option<i64> {
+        self.clock.map(|_| self.present(now).0.cast_signed() - now.unix.0.cast_signed())
     }
 
     /// When the next stream may be opened. Each answer is for one.
@@ -273,4 +301,12 @@ impl Server {
             && self.subscribes.is_empty()
             && self.farewells.is_empty())
     }
+}
+
+fn millis(time: Time) -> i64 {
+    (time.0 / 1_000).cast_signed()
+}
+
+fn unix(ms: i64) -> UnixMillis {
+    UnixMillis(ms.max(0).cast_unsigned())
 }

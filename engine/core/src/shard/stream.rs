@@ -5,7 +5,7 @@ use super::conn::Kind;
 use super::core::ShardCore;
 use super::{ConnId, Effects, Report};
 use crate::ews::{Action, EwsError, MailEvent, StreamBreak, StreamEvent};
-use crate::limits::TERMINAL_RETRY;
+use crate::limits::{RECOUNT_AFTER, TERMINAL_RETRY};
 use crate::names::{FolderId, SubscriptionId};
 use crate::signal::MailSignal;
 use crate::time::{Now, Span};
@@ -60,6 +60,7 @@ impl ShardCore {
         if self.users.get(user_id).is_none_or(|user| user.cohort != Some(cohort_id)) {
             return;
         }
+        let brings_mail = events.iter().any(|event| matches!(event, MailEvent::NewMail { .. }));
         for event in events {
             match self.whose_event(user_id, &event) {
                 Some(Whose::Own) => self.own_event(user_id),
@@ -73,6 +74,14 @@ impl ShardCore {
                 }
                 Some(Whose::Foreign) => return self.foreign_events(now, user_id, fx),
                 None => {}
+            }
+            if let MailEvent::FolderModified { unread, .. } = &event
+                && (unread.is_none() || !brings_mail)
+                && !planted!(EventsCountRight)
+                && let Some(user) = self.users.get_mut(user_id)
+            {
+                user.recount_at.get_or_insert(now.time + RECOUNT_AFTER);
+                self.arm_user(user_id);
             }
             let signal = match event {
                 MailEvent::NewMail { item, at, .. } => MailSignal::NewMail { item, received: at, vip: false },

@@ -276,7 +276,7 @@ impl ShardCore {
             0 => Text::BadgeOnly,
             1 => match covered.clone().next().and_then(|item| item.details.as_deref()) {
                 Some(details) if shows_details(flight.apns_id) && device.settings.details && allowed => {
-                    Text::Mail(details)
+                    Text::Mail { mail: details, localized }
                 }
                 Some(_) | None => Text::Generic { localized },
             },

@@ -7,7 +7,9 @@ use crate::ledger::{Station, Suppressed};
 use crate::limits::{CLOCK_SKEW_MS_MAX, USER_DEVICES_MAX, USER_FOLDERS_MAX};
 use crate::names::{DeviceKey, FolderId, UserKey};
 use crate::time::{Now, Time, UnixMillis};
-use crate::user::{Calling, Device, DeviceId, Folder, Known, Needs, Pending, User, UserId, item_hash};
+use crate::user::{
+    Calling, Device, DeviceId, Folder, Known, Needs, Pending, Unreadable, User, UserId, item_hash,
+};
 
 impl ShardCore {
     pub(super) fn command(&mut self, now: Now, command: Command, fx: &mut Effects) {
@@ -78,7 +80,7 @@ impl ShardCore {
         }
         let mut known = Known::restore(&assign.notices, now.unix);
         if let Some(server) = assign.server
-            && let Some(ahead_ms) = self.servers[usize::from(server.0)].clock_ahead_ms
+            && let Some(ahead_ms) = self.servers[usize::from(server.0)].clock_ahead_ms(now)
         {
             known.hear_clock(ahead_ms);
         }
@@ -109,6 +111,11 @@ impl ShardCore {
             folders_on_trial: false,
             catch_up_at: 0,
             catch_up_offset: 0,
+            catch_up_future: 0,
+            first_look: false,
+            ids_alone: false,
+            fetch_alone: false,
+            unreadable: Unreadable::default(),
             looking: false,
             look_again: false,
             sync: inbox_sync,
@@ -118,6 +125,7 @@ impl ShardCore {
             // What was stored may be old news; where the mailbox can be looked at, that comes first.
             unread: assign.notices.unread.filter(|_| assign.server.is_none()),
             unread_heard: None,
+            recount_at: None,
             known,
             pending: Pending::default(),
             // One device is the rule: the row of an idle user is to stay small.
@@ -169,7 +177,10 @@ impl ShardCore {
             let Some(user) = self.users.get_mut(user_id) else { return };
             if moved || !same {
                 let dropped = user.folders.iter().any(|folder| folder.why.is_some());
-                user.folders = folders;
+                let before = std::mem::replace(&mut user.folders, folders);
+                for folder in &mut user.folders {
+                    folder.looked_into = before.iter().any(|one| one.id == folder.id && one.looked_into);
+                }
                 if dropped {
                     self.report_dropped_folders(user_id, fx);
                 }
@@ -181,7 +192,8 @@ impl ShardCore {
                 user.calling = Calling::No;
             }
             (user.folders_doubtful, user.folders_on_trial) = (false, false);
-            (user.catch_up_at, user.catch_up_offset, user.look_again) = (0, 0, false);
+            user.begin_catch_up();
+            user.look_again = false;
             if !planted!(AccountKept) {
                 user.account = item_hash(&self.config.item_key, assign.address.as_str());
             }

@@ -26,6 +26,8 @@ pub struct Folder {
     pub proven: bool,
     /// Up to where it was synchronised.
     pub sync: Option<Box<str>>,
+    /// A look has gone through it, here or in an earlier life.
+    pub looked_into: bool,
 }
 
 impl Folder {
@@ -41,6 +43,7 @@ impl Folder {
             held: false,
             proven: false,
             sync,
+            looked_into: true,
         }
     }
 
@@ -134,9 +137,24 @@ impl User {
         }
     }
 
+    /// Whether the look into the present folder is the first: what came before it cannot be told from what came since by
+    /// dates that lie in the future.
+    pub fn looks_first(&self) -> bool {
+        self.first_look || self.folder_now().is_some_and(|folder| !folder.looked_into)
+    }
+
+    /// A catch-up begins with the inbox.
+    pub fn begin_catch_up(&mut self) {
+        (self.catch_up_at, self.catch_up_offset, self.catch_up_future) = (0, 0, 0);
+        self.ids_alone = false;
+    }
+
     /// Goes on with the next folder. False if that was the last one.
     pub fn next_folder(&mut self) -> bool {
-        self.catch_up_offset = 0;
+        if let Some(folder) = self.folder_now_mut() {
+            folder.looked_into = true;
+        }
+        (self.catch_up_offset, self.catch_up_future) = (0, 0);
         let after = self.folders.iter().enumerate().skip(usize::from(self.catch_up_at));
         let next = after.filter(|(_, folder)| folder.is_watched()).map(|(at, _)| at as u8 + 1).next();
         self.catch_up_at = next.unwrap_or(0);

@@ -1,6 +1,6 @@
 //! The mails that some device of a user has not been told of, or is just being told of.
 
-use crate::limits::PENDING_ITEMS_MAX;
+use crate::limits::{FETCH_TRIES_MAX, PENDING_ITEMS_MAX};
 use crate::names::ItemId;
 use crate::notice::MailDetails;
 use crate::time::{Time, UnixMillis};
@@ -48,6 +48,14 @@ impl Item {
     /// Whether `hash` is of this mail's id, in either form.
     fn is(&self, hash: u64) -> bool {
         self.hash == hash || self.id_form == IdForm::Converted { event_hash: hash }
+    }
+}
+
+impl Item {
+    /// It is told without what a fetch would bring.
+    pub fn give_up_details(&mut self) {
+        self.fetch_tries = FETCH_TRIES_MAX;
+        self.touched = false;
     }
 }
 

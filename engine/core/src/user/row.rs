@@ -61,6 +61,16 @@ pub struct User {
     pub catch_up_at: u8,
     /// Where a catch-up that needs several pages goes on: mails (by date) or pages (by state) seen of this folder.
     pub catch_up_offset: u32,
+    /// Of these mails, how many are dated in the future.
+    pub catch_up_future: u32,
+    /// Nobody has looked through the whole mailbox yet: what lies there may be older than it says.
+    pub first_look: bool,
+    /// This catch-up asks for ids and dates alone: with what an alert shows, a page could not be read.
+    pub ids_alone: bool,
+    /// Mails are fetched one by one: several at once could not be read.
+    pub fetch_alone: bool,
+    /// What could not be read when it was last asked for.
+    pub unreadable: Unreadable,
     /// A look into a folder is on its way: what happens now it may not have seen.
     pub looking: bool,
     /// Something more was missed while a catch-up was on its way: another one follows.
@@ -77,6 +87,8 @@ pub struct User {
     pub inbox_unread: Option<u32>,
     /// When an event last told it.
     pub unread_heard: Option<Time>,
+    /// When folders are to be counted, as events may have told old counts.
+    pub recount_at: Option<Time>,
     /// Mails dealt with.
     pub known: Known,
     /// Mails that wait.
@@ -148,6 +160,34 @@ pub enum Calling {
     Waits,
     /// It is on its way.
     Out,
+}
+
+/// What of a mailbox could not be read: a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unreadable(u8);
+
+impl Unreadable {
+    /// The last mail that was fetched.
+    pub const MAIL: Unreadable = Unreadable(1);
+    /// A page of the last catch-up.
+    pub const PAGE: Unreadable = Unreadable(2);
+
+    /// Whether everything could be read.
+    pub const fn is_nothing(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Also this.
+    #[must_use]
+    pub const fn with(self, other: Unreadable) -> Unreadable {
+        Unreadable(self.0 | other.0)
+    }
+
+    /// Not this any more.
+    #[must_use]
+    pub const fn without(self, other: Unreadable) -> Unreadable {
+        Unreadable(self.0 & !other.0)
+    }
 }
 
 /// Calls that must be made for a user: a set.

@@ -176,10 +176,11 @@ impl Rig {
                 assert!(folders.len() <= carillon_core::limits::USER_FOLDERS_MAX + 1);
             }
             Report::Noticed { notices, .. } => {
-                assert!(notices.told.len() <= carillon_core::limits::TOLD_ITEMS_GAP_MAX);
+                assert!(notices.told.len() <= carillon_core::limits::TOLD_ITEMS_GAP_MAX + 1);
             }
             Report::Unwatched { trouble, .. }
             | Report::Misplaced { trouble, .. }
+            | Report::Unreadable { trouble: Some(trouble), .. }
             | Report::Taken { trouble, .. }
             | Report::GivenUp { trouble, .. }
             | Report::MailCredentialRefused { trouble, .. }
@@ -191,6 +192,7 @@ impl Rig {
             }
             Report::Watched { .. }
             | Report::Live { .. }
+            | Report::Unreadable { trouble: None, .. }
             | Report::Device { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailServerWell { .. }

@@ -23,7 +23,7 @@ fn what_the_engine_composes_is_read_as_it_was_meant() {
     };
     let cases = [
         (Text::BadgeOnly, AlertKind::None, 0),
-        (Text::Mail(&mail), details("Jane \"J\" Doe", "Größe 🎉", "a b"), 1),
+        (Text::Mail { mail: &mail, localized: false }, details("Jane \"J\" Doe", "Größe 🎉", "a b"), 1),
         (Text::Generic { localized: true }, AlertKind::Generic, 1),
         (Text::Generic { localized: false }, AlertKind::Generic, 1),
         (Text::Several { mails: 5, localized: true }, AlertKind::Several, 5),

@@ -161,7 +161,8 @@ fn a_mail_travels_from_subscription_to_details() {
         assert_eq!(&*fetched.details.sender_address, "j@example.net");
         assert!(fetched.details.high_importance && !fetched.details.read);
 
-        let reply = client.call(Route::Mailbox(&who), &request::find_item_newest(&caller, None, 25, 0));
+        let reply =
+            client.call(Route::Mailbox(&who), &request::find_item_newest(&caller, None, 25, 0, false));
         let page = response::find_item(response::http(&reply).unwrap()).unwrap();
         assert_eq!((page.items.len(), page.last, &page.items[0].id), (1, true, &item));
         let reply = client.call(Route::Mailbox(&who), &request::get_folder(&caller, &[]));

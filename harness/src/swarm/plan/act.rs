@@ -4,6 +4,7 @@ use carillon_core::time::Span;
 
 use super::super::folders::FolderAct;
 use super::super::mailboxes::MailboxAct;
+use super::super::oddities::OddAct;
 use super::super::owner::OwnerAct;
 use super::super::phones::PhoneAct;
 use crate::exchange::BusyShape;
@@ -81,6 +82,8 @@ pub enum Act {
     Mailboxes(MailboxAct),
     /// Something happens to people's own folders.
     Folders(FolderAct),
+    /// Something odd happens.
+    Odd(OddAct),
 }
 
 /// Where a mail can lie.
@@ -160,6 +163,7 @@ impl Act {
             | Act::ResetLane
             | Act::SilenceLane
             | Act::PushTrouble { .. }
+            | Act::Odd(_)
             | Act::MailClock { .. }
             | Act::PushClock { .. }
             | Act::ForgetSyncStates { .. } => false,

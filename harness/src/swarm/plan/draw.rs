@@ -77,6 +77,7 @@ impl Plan {
         plan.draw_made_up(&profile.phones);
         plan.draw_own_folders(&profile.folders);
         plan.draw_slow(&profile.mailboxes);
+        plan.draw_oddities(&profile.oddities);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

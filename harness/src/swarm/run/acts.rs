@@ -115,6 +115,7 @@ impl Life {
             Act::Owner(act) => self.owner_act(act),
             Act::Mailboxes(act) => self.mailbox_act(act),
             Act::Folders(act) => self.folder_act(act),
+            Act::Odd(act) => self.odd_act(act),
             Act::MailClock { ahead_ms } => {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
                 let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();

@@ -6,6 +6,7 @@ use carillon_core::shard::{Timing, VipRules};
 use carillon_core::time::{Span, Time};
 
 use super::super::mailboxes::{Discovery, Ending};
+use super::super::oddities::OddEnding;
 use super::super::phones::Turned;
 use super::super::plan::{Act, Plan};
 use super::rest::{CALM_MAX, calm_max};
@@ -35,7 +36,11 @@ pub(in super::super) struct Life {
     /// What is turned there, and until when.
     pub(in super::super) turned: Vec<(Time, Turned)>,
     pub(super) net: Net,
-    pub(super) drift_ppm: i64,
+    pub(in super::super) drift_ppm: i64,
+    /// How far mail servers' clocks are ahead on this day.
+    pub(in super::super) mail_clock_ahead_ms: i64,
+    /// Times in which such a clock was far off besides, and mail came.
+    pub(in super::super) clocks_off: u64,
     pub(super) push_clock_behind: bool,
     pub(in super::super) failures: Vec<String>,
     pub(in super::super) mails: u64,
@@ -63,6 +68,7 @@ pub(in super::super) enum Trouble {
     /// What the account at a mail server may do was taken away.
     Rights(usize),
     Mailbox(Ending),
+    Odd(OddEnding),
 }
 
 impl Life {
@@ -156,6 +162,8 @@ impl Life {
             knobs: plan.knobs.clone(),
             net,
             drift_ppm,
+            mail_clock_ahead_ms: plan.mail_clock_ahead_ms,
+            clocks_off: 0,
             push_clock_behind: plan.push_clock_behind_ms > 0 || drift_ppm < 0,
             failures: Vec::new(),
             mails: 0,
@@ -214,6 +222,7 @@ impl Life {
             Trouble::Network => self.town.world.net = self.net.clone(),
             Trouble::Rights(server) => self.give_rights_back(server),
             Trouble::Mailbox(ending) => self.mailbox_ending(ending),
+            Trouble::Odd(ending) => self.odd_ending(ending),
         }
     }
 }

@@ -31,8 +31,10 @@ impl Life {
         self.turned.clear();
         self.town.stop_making_tokens_up();
         for (_, trouble) in std::mem::take(&mut self.until) {
-            if let Trouble::Mailbox(ending) = trouble {
-                self.mailbox_ending(ending);
+            match trouble {
+                Trouble::Mailbox(ending) => self.mailbox_ending(ending),
+                Trouble::Odd(ending) => self.odd_ending(ending),
+                _ => {}
             }
         }
         self.put_tokens_right();
@@ -89,7 +91,10 @@ impl Life {
         let strict = strict.filter(|(fault, _)| excused != Some(**fault));
         self.failures.extend(strict.map(|(fault, times)| format!("push service: {fault:?}, {times} times")));
         let (trace, steps) = (self.town.world.trace(), self.town.world.steps());
-        let struck = struck(&self.town.world);
+        let mut struck = struck(&self.town.world);
+        if self.clocks_off > 0 {
+            struck.insert("mail server: clock far off".to_owned(), self.clocks_off);
+        }
         let passed = self.town.world.now().time.since(Time(0));
         let report = self.town.finish();
         for (name, finding) in report.findings() {

@@ -84,6 +84,7 @@ impl Town {
                     refused |= self.tokens.as_mut().is_some_and(|tokens| tokens.refuse(*issued));
                 }
                 Report::Watched { .. }
+                | Report::Unreadable { .. }
                 | Report::Noticed { .. }
                 | Report::Synced { .. }
                 | Report::Device { unsettled: None, .. }

@@ -79,10 +79,28 @@ fn read_mailbox(walk: &mut Walk<'_>) -> Result<Mailbox, XmlError> {
             }
         }
     }
-    if !smtp || !mailbox.address.contains('@') || mailbox.address.starts_with('/') {
+    if !smtp || !mailbox.address.contains('@') || is_directory_name(&mailbox.address) {
         mailbox.address = Box::default();
     }
+    // Where a colleague is gone, Exchange gives the name in the directory for want of another one.
+    if is_directory_name(&mailbox.name) {
+        mailbox.name = Box::default();
+    }
     Ok(mailbox)
+}
+
+/// Whether this is a name in the directory, which tells nobody anything: a legacy distinguished name (`/o=…/cn=…`), also as an
+/// X.500 address, in quotes, or wrapped into an SMTP address (`IMCEAEX-_O=…`).
+fn is_directory_name(text: &str) -> bool {
+    let text = text.trim_start_matches(['\'', '"', '<', ' ']);
+    let begins =
+        |text: &str, with: &str| text.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with));
+    let bare = if begins(text, "x500:") || begins(text, "ex:") {
+        text.split_once(':').map_or("", |(_, rest)| rest)
+    } else {
+        text
+    };
+    ["/o=", "/cn=", "/ou=", "imceaex-_", "imceax500-_"].iter().any(|start| begins(bare, start))
 }
 
 /// Encrypted or rights-protected mail. Clear-signed mail has a class of this family too, and is treated alike: what its

@@ -121,7 +121,7 @@ fn versions_fall_back_once() {
 #[test]
 fn a_page_is_sorted_newest_first_in_the_order_of_the_schema() {
     assert_eq!(
-        body(|caller| find_item_newest(caller, None, 25, 50)),
+        body(|caller| find_item_newest(caller, None, 25, 50, false)),
         format!(
             "<m:FindItem Traversal=\"Shallow\">{SHAPE_2013}<m:IndexedPageItemView MaxEntriesReturned=\"25\" \
              Offset=\"50\" BasePoint=\"Beginning\"/><m:SortOrder><t:FieldOrder Order=\"Descending\">\
@@ -162,7 +162,8 @@ fn without_impersonation_the_inbox_is_that_of_a_named_mailbox() {
         "<t:DistinguishedFolderId Id=\"inbox\"><t:Mailbox><t:EmailAddress>{JANE}</t:EmailAddress></t:Mailbox>\
          </t:DistinguishedFolderId>"
     );
-    for request in [subscribe(&caller, &[]), find_item_newest(&caller, None, 25, 0), get_folder(&caller, &[])]
+    for request in
+        [subscribe(&caller, &[]), find_item_newest(&caller, None, 25, 0, false), get_folder(&caller, &[])]
     {
         let body = body_of(request, "Exchange2013_SP1", None);
         assert!(body.contains(&inbox), "{body}");
