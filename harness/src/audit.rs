@@ -70,6 +70,8 @@ pub struct Audit {
     again: HashSet<u64>,
     /// When a mail server's clock was set back.
     set_back: Vec<Time>,
+    /// From when to when such a clock was far behind.
+    behind: Vec<(Time, Time)>,
     report: AuditReport,
 }
 
@@ -89,6 +91,7 @@ impl Audit {
             traits: HashMap::new(),
             again: HashSet::new(),
             set_back: Vec::new(),
+            behind: Vec::new(),
             report: AuditReport::default(),
         }
     }

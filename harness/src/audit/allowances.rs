@@ -42,6 +42,17 @@ impl Audit {
         self.set_back.push(at);
     }
 
+    /// From when to when a mail server's clock is behind by more than a look goes back.
+    pub fn clock_behind(&mut self, from: Time, to: Time) {
+        self.behind.push((from, to));
+    }
+
+    /// Whether a mail is dated before others that were told, by a clock of which the engine may never have heard.
+    pub(super) fn is_dated_back(&self, mail: &Mail) -> bool {
+        let within = |times: &[(Time, Time)]| times.iter().any(|(from, to)| (*from..=*to).contains(&mail.at));
+        within(&self.behind) && within(&self.deaf)
+    }
+
     /// Whether a mail that was told may lawfully be told again.
     pub(super) fn comes_again(&self, mail: &Mail) -> bool {
         self.again.contains(&mail.item) || self.set_back.iter().any(|at| mail.at <= *at + SET_BACK_NOTICED)
