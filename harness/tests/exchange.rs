@@ -104,18 +104,19 @@ fn a_database_that_is_away_is_waited_for_longer_and_longer_and_then_looked_for_e
 }
 
 #[test]
-fn an_address_that_is_no_mailbox_is_tried_again_soon_and_then_daily_and_its_owner_is_told_each_time() {
+fn an_address_that_is_no_mailbox_is_tried_more_and_more_slowly_until_daily_and_its_owner_is_told_each_time() {
     let mut town = live(TownConfig { exchange: recorded(), ..TownConfig::default() });
     let mailbox = town.people[2].mailbox;
     let code = Code::ErrorNonExistentMailbox;
-    town.world.exchanges[0].refuse(mailbox, Operation::Subscribe, 3, code, true);
+    town.world.exchanges[0].refuse(mailbox, Operation::Subscribe, 16, code, true);
     lose(&mut town, 2, Code::ErrorSubscriptionNotFound);
     town.run_for(secs(60 * 60));
     town.deliver(1, "for the neighbour");
-    town.run_for(secs(2 * 86_400));
+    town.run_for(secs(7 * 86_400));
     let gaps = gaps_s(&times(&mut town, Operation::Subscribe, 2));
-    assert!((15..=30).contains(&gaps[0]) && gaps[1..] == [86_400, 86_400], "{gaps:?}");
-    assert_eq!(count(&town, |report| matches!(report, Report::Misplaced { .. })), 3);
+    let law = |n: usize| (30 << n).min(86_400) / 2..=(30 << n).min(86_400);
+    assert!(gaps.len() == 16 && gaps.iter().enumerate().all(|(n, gap)| law(n).contains(gap)), "{gaps:?}");
+    assert_eq!(count(&town, |report| matches!(report, Report::Misplaced { .. })), 16);
     assert_eq!(alerts(&town, 1), 1);
     clean(town);
 }
@@ -396,12 +397,14 @@ fn one_mailbox_whose_requests_are_called_invalid_decides_nothing_about_the_versi
     let mut town =
         Town::new(TownConfig { exchange: recorded(), wait_max: secs(4_000), ..TownConfig::default() });
     let mailbox = town.people[0].mailbox;
-    town.world.exchanges[0].refuse(mailbox, Operation::Subscribe, 2, Code::ErrorInvalidRequest, true);
+    town.world.exchanges[0].refuse(mailbox, Operation::Subscribe, 7, Code::ErrorInvalidRequest, true);
     town.run_for(secs(60));
     let asked = town.world.exchanges[0].take_asked();
     let (refused, others): (Vec<_>, Vec<_>) = asked.iter().partition(|one| one.mailbox == Some(mailbox));
-    let versions: Vec<_> = refused.iter().map(|one| one.version).collect();
-    assert_eq!(versions, [Some(Version::Exchange2013_SP1), Some(Version::Exchange2010_SP2)]);
+    let versions: Vec<_> = refused.iter().filter_map(|one| one.version).collect();
+    assert_eq!(versions[..2], [Version::Exchange2013_SP1, Version::Exchange2010_SP2]);
+    assert!(versions[2..].iter().all(|version| *version == Version::Exchange2013_SP1), "{versions:?}");
+    assert!(versions.len() <= 7, "more and more slowly");
     assert!(others.iter().all(|one| one.version == Some(Version::Exchange2013_SP1)));
     assert_eq!(town.world.stats(0).users_live, 2);
     town.deliver(1, "for a neighbour");

@@ -272,11 +272,11 @@ fn a_mailbox_whose_places_are_held_by_strays_goes_live_by_itself_when_they_expir
         }
         _ => false,
     };
-    assert_eq!(town.world.reports.iter().filter(|(_, report)| told(report)).count(), 1);
+    assert!((1..=3).contains(&town.world.reports.iter().filter(|(_, report)| told(report)).count()));
     assert_eq!(town.world.stats(0).users_live, 4);
     assert!([0, 1, 3, 4].iter().all(|person| alerts(&town, *person) == 1), "the others are told as ever");
 
-    // Tried slowly; then there is room, and what came meanwhile is told once.
+    // Tried more and more slowly; then there is room, and what came meanwhile is told once.
     for _ in 0..3 {
         town.run_for(secs(20 * 60));
         town.deliver(2, "meanwhile");
@@ -288,7 +288,9 @@ fn a_mailbox_whose_places_are_held_by_strays_goes_live_by_itself_when_they_expir
     let anew: Vec<_> = asked.iter().filter(|one| one.operation == Operation::Subscribe).collect();
     assert!(anew.iter().all(|one| one.mailbox == Some(mailbox)), "nobody else is subscribed anew");
     let at: Vec<Time> = anew.iter().map(|one| one.at).collect();
-    assert_eq!(gaps_s(&at), [1_800, 1_800, 1_800]);
+    let gaps = gaps_s(&at);
+    let law = |n: usize| (30 << n).min(1_800) / 2..=(30 << n).min(1_800);
+    assert!(gaps.iter().enumerate().all(|(n, gap)| law(n).contains(gap)), "{gaps:?}");
     assert_eq!(mails_told(&town, 2), 4);
     assert_eq!(badge(&town, 2), Some(4));
     clean(town);
@@ -301,10 +303,10 @@ fn a_mailbox_with_too_many_subscriptions_is_tried_at_once_when_an_operator_has_s
     lose(&mut town, 1, Code::ErrorSubscriptionNotFound);
     let (now, mailbox) = (town.world.now(), town.people[1].mailbox);
     assert!(town.world.exchanges[0].leave_stray(now, account, mailbox));
-    town.run_for(secs(120));
+    town.run_for(secs(1_200));
     assert_eq!(town.world.stats(0).users_live, 2);
     town.world.exchanges[0].reconfigure(|config| config.limits.subscriptions_max = 5_000);
-    town.run_for(secs(120));
+    town.run_for(secs(20));
     assert_eq!(town.world.stats(0).users_live, 2, "nobody has said anything");
     let credential = MailCredential::Basic { user: "EX\\carillon".into(), password: "correct horse".into() };
     town.world.command(0, Command::SetMailCredential { server: MailServerId(0), credential });

@@ -221,16 +221,28 @@ pub const CONNECT_BACK_OFF: (Span, Span) = (Span::from_secs(1), Span::from_secs(
 /// The first and the longest back-off of one device or provider after a refusal that may pass.
 pub const PUSH_BACK_OFF: (Span, Span) = (Span::from_secs(1), Span::from_secs(60));
 
-/// Before a permission that an administrator must give is tried again.
+/// The longest back-off where a permission is missing that an administrator must give.
 pub const ALARM_RETRY: Span = Span::from_secs(30 * 60);
 
-/// Before a mailbox that cannot be watched until something changes is tried again.
+/// The longest back-off of a mailbox that cannot be watched until something changes.
 pub const TERMINAL_RETRY: Span = Span::from_secs(60 * 60);
+
+/// The longest back-off while whoever asks a server is turned away.
+pub const CLOSED_RETRY: Span = Span::from_secs(5 * 60);
 
 /// Before a refused credential is tried once more: slow enough that no account gets locked.
 pub const REFUSED_RETRY: Span = Span::from_secs(15 * 60);
 
-/// Before a mailbox that is not there any more is looked for again.
+/// The pauses before a credential that has worked is tried again after a refusal; after the last it counts as refused. The
+/// restart of a front end lasts some seconds, one bad back end among several is met by chance.
+pub const REFUSED_TRIES: [Span; 3] = [Span::from_secs(5), Span::from_secs(15), Span::from_secs(40)];
+
+/// Refusals since a credential last worked after which it counts as refused, whatever is left of [`REFUSED_TRIES`]: answers
+/// to requests that were under way count, too. Directories lock an account after ten wrong passwords; some are left for a
+/// person.
+pub const REFUSALS_MAX: u8 = 8;
+
+/// The longest back-off of a mailbox that is not there any more.
 pub const MAILBOX_GONE_RETRY: Span = Span::from_secs(24 * 60 * 60);
 
 /// Trouble of a mailbox within this time after the last, or after the pause for it, is trouble in a row.
@@ -261,11 +273,15 @@ pub const FAREWELLS_MAX: usize = 4_096;
 /// at most, and Exchange is said to keep a subscription for 30 more that no stream names.
 pub const FAREWELL_AGE_MAX: Span = Span::from_secs(60 * 60);
 
-/// Mailboxes in a row whose own budget is exhausted after which it is the server that is busy.
+/// Mailboxes in a row whose own budget is exhausted after which one that has just worked is asked whether it is the server
+/// that is busy.
 pub const BUSY_IN_A_ROW_MAX: u8 = 3;
 
-/// Refusals for lack of rights in a row, over different mailboxes, after which it is the account's own.
+/// Refusals for lack of rights in a row after which one that has just worked is asked whether it is the account's own.
 pub const ALARMS_IN_A_ROW_MAX: u8 = 5;
+
+/// Answers without SOAP in a row after which one that has just worked is asked whether it is the server.
+pub const FAILURES_IN_A_ROW_MAX: u8 = 5;
 
 /// Answers 500 and 503 in a row after which a provider is left alone for a while.
 pub const SERVICE_FAILURES_MAX: u8 = 8;

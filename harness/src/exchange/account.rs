@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use carillon_core::time::{Time, UnixMillis};
+use carillon_core::time::{Span, Time, UnixMillis};
 
 use super::mailbox::MailboxKey;
 use crate::peer::PeerConn;
@@ -107,9 +107,17 @@ pub(super) struct Caller {
 pub(super) struct Refused {
     pub first: Time,
     pub last: Time,
+    /// Tries of one that was taken before, since then: such a one need not rest long at first.
+    pub soon: usize,
     /// On which connection it was said last.
     pub by: PeerConn,
 }
+
+/// The least rests of a credential that was taken before, until one of the usual length.
+pub(super) const SOON: [Span; 2] = [Span::from_secs(5), Span::from_secs(15)];
+
+/// Directories lock an account after so many wrong log-ins; whatever is refused, nobody may get there.
+pub(super) const REFUSALS_MAX: u32 = 10;
 
 impl Account {
     /// Whether it may read a mailbox as itself.

@@ -6,10 +6,13 @@ use super::account::AccountKey;
 use super::code::Code;
 use super::config::SubscriptionIds;
 use super::event::{Event, EventKind};
-use super::faults::{BadIdMix, Busy, BusyScope, BusyShape, Cut, Override, Silence, StandingOverride};
+use super::faults::{
+    BadIdMix, Busy, BusyScope, BusyShape, Cut, GivenUp, Override, Silence, StandingOverride,
+};
 use super::ids::StoreId;
 use super::mailbox::{Folder, FolderKey, Item, Mail, MailboxKey};
 use super::reply::Failure;
+use super::server::{Conn, Phase};
 use super::state::Exchange;
 use super::stats::{Operation, Stats};
 use super::stream::Ending;
@@ -578,7 +581,7 @@ impl Exchange {
     /// The next `count` requests get `answer`: of one operation, or of any kind.
     pub fn answer_next(&mut self, count: u32, only: Option<Operation>, answer: Override) {
         if count > 0 {
-            self.overrides.push_back(StandingOverride { left: count, only, answer });
+            self.overrides.push_back(StandingOverride { left: count, until: Time::NEVER, only, answer });
         }
     }
 
@@ -591,6 +594,19 @@ impl Exchange {
     /// Calls of a mailbox are answered as ever.
     pub fn speed_up(&mut self, mailbox: MailboxKey) {
         self.slow.remove(&mailbox);
+    }
+
+    /// As [`Exchange::answer_next`], for all requests that come within so long.
+    pub fn answer_for(&mut self, now: Now, length: Span, only: Option<Operation>, answer: Override) {
+        let until = now.time + length;
+        self.overrides.push_back(StandingOverride { left: u32::MAX, until, only, answer });
+    }
+
+    /// A load balancer forgets all idle connections that have been used, without a word. How many there were.
+    pub fn give_up_idle(&mut self, how: GivenUp) -> usize {
+        let idle = |row: &&mut Conn| row.asked && matches!(row.phase, Phase::Idle) && row.close.is_none();
+        let rows = self.conns.values_mut().filter(idle);
+        rows.map(|row| row.given_up = Some(how)).count()
     }
 
     /// Takes back all standing answers, all busy times and what hangs.
@@ -616,6 +632,7 @@ impl Exchange {
     /// need not hold it back.
     pub fn may_try_again(&mut self) {
         self.refused.clear();
+        self.taken.values_mut().for_each(|refusals| *refusals = 0);
     }
 
     /// As [`Exchange::set_password`], but the old one is taken, too, until [`Exchange::end_earlier_password`]: not every

@@ -3,6 +3,7 @@
 
 use carillon_core::time::{Span, Time};
 
+use super::code::Code;
 use super::mailbox::MailboxKey;
 use super::stats::Operation;
 use crate::peer::Close;
@@ -109,6 +110,17 @@ pub enum Transfer {
     Close,
 }
 
+/// How a connection that was given up while it was idle says so when something comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GivenUp {
+    /// It ends without a word.
+    Ends,
+    /// It is reset.
+    Resets,
+    /// With 408, which nobody has asked for.
+    Says408,
+}
+
 /// Where a connection is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Cut {
@@ -176,6 +188,8 @@ pub enum Override {
     Status(u16),
     /// 401 although the credentials are right.
     Unauthorized,
+    /// 500 with a SOAP fault of this code.
+    Fault(Code),
     /// 302 to a log-on page.
     LogonRedirect,
     /// 200 with a page for people.
@@ -186,10 +200,11 @@ pub enum Override {
     Oversized(usize),
 }
 
-/// A standing order for the next requests.
+/// A standing order for the next requests, or for those of some time.
 #[derive(Clone, Debug)]
 pub(super) struct StandingOverride {
     pub left: u32,
+    pub until: Time,
     pub only: Option<Operation>,
     pub answer: Override,
 }

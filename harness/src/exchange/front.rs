@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use carillon_core::time::{Now, Span};
 
-use super::account::{AccountKey, Caller, Refused, TokenKind};
+use super::account::{AccountKey, Caller, REFUSALS_MAX, Refused, SOON, TokenKind};
 use super::budget::{BudgetKey, Refusal};
 use super::code::Code;
 use super::config::CertificateRule;
@@ -121,7 +121,7 @@ impl Exchange {
         let mut headers = self.correlate(conn, request);
         let credential = request.header("authorization").unwrap_or_default();
         self.check_sent_away(now.time, conn, credential);
-        if let Some(order) = self.take_override(None) {
+        if let Some(order) = self.take_override(now.time, None) {
             return plain(self.overridden(now, conn, credential, &order));
         }
         let path = request.path.split('?').next().unwrap_or_default();
@@ -148,7 +148,7 @@ impl Exchange {
             Err(bad) => return plain(self.refuse_call(bad)),
         };
         let operation = call.body.operation();
-        if let Some(order) = self.take_override(Some(operation)) {
+        if let Some(order) = self.take_override(now.time, Some(operation)) {
             return plain(self.overridden(now, conn, credential, &order));
         }
         let (back_end, anchor) = self.route(request, caller, operation, &mut headers);
@@ -557,6 +557,7 @@ impl Exchange {
         match found {
             Some(caller) => {
                 self.refused.remove(credential);
+                self.taken.insert(credential.to_owned(), 0);
                 self.allow(caller.account, caller.must_impersonate)
             }
             None => {
@@ -620,16 +621,42 @@ impl Exchange {
         let late = self.is_late(conn);
         self.stats.refused += 1;
         let rules = &self.config.strict;
-        let refused = Refused { first: now.time, last: now.time, by: conn };
+        let looked_at = self.config.basic || self.config.bearer;
+        let refused = Refused { first: now.time, last: now.time, soon: 0, by: conn };
         let row = self.refused.entry(credential.to_owned()).or_insert(refused);
-        if now.time >= row.last + rules.refused_credential_rest {
+        let rested = now.time.since(row.last);
+        let soon = SOON.get(row.soon).filter(|_| self.taken.contains_key(credential));
+        if rested >= rules.refused_credential_rest {
             row.first = now.time;
-        } else if now.time > row.first + rules.refused_credential_grace && !late {
-            let after_ms = now.time.since(row.last).as_millis();
-            self.violations.add(format!("a refused credential is tried again after {after_ms} ms"));
+        } else if now.time > row.first + rules.refused_credential_grace && !late && looked_at {
+            match soon {
+                Some(rest) if rested >= *rest => {
+                    row.soon += 1;
+                    row.first = now.time;
+                }
+                Some(_) | None => {
+                    let after_ms = rested.as_millis();
+                    self.violations.add(format!("a refused credential is tried again after {after_ms} ms"));
+                }
+            }
         }
         row.last = now.time;
         row.by = conn;
+        self.count_refusal(credential);
+    }
+
+    /// A credential that was taken before is refused, whether it is wrong by now or not: whoever asks cannot tell.
+    fn count_refusal(&mut self, credential: &str) {
+        if !self.config.basic && !self.config.bearer {
+            // Nobody has looked at it.
+            return;
+        }
+        let Some(count) = self.taken.get_mut(credential) else { return };
+        *count += 1;
+        if *count == REFUSALS_MAX {
+            self.violations
+                .add(format!("a credential was used {count} times in a row although it was refused"));
+        }
     }
 
     fn overridden(&mut self, now: Now, conn: PeerConn, credential: &str, order: &Override) -> HttpReply {
@@ -653,8 +680,17 @@ impl Exchange {
             Override::InternalError { retry_after_s } => {
                 later(HttpReply::page(500, "500 - Internal server error."), *retry_after_s)
             }
-            Override::Status(status) => HttpReply::page(*status, "The page cannot be displayed"),
-            Override::Unauthorized => self.challenge(false),
+            Override::Status(status) => {
+                if matches!(status, 401 | 440 | 456) {
+                    self.count_refusal(credential);
+                }
+                HttpReply::page(*status, "The page cannot be displayed")
+            }
+            Override::Unauthorized => {
+                self.count_refusal(credential);
+                self.challenge(false)
+            }
+            Override::Fault(code) => self.fault(&Fault::new(*code)),
             Override::LogonRedirect => {
                 let url = format!("https://{}/owa/auth/logon.aspx?replaceCurrent=1", self.config.host);
                 HttpReply::page(302, "Object moved").with("Location", url)

@@ -53,8 +53,8 @@ pub use code::Code;
 pub use config::{CertificateRule, ExchangeConfig, Limits, StrictRules, SubscriptionIds};
 pub use control::{OnWire, Station, StreamView, SubscriptionView};
 pub use faults::{
-    BadIdMix, BusyScope, BusyShape, Chunks, Cut, EnvelopeStyle, Faults, Lead, Override, Proxy, Silence,
-    Transfer,
+    BadIdMix, BusyScope, BusyShape, Chunks, Cut, EnvelopeStyle, Faults, GivenUp, Lead, Override, Proxy,
+    Silence, Transfer,
 };
 pub use mailbox::{
     DELETED_ITEMS, FolderKey, INBOX, Importance, Item, JUNK_EMAIL, Mail, MailboxKey, MailboxSpec, Routing,

@@ -4,7 +4,7 @@ use carillon_core::time::{Now, Span, Time};
 
 use super::budget::BudgetKey;
 use super::deadline::Due;
-use super::faults::{Cut, Override, Proxy, Silence, Transfer};
+use super::faults::{Cut, GivenUp, Override, Proxy, Silence, Transfer};
 use super::front::{Answer, HttpReply};
 use super::state::Exchange;
 use super::stats::Operation;
@@ -15,6 +15,13 @@ use crate::peer::{Close, Hello, Output, Peer, PeerConn};
 
 /// Bytes that a client may send ahead of the answer.
 const AHEAD_BYTES_MAX: usize = 1024 * 1024 + 32 * 1024;
+
+/// Connections of one client that may end within [`UNASKED_SPAN`] without having brought a request: a pause that begins while
+/// they are made, or a network that breaks them, makes some superfluous.
+const UNASKED_MAX: u32 = 100;
+
+/// See [`UNASKED_MAX`].
+const UNASKED_SPAN: Span = Span::from_secs(60);
 
 /// Bytes that are gone may stay at the front of the output up to this many.
 const SENT_BYTES_MAX: usize = 32 * 1024;
@@ -42,6 +49,10 @@ pub(super) struct Conn {
     pub last_request_id: String,
     /// Its next request was held up on the way.
     pub late: bool,
+    /// It has brought a request.
+    pub asked: bool,
+    /// What is asked next is not looked at: something in between has forgotten the connection.
+    pub given_up: Option<GivenUp>,
 }
 
 #[derive(Debug)]
@@ -76,6 +87,8 @@ impl Peer for Exchange {
             idle_timer: false,
             last_request_id: String::new(),
             late: false,
+            asked: false,
+            given_up: None,
         };
         self.conns.insert(conn, row);
         self.become_idle(now.time, conn);
@@ -84,6 +97,18 @@ impl Peer for Exchange {
     fn received(&mut self, now: Now, conn: PeerConn, bytes: &[u8]) {
         let Some(row) = self.conns.get_mut(&conn) else { return };
         if row.close.is_some() {
+            return;
+        }
+        if let Some(how) = row.given_up {
+            self.stats.given_up += 1;
+            match how {
+                GivenUp::Ends => self.cut(conn, Cut { after_bytes: 0, how: Close::Orderly }),
+                GivenUp::Resets => self.cut(conn, Cut { after_bytes: 0, how: Close::Reset }),
+                GivenUp::Says408 => {
+                    let reply = HttpReply { body: Vec::new(), ..HttpReply::page(408, "") }.closing();
+                    self.send_reply(now, conn, reply);
+                }
+            }
             return;
         }
         row.intake.feed(bytes);
@@ -102,6 +127,7 @@ impl Peer for Exchange {
     }
 
     fn closed(&mut self, now: Now, conn: PeerConn) {
+        self.note_unasked(now.time, conn);
         self.forget(now.time, conn);
     }
 
@@ -167,6 +193,20 @@ impl Peer for Exchange {
 }
 
 impl Exchange {
+    /// A client that opens connections and closes them without having asked for anything does so again and again.
+    fn note_unasked(&mut self, now: Time, conn: PeerConn) {
+        let Some(row) = self.conns.get(&conn).filter(|row| !row.asked) else { return };
+        let client = row.hello.client.clone();
+        let (since, count) = self.unasked.entry(client).or_insert((now, 0));
+        if now.since(*since) >= UNASKED_SPAN {
+            (*since, *count) = (now, 0);
+        }
+        *count += 1;
+        if *count == UNASKED_MAX {
+            self.violations.add(format!("{count} connections within a minute brought no request"));
+        }
+    }
+
     fn is_silent(&self, conn: PeerConn) -> bool {
         self.conns.get(&conn).is_some_and(|row| row.silent)
     }
@@ -227,6 +267,9 @@ impl Exchange {
     }
 
     fn serve(&mut self, now: Now, conn: PeerConn, request: &HttpRequest) {
+        if let Some(row) = self.conns.get_mut(&conn) {
+            row.asked = true;
+        }
         let answer = self.answer(now, conn, request);
         if let Some(row) = self.conns.get_mut(&conn) {
             row.late = false;
@@ -398,7 +441,8 @@ impl Exchange {
     }
 
     /// The answer that a standing order gives, if there is one for this request.
-    pub(super) fn take_override(&mut self, operation: Option<Operation>) -> Option<Override> {
+    pub(super) fn take_override(&mut self, now: Time, operation: Option<Operation>) -> Option<Override> {
+        self.overrides.retain(|order| order.until > now);
         let at = self.overrides.iter().position(|order| order.only == operation)?;
         let order = &mut self.overrides[at];
         order.left -= 1;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use carillon_core::rng::Rng;
-use carillon_core::time::Span;
+use carillon_core::time::{Span, Time};
 
 use super::account::{Account, AccountKey, AccountRow, Refused};
 use super::budget::{BudgetKey, Load, Told};
@@ -49,6 +49,8 @@ pub struct Exchange {
     pub(super) streams: BTreeMap<u64, Stream>,
     pub(super) next_stream: u64,
     pub(super) conns: HashMap<PeerConn, Conn>,
+    /// Of each client: since when it is counted how many of its connections ended without a request, and how many did.
+    pub(super) unasked: HashMap<String, (Time, u32)>,
     pub(super) ready: VecDeque<PeerConn>,
     pub(super) deadlines: Deadlines,
     pub(super) loads: HashMap<BudgetKey, Load>,
@@ -70,6 +72,8 @@ pub struct Exchange {
     pub(super) stops: Vec<Stop>,
     pub(super) asked: Vec<Asked>,
     pub(super) refused: HashMap<String, Refused>,
+    /// Credentials that were taken at some time, and how often each was refused since.
+    pub(super) taken: HashMap<String, u32>,
     /// Mailboxes that changed hands within the client.
     pub(super) parted: BTreeSet<MailboxKey>,
     /// On which connections an id was reported as bad.
@@ -110,6 +114,7 @@ impl Exchange {
             streams: BTreeMap::new(),
             next_stream: 1,
             conns: HashMap::new(),
+            unasked: HashMap::new(),
             ready: VecDeque::new(),
             deadlines: Deadlines::default(),
             loads: HashMap::new(),
@@ -126,6 +131,7 @@ impl Exchange {
             stops: Vec::new(),
             asked: Vec::new(),
             refused: HashMap::new(),
+            taken: HashMap::new(),
             parted: BTreeSet::new(),
             reported: HashMap::new(),
             stats: Stats::default(),

@@ -61,6 +61,8 @@ pub struct Stats {
     pub not_utf8: u64,
     /// Events of folders that told how many mails were unread before what happened.
     pub stale_counts: u64,
+    /// Requests on connections that had been given up while they were idle.
+    pub given_up: u64,
     /// Log-ins that were refused.
     pub refused: u64,
     /// The most calls that were in flight on one budget at a time.

@@ -11,7 +11,8 @@ pub enum Action {
     CatchUp,
     /// Gone or out of reach: drop the cohort's cookies, discover the mailbox's server anew, subscribe and catch up.
     Rediscover,
-    /// Gone: as [`Action::Rediscover`], every [`MOVE_RETRY_MS`] until it works. The grouping may have changed.
+    /// Gone: as [`Action::Rediscover`], from [`STORE_RETRY_MS`], doubling to [`MOVE_RETRY_MS`], until it works. The grouping
+    /// may have changed.
     AwaitMove,
     /// Take them for gone: back off from [`STORE_RETRY_MS`], doubling to [`MOVE_RETRY_MS`], then as [`Action::AwaitMove`].
     AwaitStore,
@@ -38,19 +39,20 @@ pub enum Action {
     DropFolder,
     /// The state of a synchronisation is of no use any more: begin without one, and tell nothing twice.
     StartOver,
-    /// The address is no mailbox (any more): discover it anew once; then stop watching it, and look daily.
+    /// The address is no mailbox (any more): discover it anew once, and look for it more and more slowly, in the end daily.
     MailboxGone,
-    /// Alive, but a permission is missing: tell a person, try again in tens of minutes. When many mailboxes say so at
-    /// once, stop the account and probe with one.
+    /// Alive, but a permission is missing, or so it seems for a moment: tell a person, back off from [`RETRY_MS`] to tens of
+    /// minutes. When mailboxes that have worked say so, too, stop the account and probe with one.
     Alarm,
-    /// Nothing helps but a change by a person: try hourly.
+    /// Nothing helps but a change by a person, most likely: back off from [`RETRY_MS`] to an hour.
     Terminal,
-    /// The credential is refused: stop everything that uses it, until there is another one. Trying on locks accounts.
+    /// The credential is refused: stop everything that uses it. If it has worked, try it a few times more; then wait until
+    /// there is another one. Trying on locks accounts.
     AuthFailed,
     /// The server does not offer any way of logging on that we have: tell a person, try one call every few minutes. No
     /// password was looked at, so no account gets locked.
     NoCommonAuth,
-    /// Do not repeat unchanged; report. But a server that does not know a version's name may say so too (only
+    /// Back off from [`RETRY_MS`] to an hour; report. But a server that does not know a version's name may say so too (only
     /// `ErrorSchemaValidation` and `ErrorInvalidRequest`): as long as nothing has succeeded in that version, as
     /// [`Action::LowerVersion`].
     OurBug,

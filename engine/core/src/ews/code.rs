@@ -85,10 +85,7 @@ macro_rules! codes {
                     $($(ResponseCode::$code)|+ => kind!($action),)+
                     // Treat the ids as gone.
                     ResponseCode::Unknown(_) => Action::Resubscribe,
-                    // 400, 411, 413 to 415, 417: what we sent will not do, however often.
-                    ResponseCode::Http(400 | 411 | 413..=415 | 417) => Action::OurBug,
-                    // 404, 405, 407: the URL or the proxy is wrong until a person corrects it.
-                    ResponseCode::Http(404..=407 | 410) => Action::Alarm,
+                    // Whatever the status says, front ends and proxies give it while they restart, too.
                     ResponseCode::Http(_) => Action::RetryConnection,
                     ResponseCode::Auth => Action::AuthFailed,
                     ResponseCode::AuthOffer => Action::NoCommonAuth,
@@ -109,10 +106,11 @@ macro_rules! codes {
                          up in Microsoft's list of EWS response codes if it lasts"
                     }
                     ResponseCode::Http(400 | 411 | 413..=415 | 417) => {
-                        "the mail server does not take our request (too large or malformed); please report this"
+                        "the mail server does not take our request; it is tried again, and if that lasts see what stands in \
+                         front of it (host name, limits of size), or report this"
                     }
                     ResponseCode::Http(404..=407 | 410) => {
-                        "there is no EWS at this address; correct the URL or the proxy in the configuration"
+                        "there is no EWS at this address just now; if that lasts, correct the URL or the proxy in the configuration"
                     }
                     ResponseCode::Http(_) => {
                         "the mail server failed without saying why; it is tried again, look at the server if it lasts"
@@ -217,7 +215,7 @@ codes! {
     // Versions, and mistakes of ours.
     LowerVersion, "the server or the mailbox is older than the version asked for; an older one is asked for":
         ErrorInvalidServerVersion ErrorIncorrectSchemaVersion ErrorInvalidSchemaVersionForMailboxVersion;
-    OurBug, "Exchange calls our request invalid; it is not repeated, please report this":
+    OurBug, "Exchange calls our request invalid; it is tried again more and more slowly, please report this if it lasts":
         ErrorInvalidRequest ErrorSchemaValidation ErrorInvalidSubscriptionRequest
         ErrorMoreThanOneAccessModeSpecified;
 

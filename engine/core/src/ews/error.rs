@@ -55,6 +55,17 @@ impl EwsError {
         self.back_off_ms.map_or(Span::ZERO, Span::from_millis)
     }
 
+    /// As [`EwsError::trouble`], for a refusal of a credential that has worked, and is tried again.
+    pub fn doubt(&self) -> Trouble {
+        let text = format!(
+            "the mail server refuses the credential, which has worked; it is tried again within seconds, a few times. If \
+             this comes again and again, look for one bad server behind the load balancer; if it stays, correct user, \
+             password or token ({})",
+            self.message
+        );
+        Trouble { code: self.code.name().into(), text: text.into() }
+    }
+
     /// For a person: what happened, who is at fault, what to do.
     pub fn trouble(&self) -> Trouble {
         let detail = match &self.code {

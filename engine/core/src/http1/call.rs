@@ -14,6 +14,8 @@ pub struct CallConn {
     out_sent: usize,
     call: Option<Call>,
     ready: Option<Response>,
+    /// Answers that it has brought.
+    answers: u32,
     spent: bool,
 }
 
@@ -22,6 +24,8 @@ struct Call {
     head: Option<Box<Head>>,
     body: Vec<u8>,
     sent: Time,
+    /// Bytes of an answer have come.
+    begun: bool,
     /// When bytes last came.
     heard: Time,
     deadline: Time,
@@ -58,6 +62,7 @@ impl CallConn {
             head: None,
             body: Vec::new(),
             sent: now,
+            begun: false,
             heard: now,
             deadline: now + timeout,
         });
@@ -76,6 +81,7 @@ impl CallConn {
         let mut input = data;
         while let Some(call) = &mut self.call {
             call.heard = now;
+            call.begun |= !data.is_empty();
             match call.reader.step(&mut input) {
                 Ok(Step::More) => return Ok(()),
                 Ok(Step::Head(head)) => call.head = Some(head),
@@ -153,12 +159,25 @@ impl CallConn {
         !self.spent
     }
 
+    /// Whether an end of the connection now would only say that the server had given it up while it was idle: it has
+    /// brought answers before, and not a byte of one to the call under way. To be asked before the end is fed.
+    pub fn may_be_stale(&self) -> bool {
+        self.answers > 0 && self.call.as_ref().is_some_and(|call| !call.begun)
+    }
+
+    /// As [`CallConn::may_be_stale`], for an answer: that nobody has sent a request in time (408), as some servers say of
+    /// a connection that was idle for too long, and that crossed our request.
+    pub fn is_stale_answer(&self, response: &Response) -> bool {
+        self.answers > 1 && response.head.status == 408
+    }
+
     fn finish(&mut self) {
         let Some(call) = self.call.take() else { return };
         self.spent |= !call.reader.keep_alive() || self.out_sent < self.out.len();
         self.out = Vec::new();
         self.out_sent = 0;
         let head = call.head.map(|head| *head).unwrap_or_default();
+        self.answers = self.answers.saturating_add(1);
         self.ready = Some(Response { head, body: call.body, took: call.heard.since(call.sent) });
     }
 

@@ -1,19 +1,18 @@
 //! Whose budget pays (exchange-ews §4): that of the mailbox that is impersonated, or the account's own.
 
+use super::blame::Refused;
 use super::cohort::CohortId;
-use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::{ConnId, Effects, MailServerId};
 use crate::ews::Action;
-use crate::limits::BUSY_IN_A_ROW_MAX;
 use crate::names::SmtpAddress;
 use crate::time::{Now, Span, Time};
 use crate::user::{Setback, UserId};
 
 impl ShardCore {
     /// A budget is exhausted: every call on it would lengthen the pause. Under impersonation it is that of one mailbox,
-    /// and the others go on (exchange-ews §4.2). When one after the other says so, and as long as nothing has succeeded,
-    /// it is the server.
+    /// and the others go on (exchange-ews §4.2). When one after the other says so, and then one that has just worked, and as
+    /// long as nothing has succeeded, it is the server.
     pub(super) fn budget_busy(
         &mut self,
         now: Now,
@@ -33,12 +32,10 @@ impl ShardCore {
             user.call_not_before = user.call_not_before.max(until);
             self.arm_user(user_id);
         }
-        let server = &mut self.servers[usize::from(server_id.0)];
-        let mailboxes = server.mailboxes.min(BUSY_IN_A_ROW_MAX.into());
-        server.slow_down(now.time, until);
-        server.busy_in_a_row = server.busy_in_a_row.saturating_add(1);
-        let several = usize::from(server.busy_in_a_row) >= mailboxes;
-        if several || !server.proven || !impersonated || charged.is_none() {
+        self.servers[usize::from(server_id.0)].slow_down(now.time, until);
+        let of_server = self.is_of_server(now, server_id, Refused::Busy, charged);
+        let proven = self.servers[usize::from(server_id.0)].proven;
+        if of_server || !proven || !impersonated || charged.is_none() {
             self.server_busy(now, server_id, back_off_ms, fx);
         }
     }
@@ -52,11 +49,7 @@ impl ShardCore {
         }
         let server = &mut self.servers[usize::from(server_id.0)];
         server.narrow(now.time, sent);
-        for conn_id in server.conns.clone() {
-            if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(conn_id) {
-                self.close_conn(conn_id, fx);
-            }
-        }
+        self.close_idle_conns(server_id, fx);
     }
 
     /// Whose budget the stream is charged to: the anchor's, unless that was exhausted or refused.

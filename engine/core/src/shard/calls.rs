@@ -1,7 +1,7 @@
 //! What ordinary calls bring back.
 
 use super::answer::{Answer, batch_stop, brings_texts};
-use super::conn::Kind;
+use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::farewell::Farewell;
 use super::input::CloseReason;
@@ -26,6 +26,29 @@ impl ShardCore {
         }
         let job = job.take();
         self.close_conn(conn_id, fx);
+        self.make_call_again(now, server_id, conn_id, job, fx);
+    }
+
+    /// The server had given the connection up before the call came. It has most likely given up the others that are idle,
+    /// too: the call, and those that follow, go over new ones.
+    pub(super) fn call_conn_stale(&mut self, now: Now, conn_id: ConnId, fx: &mut Effects) {
+        let Some(conn) = self.conns.get_mut(conn_id) else { return };
+        let Kind::Call { server, job, .. } = &mut conn.kind else { return };
+        let (server_id, job) = (*server, job.take());
+        self.forget_conn(conn_id);
+        self.close_idle_conns(server_id, fx);
+        self.make_call_again(now, server_id, conn_id, job, fx);
+    }
+
+    /// The call was not looked at: it is made again as soon as it may be.
+    fn make_call_again(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        conn_id: ConnId,
+        job: Option<Job>,
+        fx: &mut Effects,
+    ) {
         let Some(job) = job else { return };
         self.call_ended(server_id, &job);
         match job {
@@ -33,6 +56,15 @@ impl ShardCore {
             Job::OfUser { user, .. } => self.request_call(now, user, fx),
         }
         self.end_turn(now, server_id, conn_id, fx);
+    }
+
+    /// No connection is kept for later.
+    pub(super) fn close_idle_conns(&mut self, server_id: MailServerId, fx: &mut Effects) {
+        for conn_id in self.servers[usize::from(server_id.0)].conns.clone() {
+            if let Some(Conn { kind: Kind::Call { job: None, .. }, .. }) = self.conns.get(conn_id) {
+                self.close_conn(conn_id, fx);
+            }
+        }
     }
 
     /// Takes a whole response, or the error that made the connection unusable.
@@ -71,9 +103,14 @@ impl ShardCore {
                 false => Asked::WithPresent,
             };
             let reusable = machine.reusable() && asked != Asked::WithEarlier;
+            let stale = machine.is_stale_answer(&response);
             let job = job.take();
-            if !reusable {
+            if !reusable || stale {
                 self.close_conn(conn_id, fx);
+            }
+            if stale {
+                self.close_idle_conns(server_id, fx);
+                return self.make_call_again(now, server_id, conn_id, job, fx);
             }
             if let Some(job) = job {
                 self.call_ended(server_id, &job);
@@ -190,6 +227,7 @@ impl ShardCore {
                     if let Some(user) = self.users.get_mut(user_id) {
                         user.call_failures = 0;
                     }
+                    self.look_live(now, user_id, fx);
                     self.request_call(now, user_id, fx);
                 }
             }

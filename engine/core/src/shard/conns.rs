@@ -123,6 +123,9 @@ impl ShardCore {
                 }
             }
             Kind::Call { machine, .. } => {
+                if machine.may_be_stale() {
+                    return self.call_conn_stale(now, conn_id, fx);
+                }
                 let ended = if *reason == CloseReason::Eof { machine.feed_eof().err() } else { None };
                 self.call_conn_closed(now, conn_id, ended, reason, fx);
             }

@@ -1,13 +1,14 @@
 //! The credential for a mail server: who tries it, and what follows when it works, is refused or replaced.
 
 use super::account::{AccountNews, AccountWord, Verdict};
+use super::blame::Blame;
 use super::command::MailCredential;
 use super::conn::{Conn, Kind};
 use super::core::ShardCore;
 use super::server::Turn;
-use super::{ConnId, Effect, Effects, MailServerId, Report};
+use super::{ConnId, Effect, Effects, MailServerId, Refusals, Report};
 use crate::ews::EwsError;
-use crate::limits::REFUSED_RETRY;
+use crate::limits::REFUSED_TRIES;
 use crate::time::{Now, Time};
 use crate::user::{User, UserId};
 
@@ -32,12 +33,14 @@ impl ShardCore {
     ) {
         let Some(server) = self.servers.get(usize::from(server_id.0)) else { return };
         // Trouble of another kind is this shard's own, which it ends by itself.
-        let own_trouble = server.troubled && !server.refused;
+        let own_trouble = server.trouble.is_some() && server.refusals.is_none();
         let present = &self.mail_server(server_id).credential;
         match news.verdict.filter(|(credential, _)| credential == present) {
             Some((_, Verdict::Proven)) if own_trouble => {}
             Some((_, Verdict::Proven)) => self.credential_proven(now, server_id, fx),
-            Some((_, Verdict::Refused)) => self.hold_refused(now, server_id),
+            Some((_, Verdict::Refused { refusals, tell })) => {
+                self.hold_refused(now, server_id, refusals, tell, fx);
+            }
             None => {}
         }
         if let Some(until) = news.busy_until {
@@ -58,11 +61,11 @@ impl ShardCore {
     /// The credential works: this shard has seen it, or another has.
     pub(super) fn credential_proven(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
         let server = &mut self.servers[usize::from(server_id.0)];
-        if std::mem::take(&mut server.refused) {
+        server.last_refusal = None;
+        if server.refusals.take().is_some() {
             server.not_before = server.busy_until.max(now.time);
         }
-        if std::mem::take(&mut server.troubled) {
-            server.alarmed = false;
+        if server.trouble.take().is_some() {
             fx.report(Report::MailServerWell { server: server_id });
         }
         server.worked = true;
@@ -72,7 +75,8 @@ impl ShardCore {
         }
     }
 
-    /// The server refuses the credential: nothing more until another one comes, but for one slow probe of one shard.
+    /// The server refused the credential. What that means is decided over all shards ([`super::Refusals`]), and heard in a
+    /// moment; until then nobody here tries it again.
     pub(super) fn server_refused(
         &mut self,
         now: Now,
@@ -80,27 +84,46 @@ impl ShardCore {
         error: &EwsError,
         fx: &mut Effects,
     ) {
-        let word = AccountWord::Refused(self.mail_server(server_id).credential.clone());
-        fx.push(Effect::Account { server: server_id, word });
-        let known = self.servers[usize::from(server_id.0)].refused;
-        self.hold_refused(now, server_id);
-        if known {
-            return;
-        }
-        let token = matches!(self.mail_server(server_id).credential, MailCredential::Bearer { .. });
-        let (server, trouble) = (&mut self.servers[usize::from(server_id.0)], error.trouble());
-        server.troubled = true;
-        fx.report(match token && server.worked {
-            true => Report::MailTokenStale { server: server_id, trouble },
-            false => Report::MailCredentialRefused { server: server_id, trouble },
+        let credential = self.mail_server(server_id).credential.clone();
+        fx.push(Effect::Account {
+            server: server_id,
+            word: AccountWord::Refused { credential, at: now.time },
         });
-    }
-
-    fn hold_refused(&mut self, now: Now, server_id: MailServerId) {
         let server = &mut self.servers[usize::from(server_id.0)];
         server.proven = false;
-        server.refused = true;
-        self.leave_alone(server_id, now.time + REFUSED_RETRY);
+        server.last_refusal = Some(Box::new(error.clone()));
+        self.leave_alone(server_id, now.time + REFUSED_TRIES[0]);
+    }
+
+    /// The credential is refused, by what all shards have heard: nothing more until it is tried again by one request of one
+    /// shard, or another one comes.
+    fn hold_refused(
+        &mut self,
+        now: Now,
+        server_id: MailServerId,
+        refusals: Refusals,
+        tell: bool,
+        fx: &mut Effects,
+    ) {
+        let token = matches!(self.mail_server(server_id).credential, MailCredential::Bearer { .. });
+        let server = &mut self.servers[usize::from(server_id.0)];
+        server.proven = false;
+        let before = server.refusals.replace(refusals);
+        let known = before.is_some_and(|before| before.are_final() || !refusals.are_final());
+        // A token that has worked is stale, and somebody can hand in another at once. A password may be right after all.
+        let stale = token && server.worked;
+        let error = server.last_refusal.take();
+        if let Some(error) = error.filter(|_| tell && !known && !(stale && before.is_some())) {
+            let report = match refusals.are_final() {
+                _ if stale => |server, trouble| Report::MailTokenStale { server, trouble },
+                true => |server, trouble| Report::MailCredentialRefused { server, trouble },
+                false => |server, trouble| Report::MailServerTrouble { server, trouble },
+            };
+            let trouble = if refusals.are_final() || stale { error.trouble() } else { error.doubt() };
+            server.trouble = Some(trouble.clone());
+            fx.report(report(server_id, trouble));
+        }
+        self.leave_alone(server_id, refusals.until().max(now.time));
     }
 
     /// A new or corrected credential, or the same one with other rights: whoever was refused may try again at once, one
@@ -121,11 +144,12 @@ impl ShardCore {
             fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
         }
         server.credential = server.credential.wrapping_add(1);
-        server.refused = false;
+        server.refusals = None;
+        server.last_refusal = None;
         server.worked = false;
         server.connect_failures = 0;
-        server.alarmed = false;
-        server.alarms_in_a_row = 0;
+        server.closures = 0;
+        server.blame = Blame::default();
         server.not_before = server.busy_until.max(now.time);
         // Servers may take a connection for whoever opened it: none is used for two credentials.
         for conn_id in std::mem::take(&mut server.conns) {

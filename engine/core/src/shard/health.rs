@@ -1,12 +1,14 @@
 //! What the answers of a mail server say of the server itself, and how long it is left alone then.
 
 use super::account::AccountWord;
+use super::blame::{Blame, Refused};
 use super::core::ShardCore;
 use super::server::Asked;
 use super::{Effect, Effects, MailServerId, Report, Trouble};
 use crate::ews::{EwsError, ResponseCode};
-use crate::limits::{ALARM_RETRY, ALARMS_IN_A_ROW_MAX, CONNECT_BACK_OFF};
+use crate::limits::{CLOSED_RETRY, CONNECT_BACK_OFF, MAIL_BACK_OFF};
 use crate::time::{Now, Span, Time};
+use crate::user::UserId;
 
 impl ShardCore {
     /// A request was answered without complaint about us.
@@ -21,13 +23,12 @@ impl ShardCore {
         let server = &mut self.servers[usize::from(server_id.0)];
         match asked {
             Asked::OnTurn => {}
-            Asked::WithPresent if !server.refused => {}
+            Asked::WithPresent if server.refusals.is_none() && server.last_refusal.is_none() => {}
             Asked::WithPresent | Asked::WithEarlier => return,
         }
         server.connect_failures = 0;
-        server.alarms_in_a_row = 0;
-        server.failures_in_a_row = 0;
-        server.busy_in_a_row = 0;
+        server.closures = 0;
+        server.blame = Blame::default();
         server.successes = server.successes.saturating_add(1);
         if server.successes >= server.window && now.time >= server.widen_not_before {
             server.successes = 0;
@@ -95,18 +96,21 @@ impl ShardCore {
         self.leave_alone(server_id, now.time + wait);
         let server = &mut self.servers[usize::from(server_id.0)];
         // Told once; but trouble of another kind, told earlier, does not hide it.
-        if !std::mem::replace(&mut server.troubled, true) || failures == 0 {
+        if server.trouble.is_none() || failures == 0 {
+            server.trouble = Some(trouble.clone());
             fx.report(Report::MailServerTrouble { server: server_id, trouble });
         }
     }
 
-    /// An answer that is no SOAP: a page, a redirect, a bare status. From a server that has not worked yet, or several in
-    /// a row, they are nobody's mailbox: all requests wait, and one at a time tries.
+    /// An answer that is no SOAP: a page, a redirect, a bare status. From a server that has not worked yet, or when a
+    /// mailbox that has just worked gets one after several others, they are nobody's mailbox: all requests wait, and one at a
+    /// time tries.
     pub(super) fn server_failed(
         &mut self,
         now: Now,
         server_id: MailServerId,
         error: &EwsError,
+        user: Option<UserId>,
         fx: &mut Effects,
     ) {
         if !matches!(
@@ -115,33 +119,31 @@ impl ShardCore {
         ) {
             return;
         }
+        let failed = self.is_of_server(now, server_id, Refused::NoSoap, user);
         let server = &mut self.servers[usize::from(server_id.0)];
-        server.failures_in_a_row = server.failures_in_a_row.saturating_add(1);
-        if !server.proven || server.failures_in_a_row >= ALARMS_IN_A_ROW_MAX {
+        if failed || !server.proven {
             server.proven = false;
             self.server_unreachable(now, server_id, error.trouble(), fx);
         }
     }
 
-    /// A mailbox is out of our rights' reach. Several in a row, or all that there are: it is the account, which is then
-    /// probed with one call.
+    /// A mailbox is out of our rights' reach. If one that has just worked is so, too, after several others, or all are that
+    /// there are, it is the account, which is then probed with one call.
     pub(super) fn server_alarmed(
         &mut self,
         now: Now,
         server_id: MailServerId,
         error: &EwsError,
+        user: Option<UserId>,
         fx: &mut Effects,
     ) {
-        let server = &mut self.servers[usize::from(server_id.0)];
-        let mailboxes = server.mailboxes.min(ALARMS_IN_A_ROW_MAX.into());
-        server.alarms_in_a_row = server.alarms_in_a_row.saturating_add(1);
-        if usize::from(server.alarms_in_a_row) < mailboxes {
-            return;
+        if self.is_of_server(now, server_id, Refused::NoRight, user) {
+            self.server_closed_to_us(now, server_id, error, fx);
         }
-        self.server_closed_to_us(now, server_id, error, fx);
     }
 
-    /// Whoever asks is turned away until a person changes something: one call tries now and then.
+    /// Whoever asks is turned away. If that never was otherwise, a person must change something, and one call tries now and
+    /// then; otherwise it may pass, and one call tries at a growing pace.
     pub(super) fn server_closed_to_us(
         &mut self,
         now: Now,
@@ -151,11 +153,18 @@ impl ShardCore {
     ) {
         let server = &mut self.servers[usize::from(server_id.0)];
         server.proven = false;
-        server.troubled = true;
-        if !std::mem::replace(&mut server.alarmed, true) {
+        let closures = server.closures;
+        server.closures = closures.saturating_add(1);
+        // Told once; but trouble of another kind, told earlier, does not hide it.
+        if server.trouble.is_none() || closures == 0 {
+            server.trouble = Some(error.trouble());
             fx.report(Report::MailServerTrouble { server: server_id, trouble: error.trouble() });
         }
-        self.leave_alone(server_id, now.time + Span(ALARM_RETRY.0 / 6));
+        let wait = match self.servers[usize::from(server_id.0)].worked {
+            true => self.jittered(MAIL_BACK_OFF.0, CLOSED_RETRY, closures),
+            false => CLOSED_RETRY,
+        };
+        self.leave_alone(server_id, now.time + wait);
     }
 
     /// Nothing is sent to the server before; then whoever waits for it looks at what he may do.

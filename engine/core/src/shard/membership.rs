@@ -146,22 +146,28 @@ impl ShardCore {
             (false, None) => Vec::new(),
             (true, _) => cohort.members.clone(),
         };
-        let prove = !self.servers[usize::from(cohort.server.0)].proven && rooted;
-        let mut proving = false;
+        let proven = self.servers[usize::from(cohort.server.0)].proven;
+        let prover = if proven || !rooted { None } else { self.prover(&wanting) };
         for user_id in wanting {
             let Some(user) = self.users.get_mut(user_id) else { continue };
             if user.subscription.is_none() {
                 user.needs.add(Needs::SUBSCRIBE);
-            } else if prove && !proving && user.call_not_before <= now.time {
+            } else if prover == Some(user_id) {
                 // Subscriptions from the store need no call; one harmless call shows that the credential works before
                 // streams are opened in parallel.
-                proving = true;
                 user.needs.add(Needs::BADGE);
             } else if !user.streaming {
                 continue;
             }
             self.request_call(now, user_id, fx);
         }
+    }
+
+    /// The subscribed member that may be asked something first.
+    fn prover(&self, members: &[UserId]) -> Option<UserId> {
+        let rows = members.iter().filter_map(|id| Some((*id, self.users.get(*id)?)));
+        let subscribed = rows.filter(|(_, user)| user.subscription.is_some() && !user.aside);
+        subscribed.min_by_key(|(_, user)| user.call_not_before).map(|(id, _)| id)
     }
 
     /// A member's subscription stands.

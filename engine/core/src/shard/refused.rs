@@ -5,7 +5,7 @@ use super::fetch::why;
 use super::server::{Ask, Job};
 use super::{Effects, MailServerId};
 use crate::ews::{Action, EwsError, ResponseCode, SchemaVersion};
-use crate::limits::{FETCH_TRIES_MAX, TERMINAL_RETRY};
+use crate::limits::FETCH_TRIES_MAX;
 use crate::time::{Now, Span, Time};
 use crate::user::{Needs, Setback};
 
@@ -60,10 +60,10 @@ impl ShardCore {
             Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
             Action::BackOffAccount { ms } => self.budget_busy(now, server_id, Some(job.charged()), ms, fx),
             Action::LowerVersion => {
-                if !self.lower_version(server_id, sent.version) {
-                    wait = TERMINAL_RETRY;
-                    self.mailbox_refused(now, job, error, fx);
-                }
+                wait = match self.lower_version(server_id, sent.version) {
+                    true => asked,
+                    false => self.mailbox_refused(now, job, error, fx),
+                };
             }
             Action::DropFolder => {
                 if failures == 0 {
@@ -79,7 +79,7 @@ impl ShardCore {
                     wait = asked;
                 }
             }
-            Action::RetryConnection => self.server_failed(now, server_id, error, fx),
+            Action::RetryConnection => self.server_failed(now, server_id, error, Some(job.charged()), fx),
             Action::FewerConnections { .. } => self.fewer_calls(now, server_id, sent.at, fx),
             Action::RetryOrBisect
             | Action::CatchUp
@@ -90,7 +90,7 @@ impl ShardCore {
             | Action::RetryItem
             | Action::ConvertId => {}
             Action::Alarm => {
-                self.server_alarmed(now, server_id, error, fx);
+                self.server_alarmed(now, server_id, error, Some(job.charged()), fx);
                 wait = self.mailbox_refused(now, job, error, fx);
             }
             Action::Rediscover
@@ -114,8 +114,10 @@ impl ShardCore {
     /// for how long.
     fn mailbox_refused(&mut self, now: Now, job: &Job, error: &EwsError, fx: &mut Effects) -> Span {
         let Some(user_id) = job.user() else { return Span::ZERO };
-        let earlier = self.users.get(user_id).and_then(|user| user.setback.as_deref());
-        let times = Setback::times(earlier, now.time, error.action());
+        let Some(user) = self.users.get(user_id) else { return Span::ZERO };
+        // Of the same kind, and without a success since: what worked a moment ago is tried again soon.
+        let earlier = Setback::times(user.setback.as_deref(), now.time, error.action());
+        let times = earlier.min(user.call_failures);
         let remedy = self.remedy(error, times);
         self.set_back(now, user_id, error, remedy, fx);
         if let Job::OfUser { ask: Ask::Subscribe(_), .. } = job

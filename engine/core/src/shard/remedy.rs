@@ -25,7 +25,7 @@ impl ShardCore {
     /// What to do about an error after `times` of the same kind in a row (exchange-ews §2.4 and §3.6).
     pub(super) fn remedy(&mut self, error: &EwsError, times: u8) -> Remedy {
         let (wait, elsewhere) = match error.action() {
-            Action::AuthFailed | Action::NoCommonAuth | Action::LowerVersion => (Span::ZERO, false),
+            Action::AuthFailed | Action::NoCommonAuth => (Span::ZERO, false),
             Action::BackOffAccount { ms } | Action::FewerConnections { ms } => (Span::from_millis(ms), false),
             Action::RetryConnection
             | Action::RetryOrBisect
@@ -38,15 +38,20 @@ impl ShardCore {
             | Action::ItemUnreadable
             | Action::RetryItem
             | Action::ConvertId => (self.jittered(MAIL_BACK_OFF.0, MAIL_BACK_OFF.1, times), false),
-            Action::Rediscover => (self.jittered(MOVE_BACK_OFF.0, MOVE_BACK_OFF.1, times), true),
+            Action::Rediscover | Action::AwaitMove => {
+                (self.jittered(MOVE_BACK_OFF.0, MOVE_BACK_OFF.1, times), true)
+            }
             Action::AwaitStore if times < STORE_TRIES_MAX => {
                 (self.jittered(MOVE_BACK_OFF.0, MOVE_BACK_OFF.1, times), false)
             }
-            Action::AwaitMove | Action::AwaitStore => (MOVE_BACK_OFF.1, true),
-            Action::MailboxGone if times == 0 => (self.jittered(MOVE_BACK_OFF.0, MOVE_BACK_OFF.1, 0), true),
-            Action::MailboxGone => (MAILBOX_GONE_RETRY, false),
-            Action::FewerSubscriptions | Action::Alarm => (ALARM_RETRY, false),
-            Action::Terminal | Action::OurBug => (TERMINAL_RETRY, false),
+            Action::AwaitStore => (MOVE_BACK_OFF.1, true),
+            Action::MailboxGone => (self.jittered(MOVE_BACK_OFF.0, MAILBOX_GONE_RETRY, times), times == 0),
+            // Some of these pass by themselves within moments, and nothing tells which.
+            Action::FewerSubscriptions => (self.jittered(MOVE_BACK_OFF.0, ALARM_RETRY, times), false),
+            Action::Alarm => (self.jittered(MAIL_BACK_OFF.0, ALARM_RETRY, times), false),
+            Action::Terminal | Action::OurBug | Action::LowerVersion => {
+                (self.jittered(MAIL_BACK_OFF.0, TERMINAL_RETRY, times), false)
+            }
         };
         Remedy { wait: wait.max(error.asked_wait()), elsewhere }
     }
@@ -113,7 +118,11 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let trouble = error.trouble();
-        self.set_unwatched(user_id, &trouble, fx);
+        let Some(user) = self.users.get(user_id) else { return };
+        // Whose events are told on an open stream is watched, whatever else is refused, unless something is looked for.
+        if !user.streaming || user.needs.has(Needs::CATCH_UP) {
+            self.set_unwatched(user_id, &trouble, fx);
+        }
         let Some(user) = self.users.get_mut(user_id) else { return };
         Setback::note(&mut user.setback, now.time, error.action(), remedy.wait);
         user.call_not_before = user.call_not_before.max(now.time + remedy.wait);

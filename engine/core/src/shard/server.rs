@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
-use super::ConnId;
+use super::blame::Blame;
 use super::farewell::{Farewell, Farewells};
 use super::holders::Holders;
 use super::slow::Latency;
-use crate::ews::{CONNECTIONS_WAIT_MS, SchemaVersion};
+use super::{ConnId, Refusals, Trouble};
+use crate::ews::{CONNECTIONS_WAIT_MS, EwsError, SchemaVersion};
 use crate::limits::{KNOWN_LOOK_BACK, STREAM_OPENS_PER_S};
 use crate::names::SmtpAddress;
 use crate::time::{Now, Span, Time, UnixMillis};
@@ -34,17 +35,20 @@ pub(super) struct Server {
     pub(super) not_before: Time,
     /// As `not_before`, for what the server itself asked for: no new credential shortens it.
     pub(super) busy_until: Time,
+    /// Connections in a row that could not be made or broke off.
     pub(super) connect_failures: u8,
-    /// The owner was told of trouble and waits to hear of its end.
-    pub(super) troubled: bool,
-    /// The present credential was refused, this shard's request or another's.
-    pub(super) refused: bool,
+    /// The trouble of which the owner was told; he waits to hear of its end.
+    pub(super) trouble: Option<Trouble>,
+    /// The present credential was refused, by what all shards have heard.
+    pub(super) refusals: Option<Refusals>,
+    /// This shard's own request was refused; what that means is still to be heard.
+    pub(super) last_refusal: Option<Box<EwsError>>,
     /// The present credential has worked at some time.
     pub(super) worked: bool,
-    pub(super) alarmed: bool,
-    pub(super) alarms_in_a_row: u8,
-    /// Answers in a row that were no SOAP.
-    pub(super) failures_in_a_row: u8,
+    /// Times in a row that the server was closed to whoever asked.
+    pub(super) closures: u8,
+    /// What mailboxes were refused with, one after the other.
+    pub(super) blame: Blame,
     /// Calls that may be in flight: halves when the server is busy, grows by one with each full window of successes.
     pub(super) window: u16,
     pub(super) successes: u16,
@@ -74,8 +78,6 @@ pub(super) struct Server {
     pub(super) narrowed_at: Time,
     /// The window does not grow before.
     pub(super) widen_not_before: Time,
-    /// Mailboxes in a row whose budgets were exhausted.
-    pub(super) busy_in_a_row: u8,
     pub(super) farewells: Farewells,
     pub(super) holders: Holders,
     /// A stream of several mailboxes has told something.
@@ -188,12 +190,12 @@ impl Server {
             not_before: Time(0),
             busy_until: Time(0),
             connect_failures: 0,
-            troubled: false,
-            refused: false,
+            trouble: None,
+            refusals: None,
+            last_refusal: None,
             worked: false,
-            alarmed: false,
-            alarms_in_a_row: 0,
-            failures_in_a_row: 0,
+            closures: 0,
+            blame: Blame::default(),
             window: calls_max,
             successes: 0,
             in_flight: 0,
@@ -211,7 +213,6 @@ impl Server {
             slowed_until: Time(0),
             narrowed_at: Time(0),
             widen_not_before: Time(0),
-            busy_in_a_row: 0,
             farewells: Farewells::default(),
             holders: Holders::default(),
             groups_work: false,

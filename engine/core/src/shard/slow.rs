@@ -199,7 +199,7 @@ impl ShardCore {
     /// refusal is waited for, however long that takes.
     pub(super) fn lead(&self, server_id: MailServerId, job: &Job) -> Option<Span> {
         let server = &self.servers[usize::from(server_id.0)];
-        if server.refused || !server.worked {
+        if server.refusals.is_some() || !server.worked {
             return None;
         }
         if !server.proven {

@@ -5,7 +5,7 @@ use super::conn::Kind;
 use super::core::ShardCore;
 use super::{ConnId, Effects, Report};
 use crate::ews::{Action, EwsError, MailEvent, StreamBreak, StreamEvent};
-use crate::limits::{RECOUNT_AFTER, TERMINAL_RETRY};
+use crate::limits::RECOUNT_AFTER;
 use crate::names::{FolderId, SubscriptionId};
 use crate::signal::MailSignal;
 use crate::time::{Now, Span};
@@ -160,7 +160,7 @@ impl ShardCore {
         fx: &mut Effects,
     ) {
         let Some(cohort) = self.cohorts.get(cohort_id) else { return };
-        let server = cohort.server;
+        let (server, failures) = (cohort.server, cohort.failures);
         let retiring = cohort.is_retiring(conn_id);
         let trouble = error.trouble();
         let (named, over, credential, version) = match self.conns.get(conn_id).map(|conn| &conn.kind) {
@@ -221,7 +221,6 @@ impl ShardCore {
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
             }
             Action::RetryConnection => {
-                let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
                 let wait = self.remedy(error, failures).wait;
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 self.delay_cohort(now, cohort_id, wait, fx);
@@ -235,7 +234,7 @@ impl ShardCore {
                 let lowered = self.lower_version(server, version);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 if !lowered {
-                    let wait = self.remedy(error, 0).wait.max(TERMINAL_RETRY);
+                    let wait = self.remedy(error, failures).wait;
                     self.delay_cohort(now, cohort_id, wait, fx);
                 }
             }
@@ -250,7 +249,6 @@ impl ShardCore {
                 self.delay_cohort(now, cohort_id, wait, fx);
             }
             Action::Rediscover if whole => {
-                let failures = self.cohorts.get(cohort_id).map_or(0, |cohort| cohort.failures);
                 let wait = self.remedy(error, failures).wait;
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 for key in bad.iter().filter_map(|id| self.users.get(*id)).map(|user| user.key) {
@@ -269,7 +267,7 @@ impl ShardCore {
                 self.charged_refused(now, conn_id, cohort_id, error, fx);
             }
             Action::FewerSubscriptions | Action::OurBug if whole => {
-                let wait = self.remedy(error, 0).wait;
+                let wait = self.remedy(error, failures).wait;
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 self.delay_cohort(now, cohort_id, wait, fx);
             }
@@ -333,7 +331,7 @@ impl ShardCore {
         match error.action() {
             Action::Alarm => {
                 if let Some(server) = server {
-                    self.server_alarmed(now, server, error, fx);
+                    self.server_alarmed(now, server, error, charged, fx);
                 }
             }
             Action::MailboxGone => {
