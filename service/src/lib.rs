@@ -19,6 +19,7 @@ pub mod ids;
 pub mod import;
 pub mod keys;
 pub mod metrics;
+pub mod private;
 pub mod reload;
 pub mod seal;
 pub mod serve;

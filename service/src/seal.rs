@@ -1,8 +1,8 @@
 //! Secrets at rest: sealed with a key that lives beside the database, so that a copy of the database alone tells none.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
@@ -10,6 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hkdf::{HKDF_SHA256, KeyType, Salt};
 use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::private;
 
 /// The key beside the database, and what is derived from it.
 pub struct Vault {
@@ -54,6 +56,17 @@ impl Vault {
         let file_error = |error| VaultError::File { path: path.to_owned(), error };
         let random = SystemRandom::new();
         let text = match fs::read_to_string(path) {
+            // The first start of an earlier version made the file before it wrote the key: a kill or a full disk between
+            // the two left it empty, and nothing was ever sealed with it.
+            Ok(text) if text.trim().is_empty() => {
+                let file = path.display();
+                tracing::warn!(
+                    %file,
+                    "the key file is empty, as an interrupted first start leaves it: a new key is made. If there was a key \
+                     in it, put its backup in place and restart"
+                );
+                make(path, &random).map_err(file_error)?
+            }
             Ok(text) => {
                 let mode = fs::metadata(path).map_err(file_error)?.permissions().mode() & 0o777;
                 if mode & 0o077 != 0 {
@@ -112,9 +125,7 @@ fn make(path: &Path, random: &SystemRandom) -> io::Result<String> {
     let mut key = [0; KEY_BYTES];
     random.fill(&mut key).map_err(|_| io::Error::other("no randomness"))?;
     let text = STANDARD.encode(key);
-    let mut file = File::options().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(format!("{text}\n").as_bytes())?;
-    file.sync_all()?;
+    private::write_whole(path, format!("{text}\n").as_bytes())?;
     Ok(text)
 }
 
@@ -171,4 +182,47 @@ mod tests {
         fs::write(&path, "AAAA").unwrap();
         assert!(matches!(Vault::open(&path), Err(VaultError::Damaged { .. })));
     }
+
+    #[test]
+    fn an_empty_key_file_of_an_interrupted_start_gets_its_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        for left in ["", "\n"] {
+            fs::write(&path, left).unwrap();
+            let vault = Vault::open(&path).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+            assert_eq!(Vault::open(&path).unwrap().item_key(), vault.item_key(), "the key is kept");
+        }
+        // Half a key is no empty file: it may be all that is left of one that is in use.
+        fs::write(&path, "AAAAAAAA").unwrap();
+        assert!(matches!(Vault::open(&path), Err(VaultError::Damaged { .. })));
+    }
+
+    /// Computed with another implementation of HKDF (RFC 5869) over HMAC-SHA-256: an update must not change either key.
+    #[test]
+    fn the_keys_that_come_from_a_key_file_never_change_and_neither_tells_of_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.key");
+        fs::write(&path, "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let vault = Vault::open(&path).unwrap();
+        assert_eq!(vault.item_key(), ITEM_KEY);
+
+        // What the sealing key is shows in what it opens: made with another implementation of AES-256-GCM.
+        assert_eq!(vault.open_sealed("purpose", &SEALED).as_deref(), Some(b"a secret".as_slice()));
+        assert_ne!(SEALING_KEY[..16], ITEM_KEY, "the item key is handed out");
+    }
+
+    const ITEM_KEY: [u8; 16] =
+        [0xbd, 0x85, 0xa5, 0xba, 0x55, 0x47, 0x53, 0x64, 0x0b, 0x75, 0x51, 0x52, 0xd9, 0xc2, 0xab, 0x7b];
+    const SEALING_KEY: [u8; 32] = [
+        0xcf, 0x58, 0xb3, 0x9f, 0xa2, 0x8d, 0x64, 0x5c, 0x9e, 0xc4, 0xae, 0x7a, 0x22, 0xc4, 0xd8, 0x65, 0x96,
+        0xfa, 0xbf, 0xfa, 0x0c, 0x05, 0xab, 0x1d, 0xca, 0x47, 0x0f, 0x58, 0x3e, 0xae, 0xcf, 0xea,
+    ];
+    /// Nonce, text, tag.
+    const SEALED: [u8; 36] = [
+        0x00, 0x01, 0x02, 0x03, 0x04, 0x05, 0x06, 0x07, 0x08, 0x09, 0x0a, 0x0b, 0x01, 0xbf, 0x78, 0x1c, 0xd8,
+        0x52, 0x55, 0x29, 0x36, 0x95, 0x19, 0xc9, 0xfe, 0x69, 0xf7, 0xe4, 0x0d, 0xc0, 0xca, 0x81, 0xed, 0xba,
+        0xc6, 0x79,
+    ];
 }

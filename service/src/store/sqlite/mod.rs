@@ -22,6 +22,7 @@ use tokio::sync::Mutex;
 
 use super::{Answer, Keep, Position, Store, StoreError, TokenRow, UserRow, Write, Wrote};
 use crate::ids::UserId;
+use crate::private;
 
 /// How long a lock that another process holds is waited for.
 const BUSY_TIME: Duration = Duration::from_secs(2);
@@ -36,9 +37,21 @@ const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// A SQLite file.
 pub struct SqliteStore {
     file: PathBuf,
-    writer: Mutex<Option<SqliteConnection>>,
+    options: SqliteConnectOptions,
+    writer: Mutex<Writer>,
     readers: SqlitePool,
     _lock: File,
+}
+
+/// The one connection that writes.
+enum Writer {
+    /// It has no transaction open.
+    Open(SqliteConnection),
+    /// A transaction failed on it, so it was dropped: SQLite ends some transactions by itself (a full disk, an I/O error),
+    /// and the connection and SQLite then disagree about whether one is open. The next transaction opens another.
+    Dropped,
+    /// The use of the store has ended.
+    Closed,
 }
 
 impl SqliteStore {
@@ -49,6 +62,9 @@ impl SqliteStore {
     pub async fn open(file: &Path) -> Result<SqliteStore, StoreError> {
         let lock = lock(file)?;
         let fault = Fault { file };
+        // SQLite gives the files beside the database the database's own permissions.
+        private::make(file).map_err(|error| fault.of(sqlx::Error::Io(error)))?;
+        ["-wal", "-shm"].iter().for_each(|end| private::tighten(&beside(file, end)));
         let options = SqliteConnectOptions::new()
             .filename(file)
             .create_if_missing(true)
@@ -80,10 +96,12 @@ impl SqliteStore {
         })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.create_if_missing(false).read_only(true))
+            .connect_with(options.clone().create_if_missing(false).read_only(true))
             .await
             .map_err(|error| fault.of(error))?;
-        Ok(SqliteStore { file: file.to_owned(), writer: Mutex::new(Some(writer)), readers, _lock: lock })
+        let writer = Mutex::new(Writer::Open(writer));
+        let options = options.create_if_missing(false);
+        Ok(SqliteStore { file: file.to_owned(), options, writer, readers, _lock: lock })
     }
 
     fn fault(&self) -> Fault<'_> {
@@ -96,15 +114,34 @@ impl SqliteStore {
         work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, RowError>,
     ) -> Result<T, StoreError> {
         let mut writer = self.writer.lock().await;
-        let writer = writer.as_mut().ok_or_else(|| self.closed())?;
+        // It goes back after a transaction that ended well, and only then: not after an error, and not if whoever asked
+        // gives up in the middle.
+        let mut connection = match std::mem::replace(&mut *writer, Writer::Dropped) {
+            Writer::Open(connection) => connection,
+            Writer::Dropped => self.options.connect().await.map_err(|error| self.fault().of(error))?,
+            Writer::Closed => {
+                *writer = Writer::Closed;
+                return Err(self.closed());
+            }
+        };
         let done = async {
             // IMMEDIATE: whoever holds the lock is waited for here, and not in the middle.
-            let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+            let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
             let done = work(&mut transaction).await?;
             transaction.commit().await?;
             Ok(done)
         };
-        done.await.map_err(|error| self.fault().of_row(error))
+        match done.await {
+            Ok(done) => {
+                *writer = Writer::Open(connection);
+                Ok(done)
+            }
+            Err(error) => {
+                // Now, so that what is left of the transaction does not stand in the way of the next one.
+                let _ = connection.close().await;
+                Err(self.fault().of_row(error))
+            }
+        }
     }
 
     fn closed(&self) -> StoreError {
@@ -222,18 +259,18 @@ impl Store for SqliteStore {
 
     fn probe(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            let mut writer = self.writer.lock().await;
-            let writer = writer.as_mut().ok_or_else(|| self.closed())?;
-            // One statement is its own transaction: giving up on the answer leaves nothing open.
-            let probed = sqlx::query("UPDATE probe SET probes = probes + 1").execute(writer).await;
-            probed.map(drop).map_err(|error| self.fault().of(error))
+            // The same way as every other write: whatever keeps those from being done keeps this one, too.
+            self.transact(async |writer: &mut SqliteConnection| {
+                sqlx::query("UPDATE probe SET probes = probes + 1").execute(writer).await?;
+                Ok(())
+            })
+            .await
         })
     }
 
     fn sync(&self) -> Answer<'_, ()> {
         Box::pin(async move {
-            let mut log = self.file.clone().into_os_string();
-            log.push("-wal");
+            let log = beside(&self.file, "-wal");
             // Only the log: closing another descriptor of the database itself would drop SQLite's locks on it (POSIX).
             let synced = tokio::task::spawn_blocking(move || match File::open(&log) {
                 Ok(log) => log.sync_data(),
@@ -249,21 +286,28 @@ impl Store for SqliteStore {
         Box::pin(async move {
             // The last connection to close moves the log into the file: it must be one that may write.
             self.readers.close().await;
-            match self.writer.lock().await.take() {
-                Some(writer) => writer.close().await.map_err(|error| self.fault().of(error)),
-                None => Ok(()),
-            }
+            let writer = std::mem::replace(&mut *self.writer.lock().await, Writer::Closed);
+            let writer = match writer {
+                Writer::Open(writer) => writer,
+                Writer::Dropped => self.options.connect().await.map_err(|error| self.fault().of(error))?,
+                Writer::Closed => return Ok(()),
+            };
+            writer.close().await.map_err(|error| self.fault().of(error))
         })
     }
 }
 
+fn beside(file: &Path, end: &str) -> PathBuf {
+    let mut path = file.as_os_str().to_owned();
+    path.push(end);
+    path.into()
+}
+
 /// Keeps a second `carillon serve` away from the same file: two engines would tell everything twice.
 fn lock(file: &Path) -> Result<File, StoreError> {
-    let mut path = file.as_os_str().to_owned();
-    path.push(".lock");
-    let path = PathBuf::from(path);
+    let path = beside(file, ".lock");
     let failed = |error| StoreError::Failed(format!("lock file {}: {error}", path.display()));
-    let lock = File::options().create(true).append(true).open(&path).map_err(failed)?;
+    let lock = private::make(&path).map_err(failed)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked(format!(

@@ -263,15 +263,11 @@ async fn pages_walk_all_users_once_with_their_devices() {
 async fn a_failed_batch_leaves_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir).await;
-    {
-        let mut writer = store.writer.lock().await;
-        sqlx::query(
-            "CREATE TRIGGER full BEFORE INSERT ON devices WHEN NEW.id = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END",
-        )
-        .execute(writer.as_mut().unwrap())
-        .await
-        .unwrap();
-    }
+    execute(
+        &store,
+        "CREATE TRIGGER full BEFORE INSERT ON devices WHEN NEW.id = 'bad' BEGIN SELECT RAISE(ABORT, 'no'); END",
+    )
+    .await;
     let good = Write::Register(Box::new(registration("jane", "p1", 1)));
     let bad = Write::Register(Box::new(registration("jane", "bad", 2)));
     assert!(matches!(store.write(&[good.clone(), bad]).await, Err(StoreError::Failed(_))));
@@ -325,16 +321,12 @@ async fn a_database_locked_by_somebody_else_is_told_and_works_again_afterwards()
 async fn a_database_of_a_newer_version_is_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir).await;
-    {
-        let mut writer = store.writer.lock().await;
-        sqlx::query(
-            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-             VALUES (999, 'later', 1, x'00', 0)",
-        )
-        .execute(writer.as_mut().unwrap())
-        .await
-        .unwrap();
-    }
+    execute(
+        &store,
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+         VALUES (999, 'later', 1, x'00', 0)",
+    )
+    .await;
     store.close().await.unwrap();
     drop(store);
     let text = SqliteStore::open(&dir.path().join("a.db")).await.err().unwrap().to_string();
@@ -366,22 +358,159 @@ async fn tokens_and_positions_come_back() {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_and_works_again_with_room() {
+async fn a_transaction_that_sqlite_ended_by_itself_leaves_a_store_that_writes() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir).await;
-    // SQLite's own bound stands in for the disk's: it fails with the same code.
-    let limit = async |pages: u32| {
-        let mut writer = store.writer.lock().await;
-        let limit = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {pages}"));
-        sqlx::query(limit).execute(writer.as_mut().unwrap()).await.unwrap();
+    // As a full disk, an I/O error and a lack of memory do: the transaction is gone, and there is nothing to roll back.
+    execute(
+        &store,
+        "CREATE TRIGGER gone BEFORE INSERT ON devices WHEN NEW.id = 'bad' BEGIN SELECT RAISE(ROLLBACK, 'gone'); END",
+    )
+    .await;
+    let register = |user: &str, device: &str| [Write::Register(Box::new(registration(user, device, 1)))];
+    for _ in 0..3 {
+        let error = store.write(&register("jane", "bad")).await.unwrap_err();
+        assert!(error.to_string().ends_with("gone"), "{error}");
+        store.probe().await.unwrap();
+        store.write(&register("jane", "p1")).await.unwrap();
+        store.save(&Keep::default()).await.unwrap();
+        store.forget_positions().await.unwrap();
+    }
+    // The last use of the store is no different.
+    store.write(&register("jane", "bad")).await.unwrap_err();
+    store.close().await.unwrap();
+    assert!(matches!(store.probe().await, Err(StoreError::Failed(_))), "closed");
+}
+
+#[tokio::test]
+async fn whoever_gives_up_in_the_middle_of_a_transaction_leaves_a_store_that_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    for patience_us in [0, 20, 50, 100, 200, 400, 800, 1_600] {
+        let many: Vec<_> =
+            (0..50).map(|at| Write::Register(Box::new(registration(&format!("u{at}"), "p", at)))).collect();
+        let patience = Duration::from_micros(patience_us);
+        let _gave_up = tokio::time::timeout(patience, store.write(&many)).await;
+        store.probe().await.unwrap();
+        register(&store, registration("jane", "p1", 999)).await;
+    }
+}
+
+/// A small file system of its own, where this account may mount one; it is gone with this value.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount(bytes: u64) -> Option<SmallDisk> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mut mount = std::process::Command::new("mount");
+        let mount = mount.args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(dir.path());
+        let mounted = mount.stderr(std::process::Stdio::null()).status();
+        mounted.is_ok_and(|status| status.success()).then_some(SmallDisk(dir))
+    }
+
+    /// Leaves no free byte.
+    fn fill(&self) -> PathBuf {
+        use std::io::Write as _;
+        let path = self.0.path().join("filler");
+        let mut file = File::create(&path).unwrap();
+        while file.write_all(&[7; 4_096]).is_ok() {}
+        while file.write_all(&[7]).is_ok() {}
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+fn many(from: u64) -> Vec<Write> {
+    let one = |at: u64| Write::Register(Box::new(registration(&format!("u{at}"), "p", at)));
+    (from..from + 200).map(one).collect()
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_by_writes_and_probe_alike_and_both_work_again_with_room() {
+    // Where nothing may be mounted, the next test is all that there is: SQLite's own bound stands in for the disk's.
+    let Some(disk) = SmallDisk::mount(2 << 20) else {
+        eprintln!(
+            "no file system may be mounted here: a full disk is simulated by SQLite's bound of pages alone"
+        );
+        return full_by_sqlites_own_bound().await;
     };
-    limit(1).await;
-    let many: Vec<_> =
-        (0..200).map(|at| Write::Register(Box::new(registration(&format!("u{at}"), "p", at)))).collect();
-    let full = store.write(&many).await.unwrap_err();
+    let store = SqliteStore::open(&disk.0.path().join("a.db")).await.unwrap();
+    store.write(&many(0)).await.unwrap();
+    for round in 1..4 {
+        let filler = disk.fill();
+        let full = store.write(&many(round * 1_000)).await.unwrap_err();
+        assert!(matches!(full, StoreError::Full(_)), "{full:?}");
+        assert!(full.to_string().contains("a.db: make some"), "{full}");
+        // What is small may still find room in the log that is there; in the end it does not.
+        let mut probed = Ok(());
+        for _ in 0..2_000 {
+            probed = store.probe().await;
+            if probed.is_err() {
+                break;
+            }
+        }
+        assert!(matches!(probed, Err(StoreError::Full(_))), "{probed:?}");
+        assert!(matches!(store.write(&many(round * 1_000)).await, Err(StoreError::Full(_))));
+        assert!(
+            store.user(&user_id(&format!("u{}", round * 1_000))).await.unwrap().is_none(),
+            "all or nothing"
+        );
+        std::fs::remove_file(filler).unwrap();
+        store.probe().await.unwrap();
+        store.write(&[Write::Register(Box::new(registration("jane", "p", round)))]).await.unwrap();
+        store.save(&Keep::default()).await.unwrap();
+    }
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_may_not_grow_is_told_and_works_again_with_room() {
+    full_by_sqlites_own_bound().await;
+}
+
+async fn full_by_sqlites_own_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    // It fails with the same code; the bound goes with the connection that it was set for.
+    execute(&store, "PRAGMA max_page_count = 1").await;
+    let full = store.write(&many(0)).await.unwrap_err();
     assert!(matches!(full, StoreError::Full(_)), "{full:?}");
     assert!(full.to_string().contains("a.db: make some"), "{full}");
     assert!(store.page(UserKey(0), 10).await.unwrap().is_empty(), "all or nothing");
-    limit(100_000).await;
-    store.write(&many).await.unwrap();
+    store.probe().await.unwrap();
+    store.write(&many(0)).await.unwrap();
+}
+
+#[tokio::test]
+async fn nobody_else_may_read_the_database_and_what_lies_beside_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let files = ["a.db", "a.db-wal", "a.db-shm", "a.db.lock"].map(|name| dir.path().join(name));
+    let modes = || files.each_ref().map(|file| std::fs::metadata(file).unwrap().permissions().mode() & 0o777);
+    let store = open(&dir).await;
+    register(&store, registration("jane", "p1", 1)).await;
+    assert_eq!(modes(), [0o600; 4]);
+    // As an earlier version left them, killed: all of them there, and open to everybody.
+    for file in &files {
+        std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o644)).unwrap();
+    }
+    let SqliteStore { readers, _lock, .. } = store;
+    std::mem::forget(readers);
+    drop(_lock);
+    let store = open(&dir).await;
+    register(&store, registration("jane", "p2", 2)).await;
+    assert_eq!(modes(), [0o600; 4]);
+}
+
+/// SQL on the writing connection.
+async fn execute(store: &SqliteStore, sql: &'static str) {
+    let mut writer = store.writer.lock().await;
+    let Writer::Open(writer) = &mut *writer else { panic!("no connection that writes") };
+    sqlx::query(sql).execute(writer).await.unwrap();
 }
