@@ -15,7 +15,7 @@ use carillon_core::time::UnixMillis;
 
 use crate::mailbox::Mailbox;
 use crate::settings::{StartError, TlsSettings};
-use crate::stats::{EngineStats, snapshot};
+use crate::stats::{EngineStats, JournalStats, snapshot};
 use crate::tls::Target;
 
 /// Commands to a running engine. Clones command the same engine; when the last one is dropped, the engine shuts down.
@@ -150,6 +150,16 @@ impl EngineHandle {
     /// What each shard counted up to its last turn.
     pub fn stats(&self) -> EngineStats {
         snapshot(self.shared.mailboxes.iter().map(|mailbox| &mailbox.published))
+    }
+
+    /// How the journal does, as of each shard's last turn. Cheaper than [`EngineHandle::stats`].
+    pub fn journal(&self) -> JournalStats {
+        let mut journal = JournalStats::default();
+        for mailbox in &self.shared.mailboxes {
+            let published = mailbox.published.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            journal.add(&published.shell);
+        }
+        journal
     }
 
     /// Whether all shards run and take commands.

@@ -58,7 +58,7 @@ pub use mailbox::{Numbered, Reports};
 pub use rustls_pki_types as pki_types;
 pub use settings::{EngineConfig, StartError, TlsSettings};
 pub use start::Engine;
-pub use stats::{EngineStats, ShellStats};
+pub use stats::{EngineStats, JournalStats, ShellStats};
 
 /// For tests of the shell: what it drives can be something else than [`carillon_core::shard::ShardCore`].
 #[doc(hidden)]

@@ -247,17 +247,13 @@ impl<C: Core> Shard<C> {
     fn keep_reports(&mut self) {
         let Some(journal) = &mut self.parts.journal else { return };
         let stats = &mut self.parts.links.stats;
-        match journal.commit(self.parts.mailbox.stored()) {
-            Ok(0) => {}
-            Ok(bytes) => {
-                stats.journal_bytes += bytes as u64;
-                stats.journal_trouble = None;
-            }
-            Err(error) => {
-                stats.journal_failures += 1;
-                stats.journal_trouble = Some(error.to_string());
-            }
+        let stored = self.parts.mailbox.stored();
+        match journal.commit(stored) {
+            Ok(bytes) => stats.journal_bytes += bytes as u64,
+            Err(_shown_as_trouble) => stats.journal_failures += 1,
         }
+        stats.journal_given_up = journal.given_up_times();
+        stats.journal_trouble = journal.trouble(stored);
     }
 
     /// Hands reports out. False: not all of them had room.

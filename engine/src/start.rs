@@ -1,6 +1,9 @@
 //! Starting an engine.
 
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -56,7 +59,7 @@ where
     };
     let shards = u16::try_from(shards).map_err(|_| StartError::Config("more than 65,535 shards".into()))?;
     if let Some(dir) = &config.journal_dir {
-        std::fs::create_dir_all(dir).map_err(|error| StartError::Journal(dir.clone(), error))?;
+        make_private(dir).map_err(|error| StartError::Journal(dir.clone(), error))?;
     }
 
     let clock = Clock::start();
@@ -129,6 +132,16 @@ where
         shared.threads.get_mut().expect("nobody else has it").push(thread);
     }
     Ok((EngineHandle { shared: Arc::new(shared) }, Reports { outbox }))
+}
+
+/// The journal has addresses, subscriptions and cookies in it: its folder is closed to other accounts, whatever the umask.
+fn make_private(dir: &Path) -> io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    let mode = std::fs::metadata(dir)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        std::fs::set_permissions(dir, Permissions::from_mode(mode & 0o700))?;
+    }
+    Ok(())
 }
 
 fn check(shard: &ShardConfig, tls: usize) -> Result<(), StartError> {

@@ -35,8 +35,33 @@ pub struct ShellStats {
     pub journal_bytes: u64,
     /// Appends to the journal that failed. Pushes go on; what was not written would be told twice after a kill.
     pub journal_failures: u64,
-    /// Why the last append failed; none when it succeeded.
+    /// How often the journal gave up what was not stored yet: because it was full, or could not be written for so long.
+    pub journal_given_up: u64,
+    /// What is wrong with the journal; none while all that must survive is in it or stored.
     pub journal_trouble: Option<String>,
+}
+
+/// The journals of all shards.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JournalStats {
+    /// [`ShellStats::journal_bytes`].
+    pub bytes: u64,
+    /// [`ShellStats::journal_failures`].
+    pub failures: u64,
+    /// [`ShellStats::journal_given_up`].
+    pub given_up: u64,
+    /// [`ShellStats::journal_trouble`] of the first shard that has any.
+    pub trouble: Option<String>,
+}
+
+impl JournalStats {
+    /// Adds one shard's.
+    pub(crate) fn add(&mut self, shell: &ShellStats) {
+        self.bytes += shell.journal_bytes;
+        self.failures += shell.journal_failures;
+        self.given_up += shell.journal_given_up;
+        self.trouble = self.trouble.take().or_else(|| shell.journal_trouble.clone());
+    }
 }
 
 /// A snapshot of all shards.
@@ -57,6 +82,13 @@ pub struct EngineStats {
 }
 
 impl EngineStats {
+    /// The journals of all shards.
+    pub fn journal(&self) -> JournalStats {
+        let mut journal = JournalStats::default();
+        self.shells.iter().for_each(|shell| journal.add(shell));
+        journal
+    }
+
     /// The sums of all shards.
     pub fn total(&self) -> ShardStats {
         let mut total = ShardStats::default();

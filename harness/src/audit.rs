@@ -72,8 +72,13 @@ pub struct Audit {
     set_back: Vec<Time>,
     /// From when to when such a clock was far behind.
     behind: Vec<(Time, Time)>,
+    /// How far back it matters when a phone was told of what: as far as a loss of power may reach, or a kill on a full disk.
+    reach: Span,
     report: AuditReport,
 }
+
+/// How far back a loss of power may reach, with room to spare.
+const LATELY: Span = Span::from_secs(2);
 
 impl Audit {
     /// An account without users.
@@ -92,6 +97,7 @@ impl Audit {
             again: HashSet::new(),
             set_back: Vec::new(),
             behind: Vec::new(),
+            reach: LATELY,
             report: AuditReport::default(),
         }
     }

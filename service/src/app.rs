@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use carillon_core::shard::Trouble;
 use carillon_core::time::UnixMillis;
 
 use crate::auth::Auth;
@@ -150,6 +151,12 @@ impl App {
             if last.is_none_or(|at| at.elapsed() >= STORE_TOLD_EVERY) {
                 *last = Some(Instant::now());
                 tracing::error!(%error, "the store fails; API requests are refused, and pushes go on");
+                // Where no mail comes, nobody else would find out. It ends when the store can be written again, which says
+                // nothing of what is damaged elsewhere in the file.
+                if !matches!(error, StoreError::Damaged(_)) {
+                    let trouble = Trouble { code: "store".into(), text: error.to_string().into() };
+                    self.directory.set_store_trouble(Some(trouble));
+                }
             }
         }
         result

@@ -27,6 +27,7 @@ struct Inner {
     mail_server_notes: Vec<Vec<Arc<Trouble>>>,
     push_services: Vec<Health>,
     store: Option<Arc<Trouble>>,
+    journal: Option<Arc<Trouble>>,
 }
 
 /// How a user's mailbox is watched.
@@ -237,12 +238,17 @@ impl Directory {
 
     /// Sets what is wrong with the store. True: that is news.
     pub fn set_store_trouble(&self, trouble: Option<Trouble>) -> bool {
-        let mut inner = self.lock();
-        if inner.store.as_deref() == trouble.as_ref() {
-            return false;
-        }
-        inner.store = trouble.map(Arc::new);
-        true
+        replace_trouble(&mut self.lock().store, trouble)
+    }
+
+    /// What is wrong with the engine's journal.
+    pub fn journal_trouble(&self) -> Option<Arc<Trouble>> {
+        self.lock().journal.clone()
+    }
+
+    /// Sets what is wrong with the engine's journal. True: that is news.
+    pub fn set_journal_trouble(&self, trouble: Option<Trouble>) -> bool {
+        replace_trouble(&mut self.lock().journal, trouble)
     }
 
     /// How many there are.
@@ -270,6 +276,14 @@ impl Inner {
             Watch::Unwatched(_) => self.unwatched = self.unwatched.saturating_add_signed(by),
         }
     }
+}
+
+fn replace_trouble(at: &mut Option<Arc<Trouble>>, trouble: Option<Trouble>) -> bool {
+    if at.as_deref() == trouble.as_ref() {
+        return false;
+    }
+    *at = trouble.map(Arc::new);
+    true
 }
 
 fn replace(all: &mut [Health], index: u16, health: Health) -> bool {

@@ -1,8 +1,8 @@
 //! The engine as the rest of the service sees it: commands in, numbers out. Tests put their own behind it.
 
 use carillon_core::shard::{Command, ShardStats};
-pub use carillon_engine::Refused;
 use carillon_engine::{EngineHandle, EngineStats};
+pub use carillon_engine::{JournalStats, Refused};
 use hdrhistogram::Histogram;
 
 /// Takes commands and tells its numbers.
@@ -15,6 +15,14 @@ pub trait Engine: Send + Sync {
 
     /// Whether it still takes commands.
     fn is_running(&self) -> bool;
+
+    /// Everything that a shard reported up to this number is stored: its journal, if it has one, may let go of it.
+    fn stored(&self, _shard: u16, _seq: u64) {}
+
+    /// How the journal does, if there is one.
+    fn journal(&self) -> JournalStats {
+        JournalStats::default()
+    }
 }
 
 /// The engine's numbers.
@@ -28,6 +36,8 @@ pub struct Numbers {
     pub turns: u64,
     /// System calls on the engine's sockets.
     pub socket_calls: u64,
+    /// Of the journals of all shards.
+    pub journal: JournalStats,
     /// From the bytes that told of a mail being readable to its push being written.
     pub mail_to_written: Latency,
     /// As `mail_to_written`, less the settling and intervals that applied.
@@ -87,6 +97,14 @@ impl Engine for EngineHandle {
     fn is_running(&self) -> bool {
         EngineHandle::is_running(self)
     }
+
+    fn stored(&self, shard: u16, seq: u64) {
+        EngineHandle::stored(self, shard, seq);
+    }
+
+    fn journal(&self) -> JournalStats {
+        EngineHandle::journal(self)
+    }
 }
 
 impl Numbers {
@@ -95,6 +113,7 @@ impl Numbers {
             total: stats.total(),
             turns: stats.shells.iter().map(|shell| shell.turns).sum(),
             socket_calls: stats.shells.iter().map(|shell| shell.socket_calls).sum(),
+            journal: stats.journal(),
             mail_to_written: latency(&stats.mail_to_written),
             due_to_written: latency(&stats.due_to_written),
             mail_to_accepted: latency(&stats.mail_to_accepted),
@@ -159,13 +178,23 @@ mod tests {
                 ShardStats { users: 1, ..ShardStats::default() },
                 ShardStats { users: 2, ..ShardStats::default() },
             ],
-            shells: vec![shell(10, 300), shell(20, 400)],
+            shells: vec![
+                ShellStats {
+                    journal_bytes: 1,
+                    journal_failures: 20,
+                    journal_given_up: 300,
+                    ..shell(10, 300)
+                },
+                ShellStats { journal_bytes: 2, journal_trouble: Some("full".to_owned()), ..shell(20, 400) },
+            ],
             mail_to_written: times(4, 1_000),
             due_to_written: times(5, 100),
             mail_to_accepted: times(6, 10),
         });
         assert_eq!((numbers.shards.len(), numbers.total.users), (2, 3));
         assert_eq!((numbers.turns, numbers.socket_calls), (30, 700));
+        let trouble = Some("full".to_owned());
+        assert_eq!(numbers.journal, JournalStats { bytes: 3, failures: 20, given_up: 300, trouble });
         let of = |latency: &Latency| (latency.count, latency.sum_us, latency.max_us);
         assert_eq!(of(&numbers.mail_to_written), (4, 4_000, 1_000));
         assert_eq!(of(&numbers.due_to_written), (5, 500, 100));

@@ -91,6 +91,10 @@ metrics! {
     StoreWaiting: Gauge "carillon_store_waiting_rows", "Reports of the engine that wait to be stored";
     StoreBatches: Counter "carillon_store_batches", "Batches of reports stored";
     StoreFailures: Counter "carillon_store_failures", "Batches of reports that could not be stored at the first try";
+    JournalUp: Gauge "carillon_journal_up", "Whether all that must survive a kill is in the engine's journal or stored";
+    JournalBytes: Counter "carillon_journal_bytes", "Bytes put into the engine's journal";
+    JournalFailures: Counter "carillon_journal_failures", "Writes into the engine's journal that failed";
+    JournalGivenUp: Counter "carillon_journal_given_up", "Times that the engine's journal gave up what was not stored yet";
     TokenAge: Gauge "carillon_provider_token_age_seconds", "Age of the provider token, by signing key";
     ProcessCpu: Counter "process_cpu_seconds", "Processor time of the process, user and system";
     ProcessMemory: Gauge "process_resident_memory_bytes", "Resident memory of the process";
@@ -363,6 +367,10 @@ fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
         Metric::StoreWaiting => one(sample.store.waiting),
         Metric::StoreBatches => one(sample.store.batches),
         Metric::StoreFailures => one(sample.store.failures),
+        Metric::JournalUp => one(u64::from(numbers.journal.trouble.is_none())),
+        Metric::JournalBytes => one(numbers.journal.bytes),
+        Metric::JournalFailures => one(numbers.journal.failures),
+        Metric::JournalGivenUp => one(numbers.journal.given_up),
         Metric::TokenAge => Shown::By(
             "key",
             sample.token_ages_s.iter().map(|(key, age_s)| (key.clone(), *age_s as f64)).collect(),
@@ -461,6 +469,7 @@ mod tests {
     use carillon_core::shard::ShardStats;
 
     use super::*;
+    use crate::engine::JournalStats;
 
     fn sample(numbers: Numbers) -> Sample {
         Sample {
@@ -505,6 +514,22 @@ mod tests {
         assert!(text.contains("carillon_tellings_suppressed_total{reason=\"alerts_off\"} 0.0\n"), "{text}");
         assert!(text.contains("process_cpu_seconds_total "), "{text}");
         assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn the_journals_numbers_are_shown_each_under_its_name() {
+        let trouble = Some("full".to_owned());
+        let journal = JournalStats { bytes: 11, failures: 12, given_up: 13, trouble };
+        let text = text(Numbers { journal, ..Numbers::default() });
+        for line in [
+            "carillon_journal_up 0.0",
+            "carillon_journal_bytes_total 11.0",
+            "carillon_journal_failures_total 12.0",
+            "carillon_journal_given_up_total 13.0",
+        ] {
+            assert!(text.contains(&format!("{line}\n")), "{line} is missing in\n{text}");
+        }
+        assert!(self::text(Numbers::default()).contains("carillon_journal_up 1.0\n"));
     }
 
     #[test]
@@ -604,6 +629,12 @@ mod tests {
                 total,
                 turns: number(),
                 socket_calls: number(),
+                journal: JournalStats {
+                    bytes: 3_001,
+                    failures: 3_002,
+                    given_up: 3_003,
+                    trouble: Some("full".to_owned()),
+                },
                 mail_to_written,
                 due_to_written,
                 mail_to_accepted,

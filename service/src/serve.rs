@@ -154,7 +154,7 @@ impl Service {
 
         let face: Arc<dyn Engine> = Arc::new(engine.clone());
         let directory = Arc::new(Directory::new(config.exchange.len(), config.push.len()));
-        let keeper = Keeper::new(store.clone(), engine.clone(), directory.clone());
+        let keeper = Keeper::new(store.clone(), face.clone(), directory.clone());
         let drained = Arc::new(AtomicU64::new(0));
         let (refusals, news) = TokenKeeper::refusals();
         let intake = Intake {
@@ -225,7 +225,7 @@ impl Service {
         // A thread, so that it holds even if every task hangs.
         std::thread::spawn(|| {
             std::thread::sleep(END_WITHIN);
-            tracing::warn!("ending took too long; what is left stands in the journal");
+            tracing::warn!("ending took too long; what is left is up to the journal");
             std::process::exit(0);
         });
         self.server.stop(REQUESTS_WITHIN).await;
@@ -254,6 +254,13 @@ impl Service {
         }
         // A flush that is under way is waited for by the last one.
         self.keeper.end();
+        let journal = self.engine.journal();
+        let left_to_journal = || match &journal.trouble {
+            None => "they stand in the journal, and the next start takes them up".to_owned(),
+            Some(trouble) => {
+                format!("the journal does not have all of them ({trouble}): mail may be told twice")
+            }
+        };
         let save = async {
             self.keeper.flush().await?;
             self.store.sync().await?;
@@ -262,10 +269,10 @@ impl Service {
         match tokio::time::timeout(FLUSH_WITHIN, save).await {
             Ok(Ok(())) => tracing::info!("ended, all saved"),
             Ok(Err(error)) => {
-                tracing::error!(%error, "the last reports could not be stored; they stand in the journal")
+                tracing::error!(%error, "the last reports could not be stored; {}", left_to_journal())
             }
             Err(_elapsed) => {
-                tracing::error!("the last reports could not be stored in time; they stand in the journal")
+                tracing::error!("the last reports could not be stored in time; {}", left_to_journal())
             }
         }
     }

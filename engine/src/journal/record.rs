@@ -42,7 +42,9 @@ pub(super) fn header(epoch: u64, shard: u16) -> Vec<u8> {
     header
 }
 
-pub(super) fn write_record(out: &mut Vec<u8>, seq: u64, report: &Report) {
+/// `first`: it is the first of its write. It is not the last, unless [`end_write`] says so.
+pub(super) fn write_record(out: &mut Vec<u8>, seq: u64, first: bool, report: &Report) {
+    let seq = seq | MORE | if first { 0 } else { CONTINUES };
     let start = out.len();
     // Length and CRC are filled in at the end.
     out.extend([0; 8]);
@@ -50,8 +52,18 @@ pub(super) fn write_record(out: &mut Vec<u8>, seq: u64, report: &Report) {
     write_report(out, report);
     let body_len = (out.len() - start - 8) as u32;
     out[start..start + 4].copy_from_slice(&body_len.to_le_bytes());
-    let crc = crc32(&out[start + 8..]);
-    out[start + 4..start + 8].copy_from_slice(&crc.to_le_bytes());
+    seal(&mut out[start..]);
+}
+
+/// This record is the last of its write.
+pub(super) fn end_write(record: &mut [u8]) {
+    record[SEQ_END - 1] &= 0x7f;
+    seal(record);
+}
+
+fn seal(record: &mut [u8]) {
+    let crc = crc32(&record[8..]);
+    record[4..8].copy_from_slice(&crc.to_le_bytes());
 }
 
 fn write_report(out: &mut Vec<u8>, report: &Report) {
@@ -129,6 +141,16 @@ fn write_text(out: &mut Vec<u8>, text: &str) {
     out.extend(text.as_bytes());
 }
 
+/// A record as it is read.
+pub(super) struct Record {
+    pub(super) seq: u64,
+    /// Another one of the same write stands before it.
+    pub(super) continues: bool,
+    /// Another one of the same write stands behind it.
+    pub(super) more: bool,
+    pub(super) report: Report,
+}
+
 /// Takes values off the front. `None`, everywhere: the bytes are not what was written.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
@@ -137,6 +159,11 @@ pub(super) struct Reader<'a> {
 impl<'a> Reader<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Reader<'a> {
         Reader { rest: bytes }
+    }
+
+    /// Bytes that are left.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
     }
 
     pub(super) fn header(&mut self) -> Option<(u64, u16)> {
@@ -149,16 +176,19 @@ impl<'a> Reader<'a> {
         sound.then_some((epoch, shard))
     }
 
-    pub(super) fn record(&mut self) -> Option<(u64, Report)> {
+    pub(super) fn record(&mut self) -> Option<Record> {
         let len = self.u32()? as usize;
         let crc = self.u32()?;
         let body = self.take(len)?;
-        if crc32(body) != crc {
+        // What cannot be one is left before its sum is made: behind damage, this is asked at each byte.
+        let tag = body.get(TAG_AT)?;
+        if !(TAG_WATCHED..=TAG_NOTICED_NEWCOMER).contains(tag) || crc32(body) != crc {
             return None;
         }
         let mut body = Reader { rest: body };
-        let record = (body.u64()?, body.report()?);
-        body.rest.is_empty().then_some(record)
+        let (seq, report) = (body.u64()?, body.report()?);
+        let (continues, more) = (seq & CONTINUES != 0, seq & MORE != 0);
+        body.rest.is_empty().then_some(Record { seq: seq & !(CONTINUES | MORE), continues, more, report })
     }
 
     fn report(&mut self) -> Option<Report> {
@@ -255,6 +285,25 @@ impl<'a> Reader<'a> {
 }
 
 const MAGIC: &[u8; 8] = b"CARJRNL1";
+
+/// Magic, epoch, shard, CRC.
+pub(super) const HEADER_BYTES: usize = 8 + 8 + 2 + 4;
+
+/// Length, CRC, number, tag, user.
+pub(super) const RECORD_BYTES_MIN: usize = 4 + 4 + 8 + 1 + 8;
+
+/// Stands behind the last record: a record of no length.
+pub(super) const END: [u8; 8] = [0; 8];
+
+/// In the number of a record: [`Record::more`], [`Record::continues`]. No shard reports as often.
+const MORE: u64 = 1 << 63;
+const CONTINUES: u64 = 1 << 62;
+
+/// Where the number ends, with [`MORE`] in its last byte.
+const SEQ_END: usize = 16;
+
+/// Where the tag stands behind length and CRC.
+const TAG_AT: usize = 8;
 
 const TAG_WATCHED: u8 = 1;
 const TAG_NOTICED: u8 = 2;

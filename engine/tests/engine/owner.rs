@@ -86,7 +86,7 @@ fn what_must_survive_is_in_the_journal_before_the_peer_sees_a_byte() {
             let mut byte = [0];
             stream.read_exact(&mut byte).unwrap();
             // As after a kill at this moment: another reader of the files.
-            journal::read(&path).unwrap()
+            journal::read(&path).unwrap().entries
         })
     };
     let rig = rig(vec![(server.endpoint.clone(), identity.trusted())], |config| {

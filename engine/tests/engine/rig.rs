@@ -114,7 +114,7 @@ impl Core for Script {
         if let Some(journal) = &self.journal
             && end > *at
         {
-            let _ = self.seen.send(Seen::Drained(conn, journal::read(journal).unwrap().len()));
+            let _ = self.seen.send(Seen::Drained(conn, journal::read(journal).unwrap().entries.len()));
         }
         *at = end;
         end < bytes.len()

@@ -85,4 +85,16 @@ impl Audit {
         self.phones.iter_mut().for_each(|row| row.power_failed(from));
         self.unsay(from);
     }
+
+    /// The disk may fail for so long: what a kill takes then reaches back as far.
+    pub fn disk_may_fail(&mut self, length: Span) {
+        self.reach = self.reach.max(length);
+    }
+
+    /// The engine's process was killed at `at`, and what it had written down of this user since `from` is gone: there was no
+    /// room for it, or it was damaged. What his phones were told since, and what is on its way to them, may be told once more,
+    /// and a badge may stay wrong until the next one. Nothing may be lost, and nobody else is concerned.
+    pub fn killed(&mut self, user: UserIx, from: Time, at: Time) {
+        self.phones.iter_mut().filter(|row| row.user == user).for_each(|row| row.killed(from, at));
+    }
 }

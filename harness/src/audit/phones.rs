@@ -19,10 +19,12 @@ pub(super) struct PhoneRow {
     pub(super) badge: Option<u32>,
     pub(super) badge_at: Time,
     pub(super) unread_at_since: u32,
-    /// Mails told by name within [`LATELY`], by index: a loss of power may lose that they were.
+    /// Mails told by name within [`Audit::reach`](super::Audit), by index: a loss of power may lose that they were.
     pub(super) lately: Vec<(Time, usize)>,
     /// Mails that may be told once more, by index: the power failed right after they were.
     pub(super) again: Vec<usize>,
+    /// Mails that lawfully were told once more: they may stand on the screen in two places.
+    pub(super) twice: Vec<u64>,
     /// As `unlisted`, of pushes right before the power failed: their mails may be told once more.
     pub(super) unlisted_again: Vec<(Time, u32)>,
     /// Mails whose push was refused for what it was, by index.
@@ -31,10 +33,9 @@ pub(super) struct PhoneRow {
     pub(super) unlisted_excused: Vec<(Time, u32)>,
     /// The power failed, or a badge was refused, and the engine may not know which badge it sent last.
     pub(super) badge_unsure: bool,
+    /// From when to when what was put down is forgotten, as a kill took it.
+    pub(super) forgotten: Vec<(Time, Time)>,
 }
-
-/// How far back a loss of power may reach, with room to spare.
-const LATELY: Span = Span::from_secs(2);
 
 /// A set of small numbers; the first 64 need no allocation.
 #[derive(Debug, Default)]
@@ -56,15 +57,17 @@ impl PhoneRow {
             unread_at_since,
             lately: Vec::new(),
             again: Vec::new(),
+            twice: Vec::new(),
             unlisted_again: Vec::new(),
             excused: Vec::new(),
             unlisted_excused: Vec::new(),
             badge_unsure: false,
+            forgotten: Vec::new(),
         }
     }
 
-    pub(super) fn note_told(&mut self, at: Time, index: usize) {
-        self.lately.retain(|(told, _)| *told + LATELY >= at);
+    pub(super) fn note_told(&mut self, at: Time, index: usize, reach: Span) {
+        self.lately.retain(|(told, _)| *told + reach >= at);
         self.lately.push((at, index));
     }
 
@@ -78,11 +81,23 @@ impl PhoneRow {
 
     /// What was told after `from` may be told once more.
     pub(super) fn power_failed(&mut self, from: Time) {
-        let lost = self.lately.drain(..).filter(|(told, _)| *told >= from);
+        let lost = self.lately.extract_if(.., |(told, _)| *told >= from);
         self.again.extend(lost.map(|(_, index)| index));
         let recent = self.unlisted.extract_if(.., |(told, _)| *told >= from);
         self.unlisted_again.extend(recent);
         self.badge_unsure = true;
+    }
+
+    /// A kill took what was put down from `from` to `to`: what was told since may be told once more, and what was on its way
+    /// when it happened, too.
+    pub(super) fn killed(&mut self, from: Time, to: Time) {
+        self.power_failed(from);
+        self.forgotten.push((from, to));
+    }
+
+    /// Whether the engine may have forgotten a notice that it put down then.
+    pub(super) fn may_be_forgotten(&self, put_down: Time) -> bool {
+        self.forgotten.iter().any(|(from, to)| (*from..=*to).contains(&put_down))
     }
 }
 

@@ -109,6 +109,7 @@ impl Audit {
         if push.fault.is_some() || payload.n < listed {
             report.malformed.note(Some(user_ix), phone, None, at, "a payload that breaks its own rules");
         }
+        let put_down = self.put_down.get(&push.apns_id).map(|(put_down, _)| *put_down);
         let mut fresh = 0;
         for &item in &payload.items {
             let first = self.names.get(&item).copied().unwrap_or(item);
@@ -118,21 +119,24 @@ impl Audit {
                 continue;
             };
             let mail = &user.mails[index];
-            row.note_told(at, index);
+            row.note_told(at, index, self.reach);
+            let forgotten = put_down.is_some_and(|put_down| at > put_down && row.may_be_forgotten(put_down));
             if !row.told.set(index) {
                 let lawful = row.again.iter().position(|again| *again == index);
                 let comes_again = self.again.contains(&mail.item)
                     || self.set_back.iter().any(|at| mail.at <= *at + SET_BACK_NOTICED);
                 if let Some(place) = lawful {
                     row.again.swap_remove(place);
+                    row.twice.push(item);
                 } else if !push.duplicate && !comes_again {
                     report.duplicates.note(Some(user_ix), phone, Some(item), at, "told before");
                 }
                 continue;
             }
             fresh += 1;
+            row.again.extend(forgotten.then_some(index));
             report.told_by_name += 1;
-            let decided = self.put_down.get(&push.apns_id).map_or(left, |(put_down, _)| *put_down);
+            let decided = put_down.unwrap_or(left);
             let deaf = |at: Time| self.deaf.iter().any(|(from, to)| (*from..*to).contains(&at));
             let excused = self.unheard.contains(&first) || deaf(mail.gone) || deaf(decided);
             if mail.gone + rules.crossing_max + rules.look_max < decided && !excused {
@@ -152,7 +156,10 @@ impl Audit {
         };
         if unlisted > 0 {
             report.told_by_number += u64::from(unlisted);
-            row.unlisted.push((at, unlisted));
+            match put_down.is_some_and(|put_down| row.may_be_forgotten(put_down)) {
+                true => row.unlisted_again.push((at, unlisted)),
+                false => row.unlisted.push((at, unlisted)),
+            }
         }
     }
 }

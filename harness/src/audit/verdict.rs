@@ -111,7 +111,8 @@ impl Audit {
 
     /// Looks at what a phone shows: no mail may stand there in two places. For the end of a run.
     pub fn check_screen(&mut self, phone: PhoneIx, device: &Device, now: Now) {
-        let user = self.phones.get(phone.0 as usize).map(|row| row.user);
+        let Some(row) = self.phones.get(phone.0 as usize) else { return };
+        let user = Some(row.user);
         let mut items: Vec<u64> =
             device.shown().iter().flat_map(|shown| shown.items.iter().copied()).collect();
         items.sort_unstable();
@@ -122,7 +123,7 @@ impl Audit {
             mails.iter().any(|mail| mail.item == first && self.comes_again(mail))
         };
         let twice = items.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-        let twice: Vec<u64> = twice.filter(|item| !again(*item)).collect();
+        let twice: Vec<u64> = twice.filter(|item| !again(*item) && !row.twice.contains(item)).collect();
         for item in twice {
             let note = "on the screen in two places";
             self.report.shown_twice.note(user, phone, Some(item), now.time, note);

@@ -1,5 +1,6 @@
 //! The swarm: days drawn from seeds, lived through and judged.
 
+mod disk;
 mod exam;
 mod folders;
 mod mailboxes;
@@ -15,6 +16,7 @@ mod scenes;
 mod shrink;
 mod struck;
 
+pub use disk::DiskAct;
 pub use folders::FolderAct;
 pub use mailboxes::{Garbage, MailboxAct, Manner};
 pub use oddities::OddAct;

@@ -87,6 +87,8 @@ pub struct Plan {
     pub push_clock_behind_ms: i64,
     /// By how many millionths both run fast; negative when they run slow.
     pub drift_ppm: i64,
+    /// So many reports of a shard its journal has room for; without, there is room for all.
+    pub journal_room: Option<usize>,
     /// What happens, in order.
     pub acts: Vec<(Time, Act)>,
 }

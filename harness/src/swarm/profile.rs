@@ -29,6 +29,7 @@ pub struct Profile {
     pub(super) mailboxes: Mailboxes,
     pub(super) folders: Folders,
     pub(super) oddities: Oddities,
+    pub(super) disk: Disk,
 }
 
 /// A number, a range of which both ends are included, or one of several.
@@ -180,6 +181,14 @@ pub(super) struct Folders {
     pub per_hour: Range,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Disk {
+    pub percent: Range,
+    pub per_hour: Range,
+    pub journal_room: Range,
+}
+
 impl Profile {
     /// Reads a profile.
     ///
@@ -247,6 +256,7 @@ impl Profile {
             mailboxes,
             folders,
             oddities,
+            disk,
             ..
         } = self;
         vec![
@@ -314,6 +324,9 @@ impl Profile {
             ("folders.per_hour", &folders.per_hour),
             ("oddities.percent", &oddities.percent),
             ("oddities.per_hour", &oddities.per_hour),
+            ("disk.percent", &disk.percent),
+            ("disk.per_hour", &disk.per_hour),
+            ("journal_room", &disk.journal_room),
         ]
     }
 }

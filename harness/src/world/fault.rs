@@ -50,11 +50,17 @@ pub enum Fault {
     PowerFailure,
     /// It took something with it that had been written.
     WrittenLost,
+    /// A shard's process died while reports waited for room on the disk.
+    JournalUnwritten,
+    /// It died after the journal had given reports up, as the store took nothing for so long.
+    JournalFull,
+    /// Its journal was damaged when it started again.
+    JournalDamaged,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Fault; 20] = [
+    pub const ALL: [Fault; 23] = [
         Fault::Refused,
         Fault::NameNotFound,
         Fault::Untrusted,
@@ -75,6 +81,9 @@ impl Fault {
         Fault::CrashUnsent,
         Fault::PowerFailure,
         Fault::WrittenLost,
+        Fault::JournalUnwritten,
+        Fault::JournalFull,
+        Fault::JournalDamaged,
     ];
 
     /// Why a connection did not come about.

@@ -4,6 +4,7 @@
 //! line of the script. Everything that could differ between two runs is drawn from the seed, so equal seeds give equal
 //! traces, to the byte.
 
+mod disk;
 mod fault;
 mod net;
 mod site;
@@ -25,6 +26,7 @@ use crate::apns::{Apns, Arrived};
 use crate::exchange::Exchange;
 use crate::peer::Peer;
 
+pub use disk::{Damage, Disk};
 pub use fault::{Fault, Struck};
 pub use net::{Net, PeerAt};
 pub use store::{POWER_LOSS_MAX, Store};
@@ -65,6 +67,10 @@ pub struct World {
     /// Turns of shards and peers in the present moment.
     steps_now: u64,
     struck: Struck,
+    /// Of whom a kill took what was reported, and since when.
+    forgotten: VecDeque<(UserKey, Time)>,
+    /// That a token is gone was among it.
+    gone_forgotten: bool,
     /// When the last of what has arrived had left, by shard and peer.
     left_last: BTreeMap<(usize, PeerAt), Time>,
 }
@@ -149,6 +155,8 @@ impl World {
             steps: 0,
             steps_now: 0,
             struck: Struck::default(),
+            forgotten: VecDeque::new(),
+            gone_forgotten: false,
             left_last: BTreeMap::new(),
         }
     }
@@ -218,16 +226,58 @@ impl World {
     }
 
     /// The shard's process dies: its connections break, what it kept in memory is gone. It starts again at once, from the
-    /// store. Nothing of that is lost: a turn's reports are written to the journal before a byte of that turn leaves, and
-    /// the kernel keeps what was written. What the process sent last its kernel may still deliver; or it died before it
-    /// came to send it. Which of the two is drawn.
+    /// store. While the disk is well nothing of that is lost: a turn's reports are written to the journal before a byte of
+    /// that turn leaves, and the kernel keeps what was written. What the process sent last its kernel may still deliver; or
+    /// it died before it came to send it. Which of the two is drawn.
     pub fn crash(&mut self, shard: usize) {
+        self.crash_with(shard, None);
+    }
+
+    /// As [`World::crash`], and a part of the shard's journal is damaged when it starts again.
+    pub fn crash_damaged(&mut self, shard: usize, damage: Damage) {
+        self.crash_with(shard, Some(damage));
+    }
+
+    fn crash_with(&mut self, shard: usize, damage: Option<Damage>) {
         let kernel_sends = self.rng.chance(1, 2);
         self.struck.note(if kernel_sends { Fault::Crash } else { Fault::CrashUnsent });
         if self.sites.len() == 1 {
             self.all_is_forgotten();
         }
+        self.kill(shard, damage, None);
         self.die(shard, kernel_sends);
+    }
+
+    /// How the disk is from now on. A process that was killed starts again when it is well.
+    pub fn set_disk(&mut self, disk: Disk) {
+        self.store.unstored.set(self.now.time, disk);
+    }
+
+    /// How the disk is.
+    pub fn disk(&self) -> Disk {
+        self.store.unstored.disk
+    }
+
+    /// A shard's journal has room for so many reports.
+    pub fn set_journal_room(&mut self, reports: usize) {
+        self.store.unstored.room = Some(reports);
+    }
+
+    /// The next user of whom a kill took what had been reported since this time.
+    pub fn poll_forgotten(&mut self) -> Option<(UserKey, Time)> {
+        self.forgotten.pop_front()
+    }
+
+    /// Whether a kill took the news that a token is gone.
+    pub fn gone_forgotten(&self) -> bool {
+        self.gone_forgotten
+    }
+
+    fn kill(&mut self, shard: usize, damage: Option<Damage>, power: Option<Time>) {
+        let killed = self.store.kill(self.now.time, shard, damage, power);
+        killed.faults.into_iter().for_each(|fault| self.struck.note(fault));
+        self.forgotten.extend(killed.forgotten);
+        self.gone_forgotten |= killed.gone;
     }
 
     /// When a shard began, or began anew.
@@ -285,6 +335,7 @@ impl World {
         let broken = self.store.lose_power(from);
         self.all_is_forgotten();
         for shard in 0..self.sites.len() {
+            self.kill(shard, None, Some(from));
             self.die(shard, false);
         }
         broken

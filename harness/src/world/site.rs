@@ -110,7 +110,7 @@ impl World {
                 Effect::Report(report) => {
                     let text = format!("{report:?}");
                     self.record(8, shard, text.as_bytes());
-                    self.store.note_report(self.now.time, &report);
+                    self.store.note_report(self.now.time, shard, &report);
                     self.reports.push((self.now.time, report));
                 }
                 Effect::Account { server, word } => {

@@ -6,6 +6,8 @@ use carillon_core::names::{DeviceKey, UserKey};
 use carillon_core::shard::{AssignUser, Command, DeviceSpec, Report};
 use carillon_core::time::{Span, Time};
 
+use super::disk::{Damage, Killed, Unstored};
+
 /// Everything durable, as the engine's owner keeps it.
 #[derive(Debug, Default)]
 pub struct Store {
@@ -13,6 +15,7 @@ pub struct Store {
     tokens: BTreeMap<usize, Vec<Command>>,
     /// What the newest changes overwrote, oldest first: it is written to the file, but perhaps not yet to the disk.
     tail: VecDeque<Overwritten>,
+    pub(super) unstored: Unstored,
 }
 
 #[derive(Debug)]
@@ -28,15 +31,49 @@ struct Overwritten {
 pub const POWER_LOSS_MAX: Span = Span::from_secs(1);
 
 #[derive(Clone, Debug)]
-struct Row {
+pub(super) struct Row {
     shard: usize,
     assign: AssignUser,
-    devices: BTreeMap<DeviceKey, DeviceSpec>,
+    pub(super) devices: BTreeMap<DeviceKey, DeviceSpec>,
 }
 
 impl Row {
     fn assign(&self) -> AssignUser {
         AssignUser { devices: self.devices.values().cloned().collect(), ..self.assign.clone() }
+    }
+
+    /// What the engine reports of the user.
+    pub(super) fn apply(&mut self, report: &Report) {
+        match report {
+            Report::Watched { watch, .. } => self.assign.watch = Some(watch.clone()),
+            Report::Synced { folders, .. } => self.assign.sync.clone_from(folders),
+            Report::Noticed { notices, .. } => self.assign.notices = notices.clone(),
+            Report::Device { device, badge, unsettled, .. } => {
+                if let Some(device) = self.devices.get_mut(device) {
+                    device.badge = *badge;
+                    device.unsettled = *unsettled;
+                }
+            }
+            Report::DeviceGone { device, .. } => {
+                self.devices.remove(device);
+            }
+            Report::Live { .. }
+            | Report::Unwatched { .. }
+            | Report::Misplaced { .. }
+            | Report::Unreadable { .. }
+            | Report::Taken { .. }
+            | Report::GivenUp { .. }
+            | Report::TeamTokenStale { .. }
+            | Report::MailCredentialRefused { .. }
+            | Report::MailTokenStale { .. }
+            | Report::MailServerWell { .. }
+            | Report::MailServerNoted { .. }
+            | Report::FoldersDropped { .. }
+            | Report::MailServerTrouble { .. }
+            | Report::PushServiceTrouble { .. }
+            | Report::PushServiceWell { .. }
+            | Report::Drained => {}
+        }
     }
 }
 
@@ -49,6 +86,7 @@ impl Store {
     /// A user belongs to another shard from now on. Returns what is stored of him, without the subscription: the shard that he
     /// leaves gives it back.
     pub(super) fn hand_over(&mut self, user: UserKey, to: usize) -> Option<AssignUser> {
+        self.unstored.forget(user);
         let row = self.users.get_mut(&user)?;
         row.shard = to;
         row.assign.watch = None;
@@ -103,69 +141,21 @@ impl Store {
             | Command::SetTiming(_)
             | Command::Drain => {}
         }
-        match command {
-            Command::AssignUser(assign) => {
-                let mut assign = (**assign).clone();
-                let mut devices: BTreeMap<_, _> =
-                    assign.devices.drain(..).map(|device| (device.device, device)).collect();
-                if let Some(row) = self.users.remove(&assign.user) {
-                    // Who is known keeps what is stored of him; the command brings only what changed.
-                    assign.watch = row.assign.watch;
-                    assign.notices = row.assign.notices;
-                    assign.sync = row.assign.sync;
-                    let kept = row.devices.into_iter();
-                    devices = kept.chain(devices).collect();
-                }
-                self.users.insert(assign.user, Row { shard, assign, devices });
-            }
-            Command::DropUser { user } => {
-                self.users.remove(user);
-            }
-            Command::RegisterDevice { user, device } => {
-                if let Some(row) = self.users.get_mut(user) {
-                    row.assign.stopped = false;
-                    // A refresh brings what the app knows; what is on its way stays written down. Another token is another
-                    // phone: it shows nothing yet.
-                    let before = row.devices.get(&device.device);
-                    let same_phone = |old: &&DeviceSpec| {
-                        old.token == device.token
-                            && old.topic == device.topic
-                            && old.service == device.service
-                    };
-                    let badge = before.filter(same_phone).and_then(|old| old.badge);
-                    let unsettled = before.and_then(|old| old.unsettled);
-                    row.devices.insert(device.device, DeviceSpec { badge, unsettled, ..(**device).clone() });
-                }
-            }
-            Command::RemoveDevice { user, device } => {
-                if let Some(row) = self.users.get_mut(user) {
-                    row.devices.remove(device);
-                }
-            }
-            Command::TouchDevice { user, device, at } => {
-                if let Some(device) = self.users.get_mut(user).and_then(|row| row.devices.get_mut(device)) {
-                    device.active = *at;
-                }
-            }
-            Command::StopUser { user } => {
-                if let Some(row) = self.users.get_mut(user) {
-                    row.assign.stopped = true;
-                    for device in row.devices.values_mut() {
-                        device.unsettled = None;
-                    }
-                }
-            }
-            Command::SetTeamToken { .. } => {
-                self.tokens.insert(shard, vec![command.clone()]);
-            }
-            Command::Signal { .. }
-            | Command::SetMailCredential { .. }
-            | Command::SetTiming(_)
-            | Command::Drain => {}
+        if let Command::SetTeamToken { .. } = command {
+            self.tokens.insert(shard, vec![command.clone()]);
         }
+        if let Command::DropUser { user } = command {
+            self.unstored.forget(*user);
+        }
+        // Also under what the engine has reported and the store does not have yet.
+        let stored = self.unstored.rows();
+        if user_of(command).is_some_and(|user| stored.contains_key(&user)) {
+            apply(stored, shard, command);
+        }
+        apply(&mut self.users, shard, command);
     }
 
-    pub(super) fn note_report(&mut self, now: Time, report: &Report) {
+    pub(super) fn note_report(&mut self, now: Time, shard: usize, report: &Report) {
         if let Report::Watched { user, .. }
         | Report::Synced { user, .. }
         | Report::Noticed { user, .. }
@@ -173,51 +163,29 @@ impl Store {
         | Report::DeviceGone { user, .. } = report
         {
             self.overwrite(now, *user, false);
+            if let Some(row) = self.users.get_mut(user) {
+                self.unstored.note(now, shard, *user, row, report);
+                row.apply(report);
+            }
         }
-        match report {
-            Report::Watched { user, watch } => {
-                if let Some(row) = self.users.get_mut(user) {
-                    row.assign.watch = Some(watch.clone());
-                }
+    }
+
+    /// A shard's process is killed: what neither the journal nor the store has is gone. With `power`, nothing written later is
+    /// there.
+    pub(super) fn kill(
+        &mut self,
+        now: Time,
+        shard: usize,
+        damage: Option<Damage>,
+        power: Option<Time>,
+    ) -> Killed {
+        let mut killed = self.unstored.kill(now, shard, damage, power);
+        for (user, row) in std::mem::take(&mut killed.rows) {
+            if let Some(at) = self.users.get_mut(&user) {
+                *at = row;
             }
-            Report::Synced { user, folders } => {
-                if let Some(row) = self.users.get_mut(user) {
-                    row.assign.sync.clone_from(folders);
-                }
-            }
-            Report::Noticed { user, notices } => {
-                if let Some(row) = self.users.get_mut(user) {
-                    row.assign.notices = notices.clone();
-                }
-            }
-            Report::Device { user, device, badge, unsettled } => {
-                if let Some(row) = self.users.get_mut(user).and_then(|row| row.devices.get_mut(device)) {
-                    row.badge = *badge;
-                    row.unsettled = *unsettled;
-                }
-            }
-            Report::DeviceGone { user, device, .. } => {
-                if let Some(row) = self.users.get_mut(user) {
-                    row.devices.remove(device);
-                }
-            }
-            Report::Live { .. }
-            | Report::Unwatched { .. }
-            | Report::Misplaced { .. }
-            | Report::Unreadable { .. }
-            | Report::Taken { .. }
-            | Report::GivenUp { .. }
-            | Report::TeamTokenStale { .. }
-            | Report::MailCredentialRefused { .. }
-            | Report::MailTokenStale { .. }
-            | Report::MailServerWell { .. }
-            | Report::MailServerNoted { .. }
-            | Report::FoldersDropped { .. }
-            | Report::MailServerTrouble { .. }
-            | Report::PushServiceTrouble { .. }
-            | Report::PushServiceWell { .. }
-            | Report::Drained => {}
         }
+        killed
     }
 
     /// What a shard that starts again is told.
@@ -226,5 +194,81 @@ impl Store {
         let rows = self.users.values().filter(|row| row.shard == shard);
         let users = rows.map(|row| Command::AssignUser(Box::new(row.assign())));
         tokens.into_iter().chain(users).collect()
+    }
+}
+
+/// What a command changes in what is stored.
+fn apply(users: &mut BTreeMap<UserKey, Row>, shard: usize, command: &Command) {
+    match command {
+        Command::AssignUser(assign) => {
+            let mut assign = (**assign).clone();
+            let mut devices: BTreeMap<_, _> =
+                assign.devices.drain(..).map(|device| (device.device, device)).collect();
+            if let Some(row) = users.remove(&assign.user) {
+                // Who is known keeps what is stored of him; the command brings only what changed.
+                assign.watch = row.assign.watch;
+                assign.notices = row.assign.notices;
+                assign.sync = row.assign.sync;
+                let kept = row.devices.into_iter();
+                devices = kept.chain(devices).collect();
+            }
+            users.insert(assign.user, Row { shard, assign, devices });
+        }
+        Command::DropUser { user } => {
+            users.remove(user);
+        }
+        Command::RegisterDevice { user, device } => {
+            if let Some(row) = users.get_mut(user) {
+                row.assign.stopped = false;
+                // A refresh brings what the app knows; what is on its way stays written down. Another token is another
+                // phone: it shows nothing yet.
+                let before = row.devices.get(&device.device);
+                let same_phone = |old: &&DeviceSpec| {
+                    old.token == device.token && old.topic == device.topic && old.service == device.service
+                };
+                let badge = before.filter(same_phone).and_then(|old| old.badge);
+                let unsettled = before.and_then(|old| old.unsettled);
+                row.devices.insert(device.device, DeviceSpec { badge, unsettled, ..(**device).clone() });
+            }
+        }
+        Command::RemoveDevice { user, device } => {
+            if let Some(row) = users.get_mut(user) {
+                row.devices.remove(device);
+            }
+        }
+        Command::TouchDevice { user, device, at } => {
+            if let Some(device) = users.get_mut(user).and_then(|row| row.devices.get_mut(device)) {
+                device.active = *at;
+            }
+        }
+        Command::StopUser { user } => {
+            if let Some(row) = users.get_mut(user) {
+                row.assign.stopped = true;
+                for device in row.devices.values_mut() {
+                    device.unsettled = None;
+                }
+            }
+        }
+        Command::SetTeamToken { .. }
+        | Command::Signal { .. }
+        | Command::SetMailCredential { .. }
+        | Command::SetTiming(_)
+        | Command::Drain => {}
+    }
+}
+
+fn user_of(command: &Command) -> Option<UserKey> {
+    match command {
+        Command::AssignUser(assign) => Some(assign.user),
+        Command::DropUser { user }
+        | Command::RegisterDevice { user, .. }
+        | Command::RemoveDevice { user, .. }
+        | Command::TouchDevice { user, .. }
+        | Command::StopUser { user } => Some(*user),
+        Command::SetTeamToken { .. }
+        | Command::Signal { .. }
+        | Command::SetMailCredential { .. }
+        | Command::SetTiming(_)
+        | Command::Drain => None,
     }
 }

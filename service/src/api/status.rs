@@ -66,6 +66,7 @@ pub async fn status(State(state): State<ApiState>) -> Json<StatusView> {
         ),
         push_services: parts(config.push.iter().map(|one| &*one.name), directory.push_services(), Vec::new()),
         store: directory.store_trouble().map(|trouble| TroubleView::new(&trouble)),
+        journal: directory.journal_trouble().map(|trouble| TroubleView::new(&trouble)),
         uptime_s: state.app.started().elapsed().as_secs(),
     })
 }

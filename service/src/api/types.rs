@@ -243,6 +243,9 @@ pub struct StatusView {
     /// What is wrong with the store.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<TroubleView>,
+    /// What is wrong with the engine's journal, which keeps what the store does not have yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub journal: Option<TroubleView>,
     /// Seconds since the service started.
     pub uptime_s: u64,
 }

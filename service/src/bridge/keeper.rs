@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use carillon_core::shard::{Command, Trouble};
-use carillon_engine::EngineHandle;
 
 use super::pending::Pending;
 use crate::directory::Directory;
@@ -37,17 +36,19 @@ pub struct KeeperStats {
 pub struct Keeper {
     pending: Mutex<Pending>,
     store: Arc<dyn Store>,
-    engine: EngineHandle,
+    engine: Arc<dyn Engine>,
     directory: Arc<Directory>,
     ending: AtomicBool,
     /// One flush at a time: what one has taken is not yet stored when another finds nothing.
     flushing: tokio::sync::Mutex<()>,
+    /// What is stored cannot be brought onto the disk. A batch that is stored does not end that trouble.
+    sync_fails: AtomicBool,
     stats: KeeperStats,
 }
 
 impl Keeper {
     /// Nothing waits yet.
-    pub fn new(store: Arc<dyn Store>, engine: EngineHandle, directory: Arc<Directory>) -> Arc<Keeper> {
+    pub fn new(store: Arc<dyn Store>, engine: Arc<dyn Engine>, directory: Arc<Directory>) -> Arc<Keeper> {
         Arc::new(Keeper {
             pending: Mutex::default(),
             store,
@@ -55,6 +56,7 @@ impl Keeper {
             directory,
             ending: AtomicBool::new(false),
             flushing: tokio::sync::Mutex::new(()),
+            sync_fails: AtomicBool::new(false),
             stats: KeeperStats::default(),
         })
     }
@@ -76,20 +78,33 @@ impl Keeper {
         let mut pause = BATCH_EVERY;
         while !self.ending.load(Ordering::Acquire) {
             tokio::time::sleep(pause).await;
-            pause = match self.flush().await {
+            pause = match self.turn().await {
                 Ok(()) => BATCH_EVERY,
                 Err(_told) => (pause * 2).min(RETRY_MAX),
             };
         }
     }
 
+    /// Stores what waits, and looks after the journal.
+    async fn turn(&self) -> Result<(), StoreError> {
+        let flushed = self.flush().await;
+        self.look_at_journal();
+        flushed
+    }
+
     /// Brings commits onto the disk, until [`Keeper::end`].
     pub async fn run_sync(self: Arc<Keeper>) {
         while !self.ending.load(Ordering::Acquire) {
             tokio::time::sleep(SYNC_EVERY).await;
-            if let Err(error) = self.store.sync().await {
-                self.trouble(&error);
-            }
+            self.sync().await;
+        }
+    }
+
+    async fn sync(&self) {
+        let synced = self.store.sync().await;
+        self.sync_fails.store(synced.is_err(), Ordering::Release);
+        if let Err(error) = synced {
+            self.trouble(&error);
         }
     }
 
@@ -107,7 +122,7 @@ impl Keeper {
         let mut taken = Pending::default();
         self.add(|pending| std::mem::swap(pending, &mut taken));
         if taken.is_empty() {
-            return Ok(());
+            return self.probe_in_trouble().await;
         }
         for batch in taken.batches() {
             match self.store.save(&batch).await {
@@ -135,6 +150,23 @@ impl Keeper {
         Ok(())
     }
 
+    /// Without anything to store, a trouble would last for ever: the store is asked how it does.
+    async fn probe_in_trouble(&self) -> Result<(), StoreError> {
+        if self.directory.store_trouble().is_none() {
+            return Ok(());
+        }
+        match self.store.probe().await {
+            Ok(()) => {
+                self.well();
+                Ok(())
+            }
+            Err(error) => {
+                self.trouble(&error);
+                Err(error)
+            }
+        }
+    }
+
     async fn removed(&self, RemovedDevice { user, device, last }: RemovedDevice) {
         tracing::info!(
             device = device.0,
@@ -143,21 +175,45 @@ impl Keeper {
         self.directory.add_devices(-1);
         if last {
             self.directory.remove_user(user);
-            let engine: &dyn Engine = &self.engine;
-            writer::command(engine, Command::DropUser { user }).await;
+            writer::command(&*self.engine, Command::DropUser { user }).await;
         }
     }
 
     fn trouble(&self, error: &StoreError) {
         let trouble = Trouble { code: "store".into(), text: error.to_string().into() };
         if self.directory.set_store_trouble(Some(trouble)) {
-            tracing::error!(%error, "the store fails; pushes go on, and what they change waits in memory and journal");
+            let meanwhile = match self.directory.journal_trouble() {
+                None => "waits in memory and, while it has room for it, in the journal",
+                Some(_) => {
+                    "waits in memory alone: if the process ends before the store works again, mail is told twice"
+                }
+            };
+            tracing::error!(%error, "the store fails; pushes go on, and what they change {meanwhile}");
         }
     }
 
     fn well(&self) {
-        if self.directory.set_store_trouble(None) {
+        if !self.sync_fails.load(Ordering::Acquire) && self.directory.set_store_trouble(None) {
             tracing::info!("the store works again");
+        }
+    }
+
+    /// Says when the journal cannot keep what must survive, and when it can again.
+    fn look_at_journal(&self) {
+        let found = self.engine.journal().trouble;
+        let trouble = found.map(|text| Trouble { code: "journal".into(), text: text.into() });
+        let before = self.directory.journal_trouble();
+        if !self.directory.set_journal_trouble(trouble.clone()) {
+            return;
+        }
+        match trouble {
+            // Other words for the same trouble are no news for the log.
+            Some(_) if before.is_some() => {}
+            Some(Trouble { text, .. }) => tracing::error!(
+                "the engine's journal cannot keep everything: {text}. Pushes go on; what is neither in it nor in the store \
+                 when the process ends is told twice. To do: make room on the disk of the database, or see to the store"
+            ),
+            None => tracing::info!("the engine's journal keeps everything again"),
         }
     }
 }
@@ -172,8 +228,9 @@ mod tests {
 
     use super::*;
     use crate::bridge::{self, setup};
+    use crate::engine::JournalStats;
     use crate::store::sqlite::SqliteStore;
-    use crate::testing;
+    use crate::testing::{self, FailingStore, FakeEngine};
 
     fn noticed(unread: u32) -> Report {
         let notices = NoticeRecord { unread: Some(unread), ..NoticeRecord::default() };
@@ -192,7 +249,7 @@ mod tests {
         engine.shards = 1;
         let (engine, _reports) = Shards::start(engine).unwrap();
         let directory = Arc::new(Directory::new(1, 1));
-        let keeper = Keeper::new(store.clone(), engine.clone(), directory.clone());
+        let keeper = Keeper::new(store.clone(), Arc::new(engine.clone()), directory.clone());
 
         let mut stranger = sqlx::sqlite::SqliteConnectOptions::new().filename(&file).connect().await.unwrap();
         stranger.execute("BEGIN EXCLUSIVE").await.unwrap();
@@ -215,5 +272,85 @@ mod tests {
         assert_eq!(store.page(UserKey(0), 1).await.unwrap()[0].notices.unread, Some(2));
         assert_eq!(store.positions().await.unwrap()[0].seq, 2);
         engine.shutdown(Duration::from_secs(2)).unwrap();
+    }
+
+    struct Parts {
+        _dir: tempfile::TempDir,
+        store: Arc<FailingStore>,
+        engine: Arc<FakeEngine>,
+        directory: Arc<Directory>,
+        keeper: Arc<Keeper>,
+    }
+
+    async fn parts() -> Parts {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(FailingStore::open(dir.path()).await);
+        let engine = Arc::new(FakeEngine::default());
+        let directory = Arc::new(Directory::new(1, 1));
+        let keeper = Keeper::new(store.clone(), engine.clone(), directory.clone());
+        Parts { _dir: dir, store, engine, directory, keeper }
+    }
+
+    #[tokio::test]
+    async fn the_journal_lets_go_of_nothing_before_it_is_stored() {
+        let Parts { store, engine, keeper, _dir, .. } = parts().await;
+        store.set_full(true);
+        for seq in 1..4 {
+            keeper.add(|pending| {
+                pending.absorb(&noticed(1), Some(UnixMillis(0)));
+                pending.reached(5, 0, seq);
+                pending.reached(5, 1, 10 * seq);
+            });
+            keeper.flush().await.unwrap_err();
+            assert_eq!(engine.was_stored(), []);
+        }
+        store.set_full(false);
+        keeper.flush().await.unwrap();
+        assert_eq!(engine.was_stored(), [(0, 3), (1, 30)]);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_fails_once_and_has_nothing_to_do_afterwards_is_well_again() {
+        let Parts { store, directory, keeper, _dir, .. } = parts().await;
+        store.set_full(true);
+        keeper.add(|pending| pending.absorb(&noticed(1), Some(UnixMillis(0))));
+        keeper.flush().await.unwrap_err();
+        store.set_full(false);
+        keeper.flush().await.unwrap();
+        assert!(directory.store_trouble().is_none());
+
+        // What cannot be brought onto the disk is no less stored, and no batch makes up for it.
+        *store.sync_fails.lock().unwrap() = Some(StoreError::Failed("no descriptor".to_owned()));
+        keeper.sync().await;
+        assert!(directory.store_trouble().is_some());
+        keeper.add(|pending| pending.absorb(&noticed(2), Some(UnixMillis(0))));
+        keeper.flush().await.unwrap();
+        assert!(directory.store_trouble().is_some(), "nothing has become of that");
+        *store.sync_fails.lock().unwrap() = None;
+        keeper.sync().await;
+        keeper.flush().await.unwrap();
+        assert!(directory.store_trouble().is_none());
+        // Whoever else finds the store in trouble need not have anything for it when it is well again.
+        directory.set_store_trouble(Some(Trouble { code: "store".into(), text: "locked".into() }));
+        store.set_full(true);
+        keeper.flush().await.unwrap_err();
+        store.set_full(false);
+        keeper.flush().await.unwrap();
+        assert!(directory.store_trouble().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_journal_in_trouble_shows_and_so_does_its_end() {
+        let Parts { engine, directory, keeper, _dir, .. } = parts().await;
+        keeper.turn().await.unwrap();
+        assert!(directory.journal_trouble().is_none());
+        let trouble = Some("No space left on device (os error 28)".to_owned());
+        engine.set_journal(JournalStats { trouble, ..JournalStats::default() });
+        keeper.turn().await.unwrap();
+        let shown = directory.journal_trouble().unwrap();
+        assert_eq!((&*shown.code, &*shown.text), ("journal", "No space left on device (os error 28)"));
+        engine.set_journal(JournalStats::default());
+        keeper.turn().await.unwrap();
+        assert!(directory.journal_trouble().is_none());
     }
 }

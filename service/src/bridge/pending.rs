@@ -1,7 +1,7 @@
 //! Reports that wait to be stored: the last word about each user and device, so that they grow with users, not with
 //! traffic.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carillon_core::names::{DeviceKey, UserKey};
 use carillon_core::shard::{FolderSync, NoticeRecord, Report, UnsettledNotice, WatchRecord};
@@ -22,7 +22,7 @@ pub struct Pending {
     watches: BTreeMap<UserKey, WatchRecord>,
     notices: BTreeMap<UserKey, NoticeRecord>,
     syncs: BTreeMap<UserKey, Vec<FolderSync>>,
-    devices: BTreeMap<DeviceKey, (Option<u32>, Option<UnsettledNotice>)>,
+    devices: BTreeMap<DeviceKey, (UserKey, Option<u32>, Option<UnsettledNotice>)>,
     gone: BTreeMap<DeviceKey, UnixMillis>,
     positions: BTreeMap<(u64, u16), u64>,
 }
@@ -40,8 +40,8 @@ impl Pending {
             Report::Synced { user, folders } => {
                 self.syncs.insert(*user, folders.clone());
             }
-            Report::Device { user: _, device, badge, unsettled } => {
-                self.devices.insert(*device, (*badge, *unsettled));
+            Report::Device { user, device, badge, unsettled } => {
+                self.devices.insert(*device, (*user, *badge, *unsettled));
             }
             Report::DeviceGone { user: _, device, since } => {
                 let heard = heard.map(|heard| UnixMillis(heard.0.saturating_sub(GONE_SLACK_MS)));
@@ -97,37 +97,55 @@ impl Pending {
         }
     }
 
-    /// As transactions, in order. Only the last one has the positions: they cover all of them.
+    /// For what stands behind a gap: keeps what is said of a user only if there is a word about his mailbox and about every
+    /// device of his, so that nothing from before the gap is mixed with it. Mixed, a mail may count as dealt with of which
+    /// no notice is known to be on its way, and a kill at the wrong moment would lose it. Without, he falls back to before the
+    /// gap, and mail since then is told twice. Returns how many users that concerns.
+    pub fn forget_unproven(&mut self, devices_of: impl Fn(UserKey) -> Vec<DeviceKey>) -> usize {
+        let named = |device: &DeviceKey| self.devices.contains_key(device) || self.gone.contains_key(device);
+        let of_devices = self.devices.values().map(|(user, ..)| user);
+        let users: BTreeSet<UserKey> =
+            self.notices.keys().chain(self.syncs.keys()).chain(of_devices).copied().collect();
+        let proven = |user: &UserKey| self.notices.contains_key(user) && devices_of(*user).iter().all(named);
+        let unproven: BTreeSet<UserKey> = users.into_iter().filter(|user| !proven(user)).collect();
+        self.notices.retain(|user, _| !unproven.contains(user));
+        self.syncs.retain(|user, _| !unproven.contains(user));
+        self.devices.retain(|_, (user, ..)| !unproven.contains(user));
+        unproven.len()
+    }
+
+    /// As transactions, in order. What is said of one user stands in one, so that no failure or kill between two of them mixes
+    /// what is new of him with what is old. Only the last one has the positions: they cover all of them.
     pub fn batches(&self) -> Vec<Keep> {
+        let mut users: BTreeMap<UserKey, Keep> = BTreeMap::new();
+        for (user, watch) in &self.watches {
+            users.entry(*user).or_default().watches.push((*user, watch.clone()));
+        }
+        for (user, notices) in &self.notices {
+            users.entry(*user).or_default().notices.push((*user, notices.clone()));
+        }
+        for (user, folders) in &self.syncs {
+            users.entry(*user).or_default().syncs.push((*user, folders.clone()));
+        }
+        for (device, (user, badge, unsettled)) in &self.devices {
+            users.entry(*user).or_default().devices.push((*device, *badge, *unsettled));
+        }
+        let gone = self
+            .gone
+            .iter()
+            .map(|(device, before)| Keep { gone: vec![(*device, *before)], ..Keep::default() });
         let mut batches = vec![Keep::default()];
         let mut room = TRANSACTION_ROWS_MAX;
-        let mut next = |batches: &mut Vec<Keep>| {
-            if room == 0 {
+        for keep in users.into_values().chain(gone) {
+            let rows = keep.rows();
+            if rows > room {
                 batches.push(Keep::default());
                 room = TRANSACTION_ROWS_MAX;
             }
-            room -= 1;
-            batches.len() - 1
-        };
-        for (user, watch) in &self.watches {
-            let at = next(&mut batches);
-            batches[at].watches.push((*user, watch.clone()));
-        }
-        for (user, notices) in &self.notices {
-            let at = next(&mut batches);
-            batches[at].notices.push((*user, notices.clone()));
-        }
-        for (user, folders) in &self.syncs {
-            let at = next(&mut batches);
-            batches[at].syncs.push((*user, folders.clone()));
-        }
-        for (device, (badge, unsettled)) in &self.devices {
-            let at = next(&mut batches);
-            batches[at].devices.push((*device, *badge, *unsettled));
-        }
-        for (device, before) in &self.gone {
-            let at = next(&mut batches);
-            batches[at].gone.push((*device, *before));
+            room = room.saturating_sub(rows);
+            if let Some(batch) = batches.last_mut() {
+                batch.extend(keep);
+            }
         }
         let positions = self.positions.iter();
         let positions = positions.map(|(&(epoch, shard), &seq)| Position { epoch, shard, seq }).collect();
@@ -176,6 +194,59 @@ mod tests {
         let batches = pending.batches();
         let rows: Vec<_> = batches.iter().map(|batch| (batch.notices.len(), batch.positions.len())).collect();
         assert_eq!(rows, [(2_000, 0), (2_000, 0), (1_000, 1)]);
+    }
+
+    #[test]
+    fn what_is_said_of_one_user_stands_in_one_transaction() {
+        let mut pending = Pending::default();
+        let unsettled = Some(UnsettledNotice { apns_id: 1, mails: 1, newest: 1 });
+        for user in 0..3_000 {
+            pending.absorb(&noticed(user, 0), None);
+            for device in [user, 5_000 - user] {
+                let (user, device) = (UserKey(user), DeviceKey(device));
+                pending.absorb(&Report::Device { user, device, badge: None, unsettled }, None);
+            }
+        }
+        let batches = pending.batches();
+        let rows: Vec<_> = batches.iter().map(|batch| (batch.devices.len(), batch.notices.len())).collect();
+        assert!(rows.iter().all(|(devices, notices)| devices + notices <= TRANSACTION_ROWS_MAX), "{rows:?}");
+        assert_eq!(rows.iter().map(|(_, notices)| notices).sum::<usize>(), 3_000);
+        for batch in &batches {
+            for (user, _) in &batch.notices {
+                // A device that several claim is the last one's.
+                let mine = |device: &u64| pending.devices[&DeviceKey(*device)].0 == *user;
+                let mine = [user.0, 5_000 - user.0].into_iter().filter(mine);
+                for device in mine {
+                    assert!(batch.devices.iter().any(|(other, ..)| other.0 == device), "{user:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn behind_a_gap_a_user_counts_only_with_a_word_about_his_mailbox_and_every_device() {
+        let device = |user: u64, device: u64| {
+            let (user, device) = (UserKey(user), DeviceKey(device));
+            Report::Device { user, device, badge: None, unsettled: None }
+        };
+        let synced = |user: u64| Report::Synced { user: UserKey(user), folders: Vec::new() };
+        let gone = Report::DeviceGone { user: UserKey(3), device: DeviceKey(31), since: Some(UnixMillis(1)) };
+        let mut pending = Pending::default();
+        let reports = [noticed(1, 1), device(1, 10), noticed(2, 2), device(2, 20), synced(2)];
+        let more = [noticed(3, 3), gone, device(3, 30), synced(4), noticed(5, 5), device(6, 60)];
+        reports.iter().chain(&more).for_each(|report| pending.absorb(report, None));
+        // Of the second one device is missing, of the fourth all, of the sixth the mailbox; the fifth has none.
+        let devices_of = |user: UserKey| match user.0 {
+            5 => Vec::new(),
+            4 | 6 => vec![DeviceKey(user.0 * 10)],
+            user => (0..user.min(2)).map(|at| DeviceKey(user * 10 + at)).collect(),
+        };
+        assert_eq!(pending.forget_unproven(devices_of), 3);
+        let keep = &pending.batches()[0];
+        let users: Vec<_> = keep.notices.iter().map(|(user, _)| user.0).collect();
+        let devices: Vec<_> = keep.devices.iter().map(|(device, ..)| device.0).collect();
+        assert_eq!((users, devices), (vec![1, 3, 5], vec![10, 30]));
+        assert!(keep.syncs.is_empty() && keep.gone.len() == 1);
     }
 
     #[test]

@@ -281,14 +281,24 @@ pub struct Keep {
 }
 
 impl Keep {
+    /// How many rows it changes.
+    pub fn rows(&self) -> usize {
+        self.watches.len() + self.notices.len() + self.syncs.len() + self.devices.len() + self.gone.len()
+    }
+
+    /// Adds `more`.
+    pub fn extend(&mut self, more: Keep) {
+        self.watches.extend(more.watches);
+        self.notices.extend(more.notices);
+        self.syncs.extend(more.syncs);
+        self.devices.extend(more.devices);
+        self.gone.extend(more.gone);
+        self.positions.extend(more.positions);
+    }
+
     /// Whether there is nothing to keep.
     pub fn is_empty(&self) -> bool {
-        self.watches.is_empty()
-            && self.notices.is_empty()
-            && self.syncs.is_empty()
-            && self.devices.is_empty()
-            && self.gone.is_empty()
-            && self.positions.is_empty()
+        self.rows() == 0 && self.positions.is_empty()
     }
 }
 

@@ -39,6 +39,15 @@ pub(crate) struct Process {
 impl Site {
     /// With so many mailboxes, and as many phones.
     pub(crate) fn new(users: usize, exchange_config: ExchangeConfig) -> Site {
+        Site::with(users, exchange_config, &[])
+    }
+
+    /// APNs takes the certificates `client` and `stranger` of clients.
+    pub(crate) fn with_push_certificate(users: usize) -> Site {
+        Site::with(users, ExchangeConfig::default(), &["client", "stranger"])
+    }
+
+    fn with(users: usize, exchange_config: ExchangeConfig, push_clients: &[&str]) -> Site {
         let dir = tempfile::tempdir().unwrap();
         for name in ["api", "exchange", "apns", "client", "stranger"] {
             certificate(dir.path(), name);
@@ -60,7 +69,7 @@ impl Site {
             .collect();
         let exchange = serve(organisation, dir.path(), "exchange", b"http/1.1", &["client", "stranger"]);
         let apns = Apns::new(Environment::Production, Knobs::default(), 1);
-        let apns = serve(apns, dir.path(), "apns", b"h2", &[]);
+        let apns = serve(apns, dir.path(), "apns", b"h2", push_clients);
         apns.with(|apns, now| {
             apns.add_app(now, APP, "TEAM123456");
             apns.add_key(TeamKey {
@@ -138,9 +147,15 @@ team_id = "TEAM123456"
     }
 
     pub(crate) fn start(&self) -> Process {
+        self.start_by(&[])
+    }
+
+    /// Starts it by way of another program, which is given the command line.
+    pub(crate) fn start_by(&self, program: &[&str]) -> Process {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_carillon"));
-        command.args(["serve", "--config"]).arg(self.path("carillon.toml"));
+        let line = program.iter().copied().chain([env!("CARGO_BIN_EXE_carillon")]).collect::<Vec<_>>();
+        let mut command = Command::new(line[0]);
+        command.args(&line[1..]).args(["serve", "--config"]).arg(self.path("carillon.toml"));
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

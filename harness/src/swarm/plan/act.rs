@@ -2,6 +2,7 @@
 
 use carillon_core::time::Span;
 
+use super::super::disk::DiskAct;
 use super::super::folders::FolderAct;
 use super::super::mailboxes::MailboxAct;
 use super::super::oddities::OddAct;
@@ -84,6 +85,8 @@ pub enum Act {
     Folders(FolderAct),
     /// Something odd happens.
     Odd(OddAct),
+    /// Something happens to the disk on which the engine writes down what must survive.
+    Disk(DiskAct),
 }
 
 /// Where a mail can lie.
@@ -117,6 +120,7 @@ impl Act {
     pub(in super::super) fn kills(&self) -> bool {
         match self {
             Act::Owner(act) => act.kills(),
+            Act::Disk(act) => act.kills(),
             other => matches!(other, Act::Crash { .. } | Act::PowerFailure { .. }),
         }
     }
@@ -134,6 +138,7 @@ impl Act {
         match self {
             Act::Mailboxes(act) => act.deafens(),
             Act::Folders(act) => act.deafens(),
+            Act::Disk(act) => act.kills(),
             Act::Crash { .. }
             | Act::CutStream { .. }
             | Act::SilenceStream { .. }

@@ -53,6 +53,7 @@ impl Plan {
             mail_clock_ahead_ms: 0,
             push_clock_behind_ms: 0,
             drift_ppm: 0,
+            journal_room: None,
             acts: Vec::new(),
         };
         plan.draw_life(rng, day, profile.habits);
@@ -78,6 +79,7 @@ impl Plan {
         plan.draw_own_folders(&profile.folders);
         plan.draw_slow(&profile.mailboxes);
         plan.draw_oddities(&profile.oddities);
+        plan.draw_disk(&profile.disk);
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

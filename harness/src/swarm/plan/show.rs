@@ -52,6 +52,9 @@ impl std::fmt::Display for Plan {
         }
         let credential = if self.mail_tokens { "bearer token" } else { "password" };
         writeln!(f, "  a {credential} for mail, mended within {} s", self.patience.as_millis() / 1_000)?;
+        if let Some(reports) = self.journal_room {
+            writeln!(f, "  the journal of a shard has room for {reports} reports")?;
+        }
         if self.two_apps {
             writeln!(f, "  two apps")?;
         }

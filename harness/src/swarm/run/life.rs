@@ -13,7 +13,7 @@ use super::rest::{CALM_MAX, calm_max};
 use crate::apns::Knobs;
 use crate::exchange::{ExchangeConfig, StrictRules};
 use crate::world::town::{Town, TownConfig};
-use crate::world::{Clock, Net, PeerAt};
+use crate::world::{Clock, Disk, Net, PeerAt};
 
 /// The longest trouble, and until it is surely noticed that it has deafened a stream.
 const DEAF_MAX: Span = Span::from_secs(90 + 240);
@@ -65,6 +65,7 @@ pub(in super::super) enum Trouble {
     Push,
     Turned,
     Network,
+    Disk,
     /// What the account at a mail server may do was taken away.
     Rights(usize),
     Mailbox(Ending),
@@ -155,6 +156,10 @@ impl Life {
             };
             town.audit.deaf(Time(at.0.saturating_sub(NEWS_MAX.0)), *at + length + DEAF_MAX);
         }
+        if let Some(reports) = plan.journal_room {
+            town.world.set_journal_room(reports);
+        }
+        town.audit.disk_may_fail(plan.disk_fails_max());
         Life {
             town,
             until: Vec::new(),
@@ -220,6 +225,7 @@ impl Life {
             }
             Trouble::Turned => self.turn_back(),
             Trouble::Network => self.town.world.net = self.net.clone(),
+            Trouble::Disk => self.town.world.set_disk(Disk::Well),
             Trouble::Rights(server) => self.give_rights_back(server),
             Trouble::Mailbox(ending) => self.mailbox_ending(ending),
             Trouble::Odd(ending) => self.odd_ending(ending),

@@ -40,6 +40,7 @@ impl Life {
         self.put_tokens_right();
         self.end_trouble(Trouble::Push);
         self.end_trouble(Trouble::Network);
+        self.end_trouble(Trouble::Disk);
         (0..self.town.world.exchanges.len()).for_each(|server| self.end_trouble(Trouble::Rights(server)));
         self.town.put_credentials_right();
         self.restart_all();
@@ -86,7 +87,9 @@ impl Life {
         let violations = self.town.world.exchanges.iter().flat_map(|exchange| exchange.violations());
         self.failures.extend(violations.map(|violation| format!("mail server: {violation}")));
         // Where the push service's clock is behind, a token that is gone seems to have been so before it was registered.
-        let excused = (self.push_clock_behind).then_some(StrictFault::PushedAfterGone);
+        // So does one that was, where a kill took the news of it.
+        let excused = self.push_clock_behind || self.town.world.gone_forgotten();
+        let excused = excused.then_some(StrictFault::PushedAfterGone);
         let strict = self.town.world.apns.iter().flat_map(|apns| apns.stats().strict.counts.iter());
         let strict = strict.filter(|(fault, _)| excused != Some(**fault));
         self.failures.extend(strict.map(|(fault, times)| format!("push service: {fault:?}, {times} times")));

@@ -65,6 +65,11 @@ impl Town {
                 self.deliveries.push(delivery);
             }
         }
+        while let Some((user, since)) = self.world.poll_forgotten() {
+            let now = self.world.now().time;
+            let people = self.people.iter().filter(|person| person.key == user);
+            people.for_each(|person| self.audit.killed(person.user, since, now));
+        }
         self.hear_of_credentials();
     }
 
