@@ -5,6 +5,7 @@ mod process_support;
 
 use std::time::Duration;
 
+use carillon_harness::apns::Certificate;
 use carillon_harness::exchange::{CertificateRule, Exchange, ExchangeConfig, ImpersonationRight, TokenKind};
 use process_support::{PASSWORD, Site, wait};
 
@@ -232,6 +233,117 @@ fn a_hangup_takes_up_what_it_can_and_names_what_needs_a_restart() {
     site.deliver(1, "still here");
     wait("a push", || site.log(), || site.apns.with(|apns, _| apns.poll_delivery().is_some()));
     no_violations(&site);
+}
+
+#[test]
+fn every_key_that_a_hangup_may_change_leads_to_a_file_that_is_watched_from_then_on() {
+    let site = Site::new(2, ExchangeConfig::default());
+    let copy = |from: &str, to: &str| site.replace(to, from);
+    for (from, to) in [
+        ("api.pem", "a2.pem"),
+        ("api.key", "a2.key"),
+        ("exchange.pem", "e2.pem"),
+        ("apns.pem", "p2.pem"),
+        ("exchange.pem", "e.good"),
+        ("apns.pem", "p.good"),
+    ] {
+        copy(from, to);
+    }
+    site.write("second.password", PASSWORD);
+    let process = site.start();
+    process.register(2);
+    process.live(2);
+    let changed = site
+        .config()
+        .replace("cert_file = \"api.pem\"", "cert_file = \"a2.pem\"")
+        .replace("key_file = \"api.key\"", "key_file = \"a2.key\"")
+        .replace("password_file = \"exchange.password\"", "password_file = \"second.password\"")
+        .replace("ca_file = \"exchange.pem\"", "ca_file = \"e2.pem\"")
+        .replace("ca_file = \"apns.pem\"", "ca_file = \"p2.pem\"");
+    site.write("carillon.toml", &changed);
+    process.signal("HUP");
+    site.logged("the configuration has been read again", 1);
+    site.logged("restart to take it up", 0);
+    let api = "the API's certificate taken up, for new connections";
+    let taken = |name: &str, times: usize| {
+        let words = format!("certificates taken up, for new connections {name}");
+        site.logged(&words, times);
+    };
+    site.logged(api, 1);
+    taken("exchange=\"main\"", 1);
+    taken("push=\"apns\"", 1);
+
+    // What the keys led to before is nobody's business any more.
+    peers::certificate(site.dir(), "renewed");
+    for old in ["api.pem", "exchange.pem", "apns.pem"] {
+        copy("renewed.pem", old);
+    }
+    site.write("exchange.password", "wrong-password");
+    std::thread::sleep(A_WHILE);
+    site.logged(api, 1);
+    taken("exchange=\"main\"", 1);
+    taken("push=\"apns\"", 1);
+
+    // What they lead to now is: first what cannot be used, then what can.
+    site.write("a2.pem", "no certificate");
+    site.logged("the API's certificate is not taken up, the old stays", 1);
+    copy("renewed.pem", "a2.pem");
+    copy("renewed.key", "a2.key");
+    site.logged(api, 2);
+    site.write("e2.pem", "no certificate");
+    site.write("p2.pem", "no certificate");
+    site.logged("certificates are not taken up, the old stay", 2);
+    copy("e.good", "e2.pem");
+    copy("p.good", "p2.pem");
+    taken("exchange=\"main\"", 2);
+    taken("push=\"apns\"", 2);
+    site.write("second.password", "");
+    site.logged("the new password is not taken up, the old stays", 1);
+    site.exchange.with(|exchange, _| {
+        exchange
+            .change_account(site.account, |account| account.password = Some("changed-password".to_owned()));
+    });
+    site.write("second.password", "changed-password");
+    site.logged("a new credential is tried now", 1);
+    site.deliver(1, "all goes on");
+    wait("a push", || site.log(), || site.apns.with(|apns, _| apns.poll_delivery().is_some()));
+    assert_eq!(refused(&site), 0);
+    no_violations(&site);
+}
+
+#[test]
+fn a_renewed_push_certificate_reaches_the_push_service_and_nobody_else() {
+    use rustls_pki_types::pem::PemObject;
+    let site = Site::with_push_certificate(3);
+    let known = rustls_pki_types::CertificateDer::from_pem_file(site.path("client.pem")).unwrap().to_vec();
+    site.apns.with(|apns, _| {
+        apns.add_certificate(Certificate {
+            der: known,
+            topics: vec!["com.example.mail".to_owned()],
+            environment: None,
+        });
+    });
+    site.replace("push.pem", "stranger.pem");
+    site.replace("push.key", "stranger.key");
+    let key = "key_file = \"a.p8\"\nkey_id = \"ABCDE12345\"\nteam_id = \"TEAM123456\"";
+    let text = site.config().replace(key, "cert_file = \"push.pem\"\ncert_key_file = \"push.key\"");
+    site.write("carillon.toml", &text);
+    let process = site.start();
+    process.register(3);
+    process.live(3);
+    let told = site.logged("the push service is in trouble", 1);
+    assert!(told[0].contains("BadCertificate"), "{}", told[0]);
+
+    site.replace("push.pem", "client.pem");
+    site.replace("push.key", "client.key");
+    site.logged("certificates taken up, for new connections push=\"apns\"", 1);
+    site.deliver(0, "with the new certificate");
+    wait("a push", || site.log(), || site.apns.with(|apns, _| apns.poll_delivery().is_some()));
+    // Exchange's connections trust whom they trusted: a broken stream is opened again.
+    site.exchange.with(|exchange, now| exchange.restart_back_end(now, 0));
+    wait("streams to end", || site.log(), || process.status()["live"].as_u64() < Some(3));
+    process.live(3);
+    site.logged("certificates taken up, for new connections exchange", 0);
 }
 
 use process_support::peers;

@@ -215,3 +215,38 @@ fn an_orderly_end_saves_all_and_the_next_start_goes_on_from_there() {
     assert_eq!(site.log().matches("ended, all saved").count(), 3, "{}", site.log());
     clean(&site, process);
 }
+
+#[test]
+fn whose_last_phone_is_gone_is_forgotten_everywhere_and_his_subscription_is_given_back() {
+    let site = Site::new(USERS, ExchangeConfig::default());
+    let mut phones = Phones::default();
+    let mut process = site.start();
+    process.register(USERS);
+    process.live(USERS as u64);
+    phones.deliver(&site, 3, "Lunch?");
+    phones.all_told(&site);
+    let device = phones.deliveries.iter().find(|delivery| delivery.tag == 3).unwrap().device;
+    site.apns.with(|apns, now| apns.set_gone(device, now.unix));
+    let given_back = || site.exchange.with(|exchange, _| exchange.stats().count_all(Operation::Unsubscribe));
+    let before = given_back();
+
+    site.deliver(3, "to nobody any more");
+    site.logged("its registration was removed", 1);
+    wait("the subscription to be given back", || site.log(), || given_back() == before + 1);
+    let gone = || {
+        let status = process.status();
+        (status["users"].as_u64(), status["devices"].as_u64(), status["live"].as_u64())
+    };
+    let others = Some(USERS as u64 - 1);
+    wait("the counts to fall", || process.status().to_string(), || gone() == (others, others, others));
+    assert_eq!(process.get("/v1/users/u3").0, 404);
+
+    // The others go on, also after a restart.
+    process.child.kill().unwrap();
+    process.child.wait().unwrap();
+    process = site.start();
+    process.live(USERS as u64 - 1);
+    phones.deliver(&site, 4, "still here");
+    phones.all_told(&site);
+    clean(&site, process);
+}

@@ -138,3 +138,32 @@ fn tls(ca_file: Option<&PathBuf>, client: Option<&ClientCertificate>) -> Result<
         ..TlsSettings::default()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    #[test]
+    fn each_server_and_push_service_has_the_endpoint_that_leads_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = testing::config(dir.path());
+        for (at, name) in ["second", "third"].into_iter().enumerate() {
+            let port = 20 + at as u16;
+            config.exchange.push(Exchange { name: name.into(), port, ..config.exchange[0].clone() });
+            config.push.push(Push { name: name.into(), port: port + 10, ..config.push[0].clone() });
+        }
+        config.push.pop();
+        let shard = engine_config(&config, [0; 16], 1).unwrap().shard;
+        let port = |endpoint: EndpointId| shard.endpoints[usize::from(endpoint.0)].port;
+        for (at, exchange) in config.exchange.iter().enumerate() {
+            assert_eq!(port(exchange_endpoint(at)), exchange.port);
+            assert_eq!(port(shard.mail_servers[at].endpoint), exchange.port);
+        }
+        for (at, push) in config.push.iter().enumerate() {
+            assert_eq!(port(push_endpoint(&config, at)), push.port);
+            assert_eq!(port(shard.push_services[at].endpoint), push.port);
+        }
+        assert_eq!(shard.endpoints.len(), 5);
+    }
+}

@@ -25,6 +25,9 @@ const REFUSALS_WAITING_MAX: usize = 64;
 /// However far the next renewal is, the wall clock is looked at this often: it may be set.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
+/// A token that the store would not take is offered again as often.
+const STORE_AGAIN: Duration = Duration::from_secs(5);
+
 /// News of a token that the provider refused.
 pub type Refused = (TeamId, UnixMillis);
 
@@ -39,6 +42,8 @@ pub struct TokenKeeper {
 struct Keeping {
     signer: Signer,
     minting: Minting,
+    /// The token is used, and the store would not take it.
+    unstored: Option<TokenRow>,
 }
 
 impl TokenKeeper {
@@ -57,7 +62,7 @@ impl TokenKeeper {
             let stored = keeper.stored(&signer).await?;
             let jitter = clock::random_u64();
             let minting = Minting::new(stored.as_ref().map(|(_, issued)| *issued), jitter);
-            keeper.teams.push(Keeping { signer, minting });
+            keeper.teams.push(Keeping { signer, minting, unstored: None });
             match stored {
                 Some((jwt, issued)) if minting.due(clock::now()) != Due::Now => {
                     keeper.hand_over(at, jwt, issued).await;
@@ -80,6 +85,7 @@ impl TokenKeeper {
                 if self.teams[at].minting.due(clock::now()) == Due::Now {
                     self.mint(at).await;
                 }
+                self.store_again(at).await;
             }
             match tokio::time::timeout(self.rest(), refusals.recv()).await {
                 Ok(Some((team, issued))) => self.refused(team, issued),
@@ -95,11 +101,12 @@ impl TokenKeeper {
             Due::Now => Duration::ZERO,
             Due::At(at) => Duration::from_millis(at.millis_since(now)),
         });
-        rest.min().unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)
+        let unstored = self.teams.iter().any(|team| team.unstored.is_some());
+        rest.min().unwrap_or(LOOK_AGAIN).min(if unstored { STORE_AGAIN } else { LOOK_AGAIN })
     }
 
     fn refused(&mut self, team: TeamId, issued: UnixMillis) {
-        let Some(Keeping { signer, minting }) = self.teams.get_mut(usize::from(team.0)) else { return };
+        let Some(Keeping { signer, minting, .. }) = self.teams.get_mut(usize::from(team.0)) else { return };
         let now = clock::now();
         let (team_id, key_id) = (signer.team_id(), signer.key_id());
         match minting.refused(issued, now) {
@@ -117,7 +124,7 @@ impl TokenKeeper {
     }
 
     async fn mint(&mut self, at: usize) {
-        let Keeping { signer, minting } = &mut self.teams[at];
+        let Keeping { signer, minting, unstored } = &mut self.teams[at];
         // `iat` has whole seconds; so has what is compared with it later.
         let issued = UnixMillis(clock::now().as_secs() * 1_000);
         let jwt = signer.mint(issued);
@@ -131,9 +138,24 @@ impl TokenKeeper {
         tracing::info!(team_id = signer.team_id(), key_id = signer.key_id(), "minted a provider token");
         // Stored before it is used: a restart must not mint another. Without a store pushes go on all the same.
         if let Err(error) = self.store.put_team_token(&row).await {
-            tracing::error!(%error, "a provider token could not be stored; a restart within 20 minutes may exceed Apple's budget");
+            tracing::error!(
+                %error,
+                "a provider token could not be stored, which is tried again; a restart before that mints another, and within 20 \
+                 minutes may exceed Apple's budget"
+            );
+            *unstored = Some(row);
+        } else {
+            *unstored = None;
         }
         self.hand_over(at, jwt, issued).await;
+    }
+
+    async fn store_again(&mut self, at: usize) {
+        let Some(row) = &self.teams[at].unstored else { return };
+        if self.store.put_team_token(row).await.is_ok() {
+            tracing::info!(team_id = &*row.team_id, key_id = &*row.key_id, "the provider token is stored");
+            self.teams[at].unstored = None;
+        }
     }
 
     async fn hand_over(&self, at: usize, jwt: String, issued: UnixMillis) {

@@ -8,7 +8,7 @@ use ring::signature::{ECDSA_P256_SHA256_FIXED, UnparsedPublicKey};
 use super::*;
 use crate::config::Team;
 use crate::store::sqlite::SqliteStore;
-use crate::testing::FakeEngine;
+use crate::testing::{FailingStore, FakeEngine};
 
 fn team(file: &Path) -> Team {
     Team { team_id: "TEAM123456".into(), key_id: "ABCDE12345".into(), key_file: file.to_owned() }
@@ -122,4 +122,36 @@ async fn a_restart_hands_over_the_stored_token_and_mints_none() {
     let old = TokenRow { issued: UnixMillis(first.1.0 - RENEW_AFTER_MS - RENEW_JITTER_MS), ..stored };
     store.put_team_token(&old).await.unwrap();
     assert!(handed(&key_file).await.1 >= first.1, "an old one is replaced");
+}
+
+#[tokio::test]
+async fn while_the_store_fails_one_token_is_minted_and_used_and_stored_when_it_works_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.p8");
+    write_key(&file);
+    let store = Arc::new(FailingStore::open(dir.path()).await);
+    store.set_full(true);
+    let engine = Arc::new(FakeEngine::default());
+    let vault = Arc::new(Vault::open(&dir.path().join("a.key")).unwrap());
+    let signers = vec![Signer::load(&team(&file)).unwrap()];
+    let keeper = TokenKeeper::start(signers, store.clone(), engine.clone(), vault).await.unwrap();
+    let [Command::SetTeamToken { issued, .. }] = engine.taken()[..] else { panic!("one token") };
+    let (sender, refusals) = TokenKeeper::refusals();
+    let running = tokio::spawn(keeper.run(refusals));
+    // Refused too early to be replaced: another may not come for 20 minutes, store or no store.
+    for _ in 0..3 {
+        sender.send((TeamId(0), issued)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(engine.taken().len(), 1);
+    assert_eq!(store.team_token("TEAM123456", "ABCDE12345").await.unwrap(), None);
+
+    store.set_full(false);
+    // News of any kind is a reason to try again.
+    sender.send((TeamId(0), issued)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let stored = store.team_token("TEAM123456", "ABCDE12345").await.unwrap().unwrap();
+    assert_eq!((stored.issued, engine.taken().len()), (issued, 1));
+    drop(sender);
+    running.await.unwrap();
 }

@@ -27,6 +27,13 @@ impl Cookies {
         &self.text
     }
 
+    /// As [`Cookies::as_str`], only what leads to a server: this may be written to a disk. Anything else may be the session of
+    /// a log-on page or proxy, and lasts as long as the process.
+    pub fn affinity(&self) -> Box<str> {
+        let leads = |pair: &&str| pair.split_once('=').is_some_and(|(name, _)| is_affinity(name));
+        self.text.split("; ").filter(leads).collect::<Vec<_>>().join("; ").into()
+    }
+
     /// Takes in what an answer sets and takes back. True if that changed anything.
     pub fn absorb(&mut self, head: &Head) -> bool {
         let before = self.text.clone();
@@ -53,6 +60,16 @@ impl Cookies {
             self.text = text;
         }
     }
+}
+
+/// Whether a cookie of this name chooses a server, and does nothing else: those of Exchange, and of load balancers that stand
+/// before it (F5, Microsoft's ARR, Amazon's, HAProxy's usual name).
+fn is_affinity(name: &str) -> bool {
+    let is = |known: &&str| name.eq_ignore_ascii_case(known);
+    let begins =
+        |known: &&str| name.get(..known.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(known));
+    ["X-BackEndOverrideCookie", "X-BackEndCookie", "exchangecookie", "SERVERID"].iter().any(is)
+        || ["BIGipServer", "ARRAffinity", "AWSALB", "AWSELB"].iter().any(begins)
 }
 
 /// Whether `name=value` can stand in a `Cookie` header.
@@ -96,6 +113,17 @@ mod tests {
     fn what_cannot_be_sent_is_not_taken_from_a_store() {
         let text = "a=1; b=\r\nX: y; =c; d e=f; g=\u{e9}; h; i=2";
         assert_eq!(Cookies::from_text(text).as_str(), "a=1; i=2");
+    }
+
+    #[test]
+    fn what_leads_to_a_server_may_be_kept_on_a_disk_and_a_session_may_not() {
+        let session = "cadata=abc; MRHSession=1; X-BackEndOverrideCookie=be1~19; NSC_AAAC=2; BIGipServerpool_ews=3.4; \
+                       MSISAuth=5; ExchangeCookie=6; X-BackEndCookie=7; AWSALBCORS=8; x\u{e4}=9; ARR=10";
+        let cookies = Cookies::from_text(session);
+        let kept = "X-BackEndOverrideCookie=be1~19; BIGipServerpool_ews=3.4; ExchangeCookie=6; X-BackEndCookie=7; AWSALBCORS=8";
+        assert_eq!(&*cookies.affinity(), kept);
+        assert!(cookies.as_str().contains("cadata=abc"), "as long as the process lives, all go along");
+        assert_eq!(&*Cookies::default().affinity(), "");
     }
 
     #[test]

@@ -207,7 +207,7 @@ impl ShardCore {
             let watch = super::WatchRecord {
                 subscription: Some(subscription),
                 anchor,
-                cookie: cohort.cookies.as_str().into(),
+                cookie: cohort.cookies.affinity(),
             };
             fx.report(Report::Watched { user: user.key, watch });
         }

@@ -192,7 +192,7 @@ pub struct WatchRecord {
     pub subscription: Option<SubscriptionId>,
     /// The mailbox that the cohort's connection is routed by.
     pub anchor: SmtpAddress,
-    /// The cohort's cookies (`name=value; name=value`), which lead to the server that holds the subscription.
+    /// Of the cohort's cookies (`name=value; name=value`) those that lead to the server that holds the subscription; no sessions.
     pub cookie: Box<str>,
 }
 
