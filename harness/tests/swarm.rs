@@ -7,7 +7,7 @@ use carillon_harness::swarm::{Act, NetTrouble, Plan, Profile, run};
 use carillon_harness::world::Fault;
 
 /// What peers count of what days draw: each stands for an [`Act`], or for some that cannot be told apart.
-const PEERS_FAULTS: [&str; 55] = [
+const PEERS_FAULTS: [&str; 56] = [
     "mail server: 302",
     "mail server: 401",
     "mail server: 403",
@@ -48,6 +48,7 @@ const PEERS_FAULTS: [&str; 55] = [
     "mail server: no UTF-8",
     "mail server: old counts",
     "mail server: stale ids accepted",
+    "mail server: streams obstructed",
     "mail server: streams taken over",
     "push service: BadDeviceToken",
     "push service: DeviceTokenNotForTopic",

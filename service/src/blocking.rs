@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use carillon_core::ews::{StreamConn, StreamEvent};
 use carillon_core::http1::{CallConn, HttpError, Response};
+use carillon_core::limits::STREAM_OPEN_TIMEOUT;
 use carillon_core::time::{Span, Time};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -338,6 +340,31 @@ impl Calls {
 
     fn now(&self) -> Time {
         Time(u64::try_from(self.origin.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// Asks for a notification stream on a fresh connection, and waits for what it tells first: that it is open, or why not.
+pub fn first_of_stream(stream: &mut TlsStream, request: Vec<u8>) -> Result<StreamEvent, Failure> {
+    let origin = Instant::now();
+    let now = || Time(u64::try_from(origin.elapsed().as_micros()).unwrap_or(u64::MAX));
+    let open = STREAM_OPEN_TIMEOUT;
+    let _ = stream.sock.set_read_timeout(Some(Duration::from_micros(open.0) + Duration::from_millis(100)));
+    let _ = stream.sock.set_write_timeout(Some(CONNECT_TIME));
+    stream.write_all(&request).and_then(|()| stream.flush()).map_err(|error| broken(&error))?;
+    let mut machine = StreamConn::open(now(), request, open + open, open + open);
+    let mut bytes = [0; 16 * 1024];
+    loop {
+        if let Some(event) = machine.poll() {
+            return Ok(event);
+        }
+        match stream.read(&mut bytes) {
+            Ok(0) => machine.feed_eof(),
+            Ok(n) => machine.feed(now(), &bytes[..n]),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => machine.feed_eof(),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) => return Err(broken(&error)),
+        }
+        machine.on_deadline(now());
     }
 }
 

@@ -18,6 +18,7 @@ struct Inner {
     /// What cannot be read in mailboxes that may be watched all the same.
     unreadable: HashMap<UserKey, Arc<Trouble>>,
     live: u64,
+    polling: u64,
     unwatched: u64,
     devices: u64,
     mail_servers: Vec<Health>,
@@ -38,6 +39,8 @@ pub enum Watch {
     Waiting,
     /// On an open stream and caught up.
     Live,
+    /// Looked into about once a minute, as no stream tells of it, and why that is.
+    Polling(Arc<Trouble>),
     /// Not watched at the moment, and why.
     Unwatched(Arc<Trouble>),
 }
@@ -63,6 +66,8 @@ pub struct Counts {
     pub devices: u64,
     /// Users that are live.
     pub live: u64,
+    /// Users whose mailbox is looked into without a stream.
+    pub polling: u64,
     /// Users whose mailbox is in trouble.
     pub unwatched: u64,
 }
@@ -87,11 +92,12 @@ impl Health {
 }
 
 impl Watch {
-    /// Its name in the API: `waiting`, `live` or `unwatched`.
+    /// Its name in the API: `waiting`, `live`, `polling` or `unwatched`.
     pub fn name(&self) -> &'static str {
         match self {
             Watch::Waiting => "waiting",
             Watch::Live => "live",
+            Watch::Polling(_) => "polling",
             Watch::Unwatched(_) => "unwatched",
         }
     }
@@ -100,7 +106,7 @@ impl Watch {
     pub fn trouble(&self) -> Option<&Trouble> {
         match self {
             Watch::Waiting | Watch::Live => None,
-            Watch::Unwatched(trouble) => Some(trouble),
+            Watch::Polling(trouble) | Watch::Unwatched(trouble) => Some(trouble),
         }
     }
 }
@@ -258,6 +264,7 @@ impl Directory {
             users: inner.users.len() as u64,
             devices: inner.devices,
             live: inner.live,
+            polling: inner.polling,
             unwatched: inner.unwatched,
         }
     }
@@ -273,6 +280,7 @@ impl Inner {
         match watch {
             Watch::Waiting => {}
             Watch::Live => self.live = self.live.saturating_add_signed(by),
+            Watch::Polling(_) => self.polling = self.polling.saturating_add_signed(by),
             Watch::Unwatched(_) => self.unwatched = self.unwatched.saturating_add_signed(by),
         }
     }
@@ -317,9 +325,12 @@ mod tests {
         directory.add_user(UserKey(1));
         assert_eq!(directory.watch(UserKey(1)), Some(Watch::Live));
         directory.remove_user(UserKey(1));
+        directory.set_watch(UserKey(2), Watch::Polling(trouble.clone()));
+        let counts = directory.counts();
+        assert_eq!((counts.users, counts.live, counts.polling, counts.unwatched), (1, 0, 1, 0));
         directory.set_watch(UserKey(2), Watch::Live);
         let counts = directory.counts();
-        assert_eq!((counts.users, counts.live, counts.unwatched), (1, 1, 0));
+        assert_eq!((counts.users, counts.live, counts.polling, counts.unwatched), (1, 1, 0, 0));
         assert!(directory.set_mail_server(MailServerId(0), Health::Trouble(trouble.clone())));
         assert!(!directory.set_mail_server(MailServerId(0), Health::Trouble(trouble)));
         assert!(!directory.set_mail_server(MailServerId(7), Health::Well));

@@ -55,6 +55,8 @@ metrics! {
     Uptime: Gauge "carillon_uptime_seconds", "Seconds since the service started";
     Users: Gauge "carillon_users", "Users";
     UsersLive: Gauge "carillon_users_live", "Users whose mailbox is on an open stream and caught up";
+    UsersPolling: Gauge "carillon_users_polling", "Users whose mailbox is looked into about once a minute, as no stream tells of it";
+    CallsGivenUp: Counter "carillon_calls_given_up", "Calls given up because they were slow and others waited for their places";
     UsersUnwatched: Gauge "carillon_users_unwatched", "Users whose mailbox is not watched because something is wrong";
     UsersStopped: Gauge "carillon_users_stopped", "Users whose notifications are stopped";
     UsersReady: Gauge "carillon_users_ready", "Users that are due and wait for their turn";
@@ -275,6 +277,8 @@ fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
         Metric::Uptime => Shown::One(sample.uptime_s),
         Metric::Users => one(sample.counts.users),
         Metric::UsersLive => one(sample.counts.live),
+        Metric::UsersPolling => one(sample.counts.polling),
+        Metric::CallsGivenUp => one(total.calls_given_up),
         Metric::UsersUnwatched => one(sample.counts.unwatched),
         Metric::UsersStopped => one(total.users_stopped),
         Metric::UsersReady => one(total.users_ready),
@@ -474,7 +478,7 @@ mod tests {
     fn sample(numbers: Numbers) -> Sample {
         Sample {
             uptime_s: 1.5,
-            counts: Counts { users: 3, devices: 4, live: 2, unwatched: 1 },
+            counts: Counts { users: 3, devices: 4, live: 2, polling: 0, unwatched: 1 },
             numbers,
             mail_servers: vec![("main".to_owned(), true)],
             push_services: vec![("apns".to_owned(), false)],

@@ -150,6 +150,26 @@ pub const YIELD_BACK_OFF_MAX: Span = Span::from_secs(64);
 /// first subscription of a cohort, which has twice as long each time. If it has no answer by then, another mailbox tries.
 pub const LEADING_CALL_TIMEOUT: Span = Span::from_secs(20);
 
+/// How long a mailbox may be without a stream before it is looked into by ordinary calls.
+pub const POLL_AFTER: Span = Span::from_secs(30);
+
+/// Between two such looks, at most. The last sixth is drawn by chance, so that cohorts do not look together.
+pub const POLL_EVERY: Span = Span::from_secs(60);
+
+/// Mailboxes that one shard looks into per second at one mail server while there is no stream: 10,000 in 500 s, with two
+/// calls for each.
+pub const POLLS_PER_S: u32 = 20;
+
+/// Streams in a row that fell silent right after their opening, after which an opening shows nothing any more.
+pub const MUTE_STREAMS_MAX: u8 = 2;
+
+/// Streams of one server in a row that told nothing, or nothing but their opening, after which something stands in their
+/// way.
+pub const STREAMS_LOST_MAX: u8 = 2;
+
+/// Streams that are being opened at a time where none has come through lately: each hangs for [`STREAM_OPEN_TIMEOUT`].
+pub const STREAM_PROBES_MAX: usize = 4;
+
 /// Devices of one user.
 pub const USER_DEVICES_MAX: usize = 16;
 

@@ -15,6 +15,7 @@ pub(crate) fn is_durable(report: &Report) -> bool {
         | Report::Device { .. }
         | Report::DeviceGone { .. } => true,
         Report::Live { .. }
+        | Report::Polled { .. }
         | Report::Unwatched { .. }
         | Report::Misplaced { .. }
         | Report::Unreadable { .. }
@@ -111,6 +112,7 @@ fn write_report(out: &mut Vec<u8>, report: &Report) {
             write_option(out, since.as_ref(), |out, since| out.extend(since.0.to_le_bytes()));
         }
         Report::Live { .. }
+        | Report::Polled { .. }
         | Report::Unwatched { .. }
         | Report::Misplaced { .. }
         | Report::Unreadable { .. }

@@ -58,6 +58,7 @@ impl Row {
                 self.devices.remove(device);
             }
             Report::Live { .. }
+            | Report::Polled { .. }
             | Report::Unwatched { .. }
             | Report::Misplaced { .. }
             | Report::Unreadable { .. }

@@ -46,6 +46,7 @@ pub async fn status(State(state): State<ApiState>) -> Json<StatusView> {
         users: counts.users,
         devices: counts.devices,
         live: counts.live,
+        polling: counts.polling,
         unwatched: counts.unwatched,
         stopped: total.users_stopped,
         streams: total.streams,

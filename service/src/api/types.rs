@@ -150,9 +150,10 @@ pub struct DroppedFolderView {
 /// How a mailbox is watched.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct WatchView {
-    /// `waiting` (nothing heard yet), `live` (on an open stream and caught up) or `unwatched`.
+    /// `waiting` (nothing heard yet), `live` (on an open stream and caught up), `polling` (looked into about once a minute,
+    /// as no stream tells of it) or `unwatched`.
     pub state: String,
-    /// Why it is not watched; or what cannot be read in it.
+    /// Why it is not watched, or not by a stream; or what cannot be read in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trouble: Option<TroubleView>,
 }
@@ -218,6 +219,9 @@ pub struct StatusView {
     pub devices: u64,
     /// Users whose mailbox is on an open stream and caught up.
     pub live: u64,
+    /// Users whose mailbox is looked into about once a minute, as no stream tells of it.
+    #[serde(default)]
+    pub polling: u64,
     /// Users whose mailbox is not watched because something is wrong.
     pub unwatched: u64,
     /// Users whose notifications are stopped.

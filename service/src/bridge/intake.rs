@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::keeper::Keeper;
 use crate::clock;
 use crate::config::Config;
-use crate::directory::{Directory, Health, Watch};
+use crate::directory::{Counts, Directory, Health, Watch};
 use crate::keys::Refused;
 use crate::reload;
 
@@ -48,11 +48,9 @@ impl Intake {
             }
             if summary.0.elapsed() >= SUMMARY_EVERY {
                 let counts = self.directory.counts();
-                if (counts.users, counts.live, counts.unwatched)
-                    != (summary.1.users, summary.1.live, summary.1.unwatched)
-                {
-                    let (users, live, unwatched) = (counts.users, counts.live, counts.unwatched);
-                    tracing::info!(users, live, unwatched, "mailboxes");
+                if counts != (Counts { devices: counts.devices, ..summary.1 }) {
+                    let Counts { users, live, polling, unwatched, .. } = counts;
+                    tracing::info!(users, live, polling, unwatched, "mailboxes");
                 }
                 summary = (Instant::now(), counts);
             }
@@ -88,6 +86,9 @@ impl Intake {
                     tracing::warn!(user = user.0, %code, "a mail cannot be read: {text}");
                 }
                 self.directory.set_unreadable(*user, trouble.clone().map(Arc::new));
+            }
+            Report::Polled { user, trouble } => {
+                self.directory.set_watch(*user, Watch::Polling(Arc::new(trouble.clone())));
             }
             Report::Misplaced { user, trouble } => {
                 tracing::debug!(user = user.0, code = %trouble.code, "mailbox not found where it was: {}", trouble.text);

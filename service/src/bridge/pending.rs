@@ -51,6 +51,7 @@ impl Pending {
                 }
             }
             Report::Live { .. }
+            | Report::Polled { .. }
             | Report::Unwatched { .. }
             | Report::Misplaced { .. }
             | Report::Unreadable { .. }

@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use carillon_core::ews::{
-    Action, Caller, EwsError, ResponseCode, Route, SchemaVersion, http_request, request, response,
+    Action, Caller, EwsError, ResponseCode, Route, SchemaVersion, StreamBreak, StreamEvent, http_request,
+    request, response,
 };
 use carillon_core::http1::{Cookies, Response};
-use carillon_core::names::SmtpAddress;
+use carillon_core::names::{SmtpAddress, SubscriptionId};
 use carillon_core::shard::{Endpoint, EndpointId, MailCredential, MailServer, Protocol};
 
 use super::Findings;
-use crate::blocking::{self, Calls, Failure};
+use crate::blocking::{self, Calls, Failure, TlsStream};
 use crate::bridge::exchange_server;
 use crate::config::Exchange;
 
@@ -143,7 +144,12 @@ impl<'a> Session<'a> {
             .and_then(|body| response::subscribe(&body).map_err(CallError::Ews));
         match body {
             Ok(id) => {
-                findings.well(&what("streaming"), "the mailbox can be subscribed to");
+                findings.well(&what("subscription"), "the mailbox can be subscribed to");
+                match self.stream(&id, impersonate, anchor) {
+                    Ok(()) => findings.well(&what("streaming"), "a notification stream opens and tells so"),
+                    Err(CallError::Way(failure)) => findings.wrong(&what("streaming"), &failure),
+                    Err(CallError::Ews(error)) => findings.wrong(&what("streaming"), &self::failure(&error)),
+                }
                 let ended = self
                     .call(
                         |version| request::unsubscribe(&Caller { version, mailbox, impersonate }, &id),
@@ -157,8 +163,42 @@ impl<'a> Session<'a> {
                     );
                 }
             }
-            Err(CallError::Way(failure)) => findings.wrong(&what("streaming"), &failure),
-            Err(CallError::Ews(error)) => findings.wrong(&what("streaming"), &failure(&error)),
+            Err(CallError::Way(failure)) => findings.wrong(&what("subscription"), &failure),
+            Err(CallError::Ews(error)) => findings.wrong(&what("subscription"), &failure(&error)),
+        }
+    }
+
+    /// Opens a stream, as the service does, and waits for its first envelope.
+    fn stream(
+        &mut self,
+        id: &SubscriptionId,
+        impersonate: bool,
+        anchor: &SmtpAddress,
+    ) -> Result<(), CallError> {
+        let caller = Caller { version: self.version, mailbox: anchor, impersonate };
+        let body = request::get_streaming_events(&caller, &[id], 1);
+        let route = Route::Cohort { anchor, cookies: self.cookies.as_str() };
+        let request = http_request(&self.endpoint, &self.server, route, request_id(), &body)
+            .map_err(|error| CallError::Way(Failure::new(error.to_string(), "correct the configuration")))?;
+        let mut stream = self.dial().map_err(CallError::Way)?;
+        match blocking::first_of_stream(&mut stream, request).map_err(CallError::Way)? {
+            StreamEvent::Failed { error, .. } => Err(CallError::Ews(error)),
+            StreamEvent::Broken(StreamBreak::NotOpened | StreamBreak::Ended | StreamBreak::Silent) => {
+                Err(CallError::Way(Failure::new(
+                    "calls are answered, and nothing of a notification stream comes through: something between buffers or \
+                     cuts it",
+                    "switch the buffering of answers off for EWS in the proxy or load balancer before Exchange (nginx: \
+                     proxy_buffering off), with an idle timeout above 120 s; until then mailboxes are looked into once a \
+                     minute only",
+                )))
+            }
+            StreamEvent::Broken(broken) => {
+                Err(CallError::Way(Failure::new(broken.to_string(), "look at the proxy before Exchange")))
+            }
+            StreamEvent::Opened
+            | StreamEvent::Heartbeat
+            | StreamEvent::Notification { .. }
+            | StreamEvent::Closed => Ok(()),
         }
     }
 
@@ -228,11 +268,15 @@ impl<'a> Session<'a> {
     }
 
     fn reconnect(&self) -> Result<Calls, Failure> {
+        Ok(Calls::new(self.dial()?))
+    }
+
+    fn dial(&self) -> Result<TlsStream, Failure> {
         let exchange = self.exchange;
         let config =
             blocking::client_config(exchange.ca_file.as_deref(), exchange.client.as_ref(), b"http/1.1")?;
         let stream = blocking::connect(self.addresses)?;
-        Ok(Calls::new(blocking::handshake(stream, config, &exchange.host, false)?))
+        blocking::handshake(stream, config, &exchange.host, false)
     }
 }
 

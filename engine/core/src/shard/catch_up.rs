@@ -123,6 +123,7 @@ impl ShardCore {
         if !std::mem::take(&mut user.ids_alone) {
             self.set_unreadable(user_id, Unreadable::PAGE, None, fx);
         }
+        self.looked(user_id);
         self.stats.catch_ups += 1;
         self.resolve_unsettled(now, user_id, fx);
     }

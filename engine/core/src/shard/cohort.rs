@@ -7,7 +7,7 @@
 //! ```
 
 use super::core::ShardCore;
-use super::{ConnId, Effects, MailServerId};
+use super::{ConnId, Effects, MailServerId, Trouble};
 use crate::arena::Id;
 use crate::http1::Cookies;
 use crate::limits::{COHORT_GATHER, STREAM_STEADY};
@@ -52,6 +52,14 @@ pub struct Cohort {
     pub(super) not_before: Time,
     /// Streams of several members in a row that were refused for some of them.
     pub(super) group_refusals: u8,
+    /// The present stream has told something after its opening.
+    pub(super) delivers: bool,
+    /// Streams in a row that fell silent right after their opening.
+    pub(super) mute: u8,
+    /// What the last stream failed of.
+    pub(super) trouble: Option<Box<Trouble>>,
+    /// When members without a stream are looked into next.
+    pub(super) poll_at: Option<Time>,
     /// Streams in a row that did not last.
     pub(super) failures: u8,
     /// Of these, those that Exchange refused without saying why.
@@ -120,8 +128,11 @@ impl ShardCore {
         if cohort.members.is_empty() {
             return self.dissolve_cohort(cohort_id, fx);
         }
+        let polls = self.poll_members(now, cohort_id, fx);
+        let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
         if cohort.not_before > now.time {
-            self.wheel.arm(&cohort.timer, cohort.not_before);
+            let at = polls.map_or(cohort.not_before, |at| at.min(cohort.not_before));
+            self.wheel.arm(&cohort.timer, at);
             return;
         }
         if cohort.aside_until.is_some_and(|until| until <= now.time) {
@@ -138,7 +149,7 @@ impl ShardCore {
         self.request_subscriptions(now, cohort_id, fx);
         let next = self.join_members(now, cohort_id, fx);
         if let Some(cohort) = self.cohorts.get(cohort_id)
-            && let Some(at) = next.into_iter().chain(cohort.aside_until).min()
+            && let Some(at) = next.into_iter().chain(cohort.aside_until).chain(polls).min()
         {
             self.wheel.arm(&cohort.timer, at);
         }

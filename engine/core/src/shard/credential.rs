@@ -66,7 +66,10 @@ impl ShardCore {
             server.not_before = server.busy_until.max(now.time);
         }
         if server.trouble.take().is_some() {
-            fx.report(Report::MailServerWell { server: server_id });
+            fx.report(match server.stream_trouble.as_deref() {
+                Some(trouble) => Report::MailServerTrouble { server: server_id, trouble: trouble.clone() },
+                None => Report::MailServerWell { server: server_id },
+            });
         }
         server.worked = true;
         if !std::mem::replace(&mut server.proven, true) {

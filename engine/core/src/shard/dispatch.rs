@@ -8,6 +8,7 @@ use super::server::{Ask, Job, Server, Turn};
 use super::{ConnId, Effect, Effects, MailServerId};
 use crate::ews::SchemaVersion;
 use crate::http1::CallConn;
+use crate::limits::POLLS_PER_S;
 use crate::time::{Now, Span};
 use crate::user::{Calling, Needs, User, UserId};
 
@@ -49,8 +50,13 @@ impl ShardCore {
             server.slow.push_back(user_id);
         } else if user.needs.has(Needs::FETCH) {
             server.urgent.push_back(user_id);
-        } else if !user.needs.has(Needs::SUBSCRIBE) && next_ask(user).is_some() {
-            server.routine.push_back(user_id);
+        } else if !user.needs.has(Needs::SUBSCRIBE)
+            && let Some(ask) = next_ask(user)
+        {
+            match ask {
+                Ask::CatchUp { .. } if !user.streaming => server.polls.push_back(user_id),
+                _ => server.routine.push_back(user_id),
+            }
         } else {
             return None;
         }
@@ -129,16 +135,20 @@ impl ShardCore {
         server.proven || server.turn == Turn::Ours
     }
 
-    /// The next call: urgent ones first, farewells last; slow ones and farewells not in the share that is kept for others. Users who no longer need one leave their queue.
+    /// The next call: urgent ones first, farewells last. Slow ones, looks without a stream and farewells leave the share alone
+    /// that is kept for others. Users who no longer need one leave their queue.
     fn take_job(&mut self, now: Now, server_id: MailServerId) -> Option<Job> {
         let mail_server = self.mail_server(server_id);
         let pace = Span(1_000_000 / u64::from(mail_server.subscribes_per_s.max(1)));
         // At half the window, half the pace.
         let window = self.servers[usize::from(server_id.0)].window.max(1);
-        let pace = Span(pace.0 * u64::from(mail_server.calls_max.max(window) / window));
+        let slower = u64::from(mail_server.calls_max.max(window) / window);
+        let pace = Span(pace.0 * slower);
+        let poll_pace = Span(1_000_000 * slower / u64::from(POLLS_PER_S));
         let server = &self.servers[usize::from(server_id.0)];
-        let beside_share = (!server.slow.is_empty() || !server.farewells.is_empty())
-            && self.has_room_beside_share(now, server_id);
+        let beside_share =
+            (!server.slow.is_empty() || !server.polls.is_empty() || !server.farewells.is_empty())
+                && self.has_room_beside_share(now, server_id);
         loop {
             let server = &mut self.servers[usize::from(server_id.0)];
             let user_id =
@@ -154,13 +164,21 @@ impl ShardCore {
                     let late = pace.min(Span::from_millis(1));
                     server.subscribe_not_before = server.subscribe_not_before.max(now.time - late) + pace;
                     user_id
+                } else if beside_share
+                    && server.poll_not_before <= now.time
+                    && let Some(user_id) = server.polls.pop_front()
+                {
+                    let late = poll_pace.min(Span::from_millis(1));
+                    server.poll_not_before = server.poll_not_before.max(now.time - late) + poll_pace;
+                    user_id
                 } else if beside_share && let Some(farewell) = server.farewells.pop(now.time) {
                     return Some(Job::Unsubscribe(Box::new(farewell)));
                 } else {
                     let pace = (!server.subscribes.is_empty()).then_some(server.subscribe_not_before);
                     // Those that must leave the share alone go when a call has ended.
                     let farewell = server.farewells.next_at().filter(|_| beside_share);
-                    if let Some(at) = pace.into_iter().chain(farewell).min() {
+                    let poll = (beside_share && !server.polls.is_empty()).then_some(server.poll_not_before);
+                    if let Some(at) = pace.into_iter().chain(farewell).chain(poll).min() {
                         self.wheel.arm(&server.pace_timer, at);
                     }
                     return None;
@@ -238,7 +256,11 @@ fn next_ask(user: &User) -> Option<Ask> {
     // noticed, swallows what comes until the next one takes over.
     [
         (Needs::FETCH, true, Ask::Fetch(Vec::new())),
-        (Needs::CATCH_UP, user.streaming, Ask::CatchUp { ids_alone: user.ids_alone }),
+        (
+            Needs::CATCH_UP,
+            user.streaming || user.needs.has(Needs::LOOK),
+            Ask::CatchUp { ids_alone: user.ids_alone },
+        ),
         (Needs::BADGE, true, Ask::Badge),
     ]
     .into_iter()

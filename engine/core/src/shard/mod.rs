@@ -30,6 +30,7 @@ mod holders;
 mod input;
 mod membership;
 mod openings;
+mod polling;
 mod queue;
 mod refusals;
 mod refused;

@@ -20,6 +20,14 @@ pub enum Report {
         /// Whose.
         user: UserKey,
     },
+    /// No stream tells of the user's mailbox. It is looked into about once a minute instead, and what has come is told; streams
+    /// are tried all the while.
+    Polled {
+        /// Whose.
+        user: UserKey,
+        /// What the last stream failed of, and what to do.
+        trouble: Trouble,
+    },
     /// The user's mailbox is not watched at the moment.
     Unwatched {
         /// Whose.

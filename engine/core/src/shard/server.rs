@@ -72,6 +72,15 @@ pub(super) struct Server {
     pub(super) subscribes: VecDeque<UserId>,
     pub(super) subscribe_not_before: Time,
     pub(super) stream_not_before: Time,
+    /// Streams in a row, over all cohorts, that told nothing, or nothing but their opening; and whether one of them was
+    /// open.
+    pub(super) streams_lost: u8,
+    pub(super) lost_when_open: bool,
+    /// What the owner was told of it.
+    pub(super) stream_trouble: Option<Box<Trouble>>,
+    /// Users to be looked into without a stream, at their own pace.
+    pub(super) polls: VecDeque<UserId>,
+    pub(super) poll_not_before: Time,
     /// When the pause after which the window was last halved ends.
     pub(super) slowed_until: Time,
     /// When the window was last halved because the account has too many calls in flight.
@@ -210,6 +219,11 @@ impl Server {
             subscribes: VecDeque::new(),
             subscribe_not_before: Time(0),
             stream_not_before: Time(0),
+            streams_lost: 0,
+            lost_when_open: false,
+            stream_trouble: None,
+            polls: VecDeque::new(),
+            poll_not_before: Time(0),
             slowed_until: Time(0),
             narrowed_at: Time(0),
             widen_not_before: Time(0),
@@ -299,6 +313,7 @@ impl Server {
         !(self.urgent.is_empty()
             && self.routine.is_empty()
             && self.slow.is_empty()
+            && self.polls.is_empty()
             && self.subscribes.is_empty()
             && self.farewells.is_empty())
     }

@@ -21,9 +21,13 @@ impl ShardCore {
             let Some(event) = machine.poll() else { return };
             match event {
                 StreamEvent::Opened => self.stream_opened(now, conn_id, cohort_id, fx),
-                StreamEvent::Heartbeat => self.group_works(conn_id, cohort_id),
+                StreamEvent::Heartbeat => {
+                    self.group_works(conn_id, cohort_id);
+                    self.stream_delivers(now, cohort_id, conn_id, fx);
+                }
                 StreamEvent::Notification { subscription, events } => {
                     self.group_works(conn_id, cohort_id);
+                    self.stream_delivers(now, cohort_id, conn_id, fx);
                     self.stream_notified(now, conn_id, cohort_id, &subscription, events, fx);
                 }
                 StreamEvent::Closed => {
@@ -35,6 +39,14 @@ impl ShardCore {
                 }
                 StreamEvent::Broken(broken) => {
                     let trouble = broken.trouble();
+                    if let Some(cohort) = self.cohorts.get_mut(cohort_id)
+                        && broken == StreamBreak::Silent
+                        && cohort.stream == Some(conn_id)
+                        && cohort.opened
+                        && !cohort.delivers
+                    {
+                        cohort.mute = cohort.mute.saturating_add(1);
+                    }
                     self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                     if broken == StreamBreak::NotOpened {
                         // Perhaps the mailbox hangs for which it acts.

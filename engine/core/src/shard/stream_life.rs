@@ -8,7 +8,7 @@ use super::{ConnId, Effects, Trouble};
 use crate::ews::{SchemaVersion, StreamConn};
 use crate::limits::{DETACHED_TRUST, MAIL_BACK_OFF, REOPEN_SPREAD, STREAM_JOIN_INTERVAL, STREAM_JOIN_WAIT};
 use crate::time::{Now, Span, Time};
-use crate::user::{Calling, UserId};
+use crate::user::{Calling, Needs, Polling, UserId};
 
 impl ShardCore {
     /// Opens the stream, or has a second one take over when members have come. When there is something to wait for,
@@ -45,6 +45,10 @@ impl ShardCore {
             cohort.join_at = Some(join_at);
             return Some(join_at);
         }
+        if self.cohorts.get(cohort_id).is_some_and(|cohort| self.probes_enough(cohort.server)) {
+            // The next look into its mailboxes brings it back.
+            return None;
+        }
         if let Some(wait) = self.choose_budget(now, cohort_id) {
             // Not for longer than that: whoever comes meanwhile may have one.
             return Some(now.time + wait);
@@ -60,6 +64,7 @@ impl ShardCore {
         cohort.join_at = None;
         cohort.retiring = cohort.stream.take();
         cohort.opened = false;
+        cohort.delivers = false;
         let endpoint = self.config.mail_servers[usize::from(cohort.server.0)].endpoint;
         let credential = self.servers[usize::from(cohort.server.0)].credential;
         let conn = self.open_conn(
@@ -156,11 +161,15 @@ impl ShardCore {
                 continue;
             }
             user.streaming = true;
-            if detached_long {
+            user.needs.remove(Needs::LOOK);
+            if detached_long || user.polling != Polling::No {
                 user.miss();
             }
             self.request_call(now, user_id, fx);
             self.look_live(now, user_id, fx);
+        }
+        if !self.servers[usize::from(server.0)].lost_when_open {
+            self.streams_work(server, fx);
         }
         self.version_worked(server, version);
         if credential == self.servers[usize::from(server.0)].credential {
@@ -217,13 +226,27 @@ impl ShardCore {
         // Where an older stream goes on, nothing was lost but an attempt.
         let attempt = !retiring && cohort.is_some_and(|cohort| cohort.retiring.is_some() && !cohort.opened);
         self.stats.streams_broken += 1;
+        let asked = matches!(
+            self.conns.get(conn_id).map(|conn| &conn.kind),
+            Some(Kind::Stream { machine: Some(_), .. })
+        );
+        let lost = cohort.filter(|cohort| asked && cohort.stream == Some(conn_id) && !cohort.delivers);
+        if let Some((server, opened)) = lost.map(|cohort| (cohort.server, cohort.opened)) {
+            self.stream_lost(server, opened, trouble, fx);
+        }
+        if let Some(cohort) = self.cohorts.get_mut(cohort_id).filter(|_| !retiring) {
+            cohort.trouble = Some(Box::new(trouble.clone()));
+        }
         for user_id in named.iter().copied().filter(|_| !attempt) {
             if let Some(user) = self.users.get_mut(user_id) {
                 if !planted!(NoCatchUp) {
                     user.miss();
                 }
-                if !retiring {
-                    self.set_unwatched(user_id, trouble, fx);
+                match self.users.get(user_id).map(|user| user.polling) {
+                    Some(_) if retiring => {}
+                    // It is looked into as it was.
+                    Some(Polling::Told) => self.set_live(user_id, false),
+                    _ => self.set_unwatched(user_id, trouble, fx),
                 }
             }
             if retiring {

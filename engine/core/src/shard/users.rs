@@ -8,7 +8,7 @@ use crate::limits::{CLOCK_SKEW_MS_MAX, USER_DEVICES_MAX, USER_FOLDERS_MAX};
 use crate::names::{DeviceKey, FolderId, UserKey};
 use crate::time::{Now, Time, UnixMillis};
 use crate::user::{
-    Calling, Device, DeviceId, Folder, Known, Needs, Pending, Unreadable, User, UserId, item_hash,
+    Calling, Device, DeviceId, Folder, Known, Needs, Pending, Polling, Unreadable, User, UserId, item_hash,
 };
 
 impl ShardCore {
@@ -95,6 +95,7 @@ impl ShardCore {
             streaming: false,
             overlap: false,
             live: false,
+            polling: Polling::No,
             vip: assign.vip,
             stopped: assign.stopped,
             needs,
@@ -414,9 +415,16 @@ impl ShardCore {
 
     /// Tells the owner when a mailbox has come to be watched and caught up.
     pub(super) fn look_live(&mut self, now: Now, user_id: UserId, fx: &mut Effects) {
-        let Some(user) = self.users.get(user_id) else { return };
-        let live = user.streaming && !user.needs.has(Needs::CATCH_UP) && !user.needs.has(Needs::BADGE);
-        if live && !user.live {
+        let heard = self.is_heard(user_id);
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        if user.needs.has(Needs::CATCH_UP) || user.needs.has(Needs::BADGE) {
+            return;
+        }
+        if !heard {
+            return self.tell_polling(user_id, fx);
+        }
+        user.polling = Polling::No;
+        if !user.live {
             fx.report(Report::Live { user: user.key });
             self.set_live(user_id, true);
             self.try_next_folder(now, user_id, fx);
@@ -438,7 +446,10 @@ impl ShardCore {
     /// Tells the owner that a mailbox is not watched.
     pub(super) fn set_unwatched(&mut self, user_id: UserId, trouble: &Trouble, fx: &mut Effects) {
         self.set_live(user_id, false);
-        if let Some(user) = self.users.get(user_id) {
+        if let Some(user) = self.users.get_mut(user_id) {
+            if std::mem::replace(&mut user.polling, Polling::No) != Polling::No {
+                user.miss();
+            }
             fx.report(Report::Unwatched { user: user.key, trouble: trouble.clone() });
         }
     }

@@ -14,7 +14,7 @@ pub use device::{Device, Unsettled};
 pub use folder::{Folder, Whose};
 pub use known::Known;
 pub use pending::{IdForm, Item, Pending, is_after};
-pub use row::{Calling, Needs, Unreadable, User};
+pub use row::{Calling, Needs, Polling, Unreadable, User};
 pub use setback::Setback;
 
 use crate::arena::Id;

@@ -28,6 +28,8 @@ pub struct User {
     pub overlap: bool,
     /// Told to the owner: watched, and caught up.
     pub live: bool,
+    /// Whether it is looked into without a stream.
+    pub polling: Polling,
     /// Which mails go first.
     pub vip: VipRules,
     /// Notifications are stopped.
@@ -190,6 +192,17 @@ impl Unreadable {
     }
 }
 
+/// How a mailbox is doing of which no stream tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Polling {
+    /// A stream tells, or nothing does.
+    No,
+    /// It was looked into since a stream last told.
+    Looked,
+    /// And the owner knows.
+    Told,
+}
+
 /// Calls that must be made for a user: a set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs(u8);
@@ -203,6 +216,9 @@ impl Needs {
     pub const CATCH_UP: Needs = Needs(4);
     /// Ask for the unread count.
     pub const BADGE: Needs = Needs(8);
+
+    /// The catch-up that is needed does not wait for a stream: another one follows when there is one.
+    pub const LOOK: Needs = Needs(16);
 
     /// None.
     pub const fn none() -> Needs {

@@ -193,6 +193,7 @@ impl Rig {
             Report::Watched { .. }
             | Report::Live { .. }
             | Report::Unreadable { trouble: None, .. }
+            | Report::Polled { .. }
             | Report::Device { .. }
             | Report::TeamTokenStale { .. }
             | Report::MailServerWell { .. }

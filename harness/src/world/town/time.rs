@@ -81,7 +81,8 @@ impl Town {
         for (at, report) in &self.world.reports[heard..] {
             match report {
                 Report::Live { user } => _ = self.live.insert(*user, *at),
-                Report::Unwatched { user, .. }
+                Report::Polled { user, .. }
+                | Report::Unwatched { user, .. }
                 | Report::Misplaced { user, .. }
                 | Report::Taken { user, .. } => _ = self.live.remove(user),
                 Report::Device { unsettled: Some(notice), .. } => self.audit.put_down(*at, *notice),
