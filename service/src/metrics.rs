@@ -627,7 +627,13 @@ mod tests {
         };
         Sample {
             uptime_s: 1.5,
-            counts: Counts { users: number(), devices: number(), live: number(), unwatched: number() },
+            counts: Counts {
+                users: number(),
+                devices: number(),
+                live: number(),
+                polling: 2_002,
+                unwatched: number(),
+            },
             numbers: Numbers {
                 shards: vec![ShardStats::default(); 7],
                 total,

@@ -15,7 +15,7 @@ use carillon_core::shard::MailCredential;
 use carillon_core::time::{Now, Time};
 use carillon_harness::apns::{Apns, Certificate, Environment, Knobs};
 use carillon_harness::exchange::{
-    Account, AccountKey, Exchange, ExchangeConfig, ImpersonationRight, MailboxSpec, Override, Version,
+    Account, AccountKey, Exchange, ExchangeConfig, ImpersonationRight, MailboxSpec, Override, Proxy, Version,
 };
 
 const PASSWORD: &str = "s3cret-of-the-service-account";
@@ -122,6 +122,7 @@ fn all_is_well() {
         "main tls",
         "main log-on",
         "main impersonation",
+        "main subscription",
         "main streaming",
         "apns credential",
     ] {
@@ -267,6 +268,17 @@ fn faults_of_files_are_told_apart() {
     site.wrong("", "store", &["not an SQLite database"]);
     site.config.store.path = site.dir.path().join("missing-folder/carillon.db");
     site.wrong("", "store", &["nothing can be written"]);
+}
+
+#[test]
+fn a_proxy_that_lets_no_stream_through_is_told_apart() {
+    for proxy in [Proxy::Empties, Proxy::Buffers] {
+        let site = site();
+        site.exchange(|exchange| exchange.faults.proxy = Some(proxy));
+        let words = ["calls are answered", "buffers or cuts", "proxy_buffering off"];
+        let text = site.wrong("jane@example.com", "exchange main streaming", &words);
+        assert!(text.contains("main subscription"), "{text}");
+    }
 }
 
 #[test]

@@ -298,7 +298,7 @@ impl Exchange {
                 }
             }
             Answer::Stream { key, headers } if self.faults.proxy == Some(Proxy::Empties) => {
-                self.stats.streams_obstructed += 1;
+                self.obstruct(now.time, key);
                 self.end_stream(now.time, key, Ending::Gone);
                 let reply = HttpReply { body: Vec::new(), headers, ..HttpReply::page(200, "") };
                 self.send_reply(now, conn, HttpReply { content_type: "text/xml; charset=utf-8", ..reply });

@@ -300,6 +300,9 @@ impl Exchange {
     pub(super) fn obstruct(&mut self, now: Time, key: u64) {
         let Some(proxy) = self.faults.proxy else { return };
         self.stats.streams_obstructed += 1;
+        if let (Proxy::Buffers | Proxy::Empties, Some(stream)) = (proxy, self.streams.get(&key)) {
+            self.unheard(stream.conn);
+        }
         match proxy {
             Proxy::Buffers => self.swallow(key),
             Proxy::BuffersRest => {

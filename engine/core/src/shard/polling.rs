@@ -29,7 +29,10 @@ impl ShardCore {
             cohort.poll_at = None;
             return None;
         }
-        let due = cohort.poll_at.unwrap_or(now.time + POLL_AFTER);
+        // As long as the server is left alone nothing can be asked, and then a stream goes first.
+        let left_alone = self.servers[usize::from(cohort.server.0)].not_before;
+        let first = if left_alone > now.time { left_alone + POLL_AFTER } else { Time(0) };
+        let due = cohort.poll_at.unwrap_or(now.time + POLL_AFTER).max(first);
         if due > now.time {
             cohort.poll_at = Some(due);
             return Some(due);
