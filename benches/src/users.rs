@@ -141,6 +141,7 @@ pub fn signal_user(number: u64) -> AssignUser {
             registered: START,
             active: START,
             settings: DeviceSettings::default(),
+            stopped: false,
             badge: Some(3),
             unsettled: None,
         }],

@@ -54,6 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         registered: now,
         active: now,
         settings: DeviceSettings::default(),
+        stopped: false,
         badge: None,
         unsettled: None,
     };

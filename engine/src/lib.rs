@@ -59,6 +59,7 @@ pub use rustls_pki_types as pki_types;
 pub use settings::{EngineConfig, StartError, TlsSettings};
 pub use start::Engine;
 pub use stats::{EngineStats, JournalStats, ShellStats};
+pub use tls::certificate_fault;
 
 /// For tests of the shell: what it drives can be something else than [`carillon_core::shard::ShardCore`].
 #[doc(hidden)]

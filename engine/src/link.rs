@@ -7,6 +7,7 @@ use std::mem;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
+use carillon_core::http1;
 use carillon_core::limits::READ_BYTES_PER_TURN;
 use carillon_core::shard::CloseReason;
 use mio::net::TcpStream;
@@ -114,7 +115,8 @@ impl Wire {
             // "Draining readiness": until WouldBlock, also after a short read.
             match self.socket.read(&mut scratch[..take]) {
                 Ok(0) => {
-                    let during = "the server closed the connection during the TLS handshake";
+                    let during = "the server closed the connection during the TLS handshake; if it lasts, see that \
+                                  it has room for more connections";
                     return ReadEnd::Closed(match self.open {
                         true => CloseReason::Eof,
                         false => CloseReason::Tls(during.into()),
@@ -144,6 +146,11 @@ impl Wire {
         mut encrypted: &[u8],
         arrived: &mut impl FnMut(Arrival<'_>),
     ) -> Result<(), CloseReason> {
+        if !self.open
+            && let Some(status) = http1::status_in_clear(encrypted)
+        {
+            return Err(CloseReason::Tls(http1::in_clear(status).into()));
+        }
         while !encrypted.is_empty() {
             // rustls takes what its buffer has room for; what it cannot take at all is a record beyond TLS's bounds.
             self.tls.read_tls(&mut encrypted).map_err(|error| CloseReason::Tls(error.to_string().into()))?;

@@ -112,18 +112,8 @@ impl Target {
 pub(crate) fn close_reason(error: &rustls::Error) -> CloseReason {
     match error {
         rustls::Error::InvalidCertificate(why) => {
-            // rustls names the fault; what it cannot know is what is usually behind it.
-            let usually = match why {
-                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-                    ": it was signed by an authority that is not trusted here"
-                }
-                CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. } => ", or the clock of this machine is wrong",
-                _ => "",
-            };
-            CloseReason::Untrusted(format!("{error}{usually}").into())
+            let (what, advice) = certificate_fault(why);
+            CloseReason::Untrusted(format!("{what}; {advice}").into())
         }
         rustls::Error::AlertReceived(
             AlertDescription::AccessDenied
@@ -143,6 +133,52 @@ pub(crate) fn close_reason(error: &rustls::Error) -> CloseReason {
         }
         rustls::Error::NoCertificatesPresented => CloseReason::Untrusted(error.to_string().into()),
         _ => CloseReason::Tls(error.to_string().into()),
+    }
+}
+
+/// What is wrong with a server's certificate, and what to do, for a person.
+pub fn certificate_fault(why: &CertificateError) -> (String, &'static str) {
+    let words = rustls::Error::InvalidCertificate(why.clone()).to_string();
+    match why {
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
+            format!("{words}: it was signed by an authority that is not trusted here"),
+            "if its authority is your own, give that authority's certificate as ca_file",
+        ),
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            (words, "renew the certificate on the server, unless the clock of this machine is wrong")
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
+            words,
+            "use a name in the URL that stands in the certificate, or have the server present one for this name",
+        ),
+        CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
+            let signed_with =
+                outdated(signature_algorithm_id).unwrap_or("an algorithm that is not supported here");
+            (
+                format!(
+                    "the server's certificate, or one between it and its authority, is signed with {signed_with}"
+                ),
+                "have the server present certificates that are signed with SHA-256 or better",
+            )
+        }
+        _ => (words, "have the server present a right certificate"),
+    }
+}
+
+/// Signatures that nobody accepts any more, by their object identifiers.
+fn outdated(algorithm: &[u8]) -> Option<&'static str> {
+    const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01];
+    let is = |start: &[u8], last: u8| {
+        let id = [start, &[last]].concat();
+        algorithm.windows(id.len()).any(|window| window == id)
+    };
+    match () {
+        () if is(RSA, 5) || is(&[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04], 1) => Some("SHA-1"),
+        () if is(RSA, 4) => Some("MD5"),
+        () => None,
     }
 }
 

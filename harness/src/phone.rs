@@ -45,7 +45,7 @@ pub struct Mail {
     pub moved_in: bool,
 }
 
-/// The time in which a user's notifications were stopped.
+/// The time in which nothing was to reach a phone, or nobody watched for a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// From.
@@ -61,9 +61,7 @@ pub struct User {
     pub mails: Vec<Mail>,
     /// Unread mails from before.
     pub unread_before: u32,
-    /// In order; at most the last is open.
-    pub stops: Vec<Stop>,
-    /// Times in which the engine had been told to forget him, as `stops`.
+    /// Times in which the engine had been told to forget him, in order; at most the last is open.
     pub absences: Vec<Stop>,
 }
 
@@ -81,6 +79,8 @@ pub struct Phone {
     pub active: UnixMillis,
     /// What its user wanted, each from when, in order.
     pub wants: Vec<(Time, Wants)>,
+    /// Times from a stop of its user to its own next registration, in order; at most the last is open.
+    pub stops: Vec<Stop>,
 }
 
 /// What the user of a phone wants to see.
@@ -121,24 +121,24 @@ impl User {
         self.unread_before + self.mails.iter().filter(|mail| mail.unread && mail.counts).count() as u32
     }
 
-    /// Whether notifications were stopped at `at`, for longer than a change takes to be heard of.
-    pub fn surely_stopped(&self, at: Time, rules: &Rules) -> bool {
-        self.stops.iter().any(|stop| stop.from + rules.crossing_max < at && at < stop.to)
-    }
-
     /// Whether a mail of that moment came while nobody watched for him.
     fn surely_absent(&self, at: Time, rules: &Rules) -> bool {
         let (crossing, doubt) = (rules.crossing_max, rules.crossing_max + rules.clock_set_max);
         self.absences.iter().any(|absence| absence.from + crossing < at && at + doubt < absence.to)
+    }
+}
+
+impl Phone {
+    /// Whether it was stopped at `at`, for longer than a change takes to be heard of.
+    pub fn surely_stopped(&self, at: Time, rules: &Rules) -> bool {
+        self.stops.iter().any(|stop| stop.from + rules.crossing_max < at && at < stop.to)
     }
 
     /// Whether some of `from..to` may have been under a stop.
     fn perhaps_stopped(&self, from: Time, to: Time, rules: &Rules) -> bool {
         self.stops.iter().any(|stop| stop.from <= to && from <= stop.to + rules.crossing_max)
     }
-}
 
-impl Phone {
     /// Whether this phone is to be told of `mail`, all things considered that have happened so far.
     pub fn duty(&self, mail: &Mail, user: &User, rules: &Rules) -> Duty {
         let wait_end = mail.at + rules.wait_max;
@@ -152,7 +152,7 @@ impl Phone {
             || mail.gone <= wait_end
             || mail.moved_in
             || self.wanted(mail.at, wait_end + rules.crossing_max).any(|wants| !wants.alerts)
-            || user.perhaps_stopped(mail.at, wait_end, rules)
+            || self.perhaps_stopped(mail.at, wait_end, rules)
         {
             Duty::May
         } else {

@@ -1,5 +1,6 @@
 //! A mail in Exchange rings a phone: the engine's core between the strict peers, in virtual time.
 
+use carillon_core::ledger::Suppressed;
 use carillon_core::notice::carries_details;
 use carillon_core::shard::{Command, MailCredential, MailServerId, Report, Timing};
 use carillon_core::time::{Span, Time, UnixMillis};
@@ -9,7 +10,7 @@ use carillon_harness::exchange::{
     Override, Silence,
 };
 use carillon_harness::world::story::{alerts, badge, clean, live, secs};
-use carillon_harness::world::town::{Town, TownConfig};
+use carillon_harness::world::town::{Town, TownConfig, at};
 
 #[test]
 fn a_mail_rings_a_phone_with_its_sender_and_subject() {
@@ -200,6 +201,53 @@ fn a_stopped_user_hears_nothing_until_he_registers_again() {
     town.run_for(secs(30));
     let alerts = town.told(0, 0).into_iter().filter(|push| push.payload.is_alert()).count();
     assert_eq!(alerts, 1);
+    clean(town);
+}
+
+#[test]
+fn a_lost_phone_stays_stopped_when_another_of_its_user_registers() {
+    let mut town = live(TownConfig { users: 1, phones: 2, ..TownConfig::default() });
+    town.stop(0);
+    town.run_for(secs(10));
+    town.register_again(0, 1);
+    town.run_for(secs(5));
+    let alerts = |town: &Town| {
+        [0, 1].map(|phone| town.told(0, phone).into_iter().filter(|push| push.payload.is_alert()).count())
+    };
+    town.deliver(0, "for the new phone");
+    town.run_for(secs(30));
+    assert_eq!((alerts(&town), town.world.stats(0).users_stopped), ([0, 1], 0));
+    assert_eq!(town.told(0, 0).iter().filter(|push| push.at.time > at(15)).count(), 0, "no badge either");
+    // Nor after a restart, nor when the owner says again what is stored.
+    town.world.crash(0);
+    town.run_for(secs(30));
+    town.assign_again(0, true, |_| {});
+    town.deliver(0, "after a restart");
+    town.run_for(secs(30));
+    assert_eq!(alerts(&town), [0, 2]);
+    town.remove_phone(0, 1);
+    town.run_for(secs(1));
+    assert_eq!(town.world.stats(0).users_stopped, 1, "all that are left");
+    town.register_again(0, 0);
+    town.run_for(secs(5));
+    town.deliver(0, "found again");
+    town.run_for(secs(30));
+    assert_eq!((alerts(&town), town.world.stats(0).users_stopped), ([1, 2], 0));
+    clean(town);
+}
+
+#[test]
+fn a_stop_ends_what_waits_for_the_phones_that_are_there_and_not_for_one_that_registers_right_after() {
+    let mut town = live(TownConfig { users: 1, phones: 2, ..TownConfig::default() });
+    town.deliver(0, "still settling");
+    town.run_for(Span::from_millis(500));
+    town.stop(0);
+    town.register_again(0, 1);
+    town.deliver(0, "for the second phone");
+    town.run_for(secs(30));
+    let told = [0, 1].map(|phone| town.told(0, phone).iter().filter(|push| push.payload.is_alert()).count());
+    assert_eq!(told, [0, 1]);
+    assert_eq!(town.world.ledger().suppressed[Suppressed::Stopped as usize], 3);
     clean(town);
 }
 

@@ -165,7 +165,7 @@ fn a_server_that_offers_only_windows_log_in_is_told_as_that_and_not_as_a_wrong_p
     let (stale, not_accepted, trouble) = told(&town);
     assert_eq!((stale.len(), not_accepted.len(), trouble.len()), (0, 0, SHARDS));
     assert_eq!(&*trouble[0].code, "ews_auth_offer");
-    for words in ["offers Negotiate NTLM", "Basic", "bearer token"] {
+    for words in ["offers Negotiate, NTLM", "Basic", "bearer token"] {
         assert!(trouble[0].text.contains(words), "{words}: {}", trouble[0].text);
     }
     assert_eq!(refused(&town), SHARDS as u64, "one request of each shard in five minutes");

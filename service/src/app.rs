@@ -16,7 +16,7 @@ use crate::writer::Writer;
 
 /// The running service: shared by the API, the bridge to the engine and the tasks in the background.
 ///
-/// Its verbs are durable before they answer, and the engine has heard of them by then.
+/// Its verbs are durable before they answer, and the engine has heard of them by then. `by` is who asks, for the log.
 pub struct App {
     config: Arc<Config>,
     store: Arc<dyn Store>,
@@ -53,7 +53,7 @@ impl App {
         engine: Arc<dyn Engine>,
         directory: Arc<Directory>,
     ) -> Arc<App> {
-        let auth = Auth::new(config.api.gateway_token.as_ref(), config.api.admin_token.as_ref());
+        let auth = Auth::new(&config.api.tokens);
         let writer = Writer::start(config.clone(), store.clone(), engine.clone(), directory.clone());
         Arc::new(App {
             config,
@@ -98,9 +98,13 @@ impl App {
     }
 
     /// Adds or refreshes devices, all or none. One answer each, in order.
-    pub async fn register(&self, batch: Vec<RegisterWrite>) -> Result<Vec<RegisteredRow>, AppError> {
+    pub async fn register(
+        &self,
+        by: &Arc<str>,
+        batch: Vec<RegisterWrite>,
+    ) -> Result<Vec<RegisteredRow>, AppError> {
         let writes = batch.into_iter().map(|one| Write::Register(Box::new(one))).collect();
-        let wrote = self.told(self.writer.write(writes).await)?;
+        let wrote = self.told(self.writer.write(by, writes).await)?;
         Ok(wrote
             .into_iter()
             .filter_map(|one| match one {
@@ -117,26 +121,32 @@ impl App {
     /// Notes that a device's app was used. False: there is no such device.
     pub async fn touch_device(
         &self,
+        by: &Arc<str>,
         user: UserId,
         device: DeviceId,
         at: UnixMillis,
     ) -> Result<bool, AppError> {
-        self.one(Write::Touch { user, device, at }).await
+        self.one(by, Write::Touch { user, device, at }).await
     }
 
     /// Removes a device, and with his last one the user. False: there is no such device.
-    pub async fn remove_device(&self, user: UserId, device: DeviceId) -> Result<bool, AppError> {
-        self.one(Write::RemoveDevice { user, device }).await
+    pub async fn remove_device(
+        &self,
+        by: &Arc<str>,
+        user: UserId,
+        device: DeviceId,
+    ) -> Result<bool, AppError> {
+        self.one(by, Write::RemoveDevice { user, device }).await
     }
 
-    /// Stops all notifications of a user until a device of his registers again. False: there is no such user.
-    pub async fn stop_user(&self, user: UserId) -> Result<bool, AppError> {
-        self.one(Write::StopUser { user }).await
+    /// Stops all notifications of a user: each device gets nothing until it registers again. False: there is no such user.
+    pub async fn stop_user(&self, by: &Arc<str>, user: UserId) -> Result<bool, AppError> {
+        self.one(by, Write::StopUser { user }).await
     }
 
     /// Removes a user with all his devices. False: there is no such user.
-    pub async fn remove_user(&self, user: UserId) -> Result<bool, AppError> {
-        self.one(Write::RemoveUser { user }).await
+    pub async fn remove_user(&self, by: &Arc<str>, user: UserId) -> Result<bool, AppError> {
+        self.one(by, Write::RemoveUser { user }).await
     }
 
     /// One user with his devices.
@@ -162,8 +172,8 @@ impl App {
         result
     }
 
-    async fn one(&self, write: Write) -> Result<bool, AppError> {
-        let wrote = self.told(self.writer.write(vec![write]).await)?;
+    async fn one(&self, by: &Arc<str>, write: Write) -> Result<bool, AppError> {
+        let wrote = self.told(self.writer.write(by, vec![write]).await)?;
         Ok(!matches!(wrote.as_slice(), [Wrote::NotFound]))
     }
 }

@@ -1,9 +1,11 @@
-//! Who may call the API: two bearer tokens, kept apart.
+//! Who may call the API: bearer tokens, each with a name and a role.
+
+use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 use subtle::ConstantTimeEq;
 
-use crate::config::Secret;
+use crate::config::ApiToken;
 
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,32 +16,48 @@ pub enum Role {
     Admin,
 }
 
+/// A caller whose token is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Which of the configured tokens it is.
+    pub at: usize,
+    /// What it may do.
+    pub role: Role,
+    /// Its name in the configuration, for the log.
+    pub name: Arc<str>,
+}
+
 /// The tokens that are known, as digests: comparing takes the same time whatever is presented, and whatever its length.
 pub struct Auth {
-    gateway: Option<[u8; 32]>,
-    admin: Option<[u8; 32]>,
+    known: Vec<(Caller, [u8; 32])>,
 }
 
 impl Auth {
-    /// A role whose token is `None` cannot be taken by anybody.
-    pub fn new(gateway: Option<&Secret>, admin: Option<&Secret>) -> Auth {
-        let fingerprint = |secret: &Secret| sha256(secret.expose());
-        Auth { gateway: gateway.map(fingerprint), admin: admin.map(fingerprint) }
+    /// Takes these tokens.
+    pub fn new(tokens: &[ApiToken]) -> Auth {
+        let known = tokens.iter().enumerate().map(|(at, token)| {
+            let caller = Caller { at, role: token.role, name: (*token.name).into() };
+            (caller, sha256(token.secret.expose()))
+        });
+        Auth { known: known.collect() }
     }
 
-    /// The role that `presented` (what stands after `Bearer `) stands for.
-    pub fn role(&self, presented: &str) -> Option<Role> {
+    /// Who presents this (what stands after `Bearer `).
+    pub fn caller(&self, presented: &str) -> Option<&Caller> {
         let presented = sha256(presented);
-        let matches = |known: &Option<[u8; 32]>| {
-            // Both are compared in any case, so that the time tells nothing of which one is set or matched.
-            let (is_set, known) = (known.is_some(), known.unwrap_or([0; 32]));
-            bool::from(presented.ct_eq(&known)) & is_set
-        };
-        let (gateway, admin) = (matches(&self.gateway), matches(&self.admin));
-        if admin {
-            return Some(Role::Admin);
+        let mut found = None;
+        // All are compared in any case, so that the time tells nothing of which one matched.
+        for (caller, known) in &self.known {
+            if bool::from(presented.ct_eq(known)) {
+                found = Some(caller);
+            }
         }
-        gateway.then_some(Role::Gateway)
+        found
+    }
+
+    /// How many tokens there are.
+    pub fn count(&self) -> usize {
+        self.known.len()
     }
 }
 
@@ -52,17 +70,28 @@ fn sha256(text: &str) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Secret;
 
     #[test]
-    fn each_token_gives_its_own_role_and_nothing_else_gives_any() {
-        let (gateway, admin) = (Secret::new("gate".into()), Secret::new("boss".into()));
-        let auth = Auth::new(Some(&gateway), Some(&admin));
-        assert_eq!(auth.role("gate"), Some(Role::Gateway));
-        assert_eq!(auth.role("boss"), Some(Role::Admin));
+    fn each_token_gives_its_own_name_and_role_and_nothing_else_gives_any() {
+        let token = |name: &str, role, secret: &str| ApiToken {
+            name: name.into(),
+            role,
+            secret: Secret::new(secret.to_owned()),
+        };
+        let auth = Auth::new(&[
+            token("east", Role::Gateway, "gate"),
+            token("west", Role::Gateway, "gate2"),
+            token("ops", Role::Admin, "boss"),
+        ]);
+        let who =
+            |presented: &str| auth.caller(presented).map(|caller| (&*caller.name, caller.role, caller.at));
+        assert_eq!(who("gate"), Some(("east", Role::Gateway, 0)));
+        assert_eq!(who("gate2"), Some(("west", Role::Gateway, 1)));
+        assert_eq!(who("boss"), Some(("ops", Role::Admin, 2)));
         for wrong in ["", "gat", "gate ", "Gate", "bossboss"] {
-            assert_eq!(auth.role(wrong), None, "{wrong}");
+            assert_eq!(who(wrong), None, "{wrong}");
         }
-        assert_eq!(Auth::new(None, None).role(""), None);
-        assert_eq!(Auth::new(Some(&gateway), None).role("boss"), None);
+        assert_eq!(Auth::new(&[]).caller(""), None);
     }
 }

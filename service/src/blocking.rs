@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use carillon_core::ews::{StreamConn, StreamEvent};
-use carillon_core::http1::{CallConn, HttpError, Response};
+use carillon_core::http1::{self, CallConn, HttpError, Response};
 use carillon_core::limits::STREAM_OPEN_TIMEOUT;
 use carillon_core::time::{Span, Time};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -175,6 +175,11 @@ pub fn handshake(
     let mut connection = ClientConnection::new(config, name)
         .map_err(|error| Failure::new(error.to_string(), "please report this"))?;
     let started = Instant::now();
+    // Our first message, then a look at what comes before TLS takes it for noise.
+    let _ = connection.write_tls(&mut stream);
+    if let Some(failure) = said_in_clear(&stream) {
+        return Err(failure);
+    }
     while connection.is_handshaking() {
         if started.elapsed() > CONNECT_TIME {
             return Err(Failure::new("the TLS handshake takes too long", "check what stands in between"));
@@ -199,35 +204,31 @@ pub fn handshake(
 fn handshake_failure(error: &io::Error) -> Failure {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     let advice = match tls {
-        Some(rustls::Error::InvalidCertificate(why)) => match why {
-            CertificateError::UnknownIssuer => {
-                "if its authority is your own, give that authority's certificate as ca_file"
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "renew the certificate on the server, or correct this machine's clock"
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "correct this machine's clock, or the server's certificate"
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "use a name in the URL that stands in the certificate"
-            }
-            _ => "correct the server's certificate",
-        },
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            let (what, advice) = carillon_engine::certificate_fault(why);
+            return Failure::new(format!("the server's certificate is not trusted ({what})"), advice);
+        }
         Some(rustls::Error::InvalidMessage(_)) => "this is no TLS server: correct the port in the URL",
         Some(rustls::Error::AlertReceived(_)) => {
             "the server refused: check its TLS versions, and our client certificate if it asks for one"
         }
         Some(_) => "check the server's TLS settings",
-        None => "the connection broke off: check the port, and what stands in between",
-    };
-    let what = match tls {
-        Some(rustls::Error::InvalidCertificate(_)) => {
-            format!("the server's certificate is not trusted ({error})")
+        None => {
+            "the connection broke off: check the port and what stands in between, and whether the server has room for \
+             more connections"
         }
-        Some(_) | None => format!("no TLS connection ({error})"),
     };
-    Failure::new(what, advice)
+    Failure::new(format!("no TLS connection ({error})"), advice)
+}
+
+/// What a server says in clear where TLS was expected, as one without a free connection does.
+fn said_in_clear(stream: &TcpStream) -> Option<Failure> {
+    let mut first = [0; 16];
+    let len = stream.peek(&mut first).ok()?;
+    let status = http1::status_in_clear(&first[..len])?;
+    let text = http1::in_clear(status);
+    let (what, advice) = text.split_once(": ").unwrap_or((&text, "correct the URL"));
+    Some(Failure::new(format!("no TLS connection ({what})"), advice))
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -279,6 +280,27 @@ impl ServerCertVerifier for Pinned {
     }
 }
 
+/// Reads what the peer has said; 0 at the end. Not as the stream itself reads: that writes first what waits to be written,
+/// and fails where writing does, although the peer may have said why before it closed.
+pub fn read(stream: &mut TlsStream, bytes: &mut [u8]) -> io::Result<usize> {
+    let TlsStream { conn: tls, sock } = stream;
+    loop {
+        match tls.reader().read(bytes) {
+            // An end without a word of TLS; whether what came is whole, its protocol says.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+        match tls.read_tls(sock) {
+            Ok(_) => {
+                tls.process_new_packets().map_err(io::Error::other)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// One keep-alive HTTP/1.1 connection, over which one call at a time is made.
 pub struct Calls {
     stream: TlsStream,
@@ -298,28 +320,35 @@ impl Calls {
     }
 
     /// Sends head and body, and waits for the whole answer.
-    pub fn call(&mut self, request: Vec<u8>, time: Duration) -> Result<Response, Failure> {
+    ///
+    /// A server may answer before it has read everything, and close. Then writing fails, and the answer is there all the
+    /// same.
+    pub fn call(&mut self, request: Vec<u8>, time: Duration) -> Result<Response, Broken> {
         let span = Span(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
         self.conn.send(self.now(), request, span);
         let _ = self.stream.sock.set_read_timeout(Some(time));
         let _ = self.stream.sock.set_write_timeout(Some(time));
+        match self.write() {
+            Ok(()) => self.read(),
+            Err(error) if is_timeout(&error) => Err(broken(&error).into()),
+            Err(error) => self.read().map_err(|_| Broken { failure: broken(&error), may_be_repeated: true }),
+        }
+    }
+
+    fn write(&mut self) -> io::Result<()> {
         let mut out = Vec::new();
         loop {
             out.clear();
             let more = self.conn.drain(&mut out, 64 * 1024);
-            if let Err(error) = self.stream.write_all(&out) {
-                // The answer may be there already: a server that takes no more says why before it closes.
-                return self.read().map_err(|_| broken(&error));
-            }
+            self.stream.write_all(&out)?;
             if !more {
-                break;
+                return self.stream.flush();
             }
         }
-        self.stream.flush().map_err(|error| broken(&error))?;
-        self.read()
     }
 
-    fn read(&mut self) -> Result<Response, Failure> {
+    /// Reads until the answer is whole.
+    fn read(&mut self) -> Result<Response, Broken> {
         let mut bytes = [0; 16 * 1024];
         loop {
             if let Some(response) = self.conn.poll() {
@@ -327,13 +356,12 @@ impl Calls {
             }
             let now = self.now();
             self.conn.on_deadline(now).map_err(unusable)?;
-            match self.stream.read(&mut bytes) {
+            match read(&mut self.stream, &mut bytes) {
                 Ok(0) => self.conn.feed_eof().map_err(unusable)?,
                 Ok(n) => self.conn.feed(now, &bytes[..n]).map_err(unusable)?,
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    self.conn.feed_eof().map_err(unusable)?;
+                Err(error) => {
+                    return Err(Broken { may_be_repeated: !is_timeout(&error), failure: broken(&error) });
                 }
-                Err(error) => return Err(broken(&error)),
             }
         }
     }
@@ -368,11 +396,35 @@ pub fn first_of_stream(stream: &mut TlsStream, request: Vec<u8>) -> Result<Strea
     }
 }
 
+/// A call without an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Why.
+    pub failure: Failure,
+    /// The connection ended before anything of an answer came: over another one it may go better, where it does no harm to
+    /// ask twice.
+    pub may_be_repeated: bool,
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Broken {
+        Broken { failure, may_be_repeated: false }
+    }
+}
+
+impl From<Broken> for Failure {
+    fn from(broken: Broken) -> Failure {
+        broken.failure
+    }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
 fn broken(error: &io::Error) -> Failure {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
-            Failure::new("the server does not answer", "look at the server's health")
-        }
+        _ if is_timeout(error) => Failure::new("the server does not answer", "look at the server's health"),
         _ => Failure::new(
             format!("the connection broke off ({error})"),
             "look at the server, and what stands in between",
@@ -380,11 +432,14 @@ fn broken(error: &io::Error) -> Failure {
     }
 }
 
-fn unusable(error: HttpError) -> Failure {
-    Failure::new(
-        format!("the answer cannot be used ({error})"),
-        "check that the URL leads to the right server",
-    )
+fn unusable(error: HttpError) -> Broken {
+    Broken {
+        failure: Failure::new(
+            format!("the answer cannot be used ({error})"),
+            "check that the URL leads to the right server",
+        ),
+        may_be_repeated: matches!(error, HttpError::NoAnswer),
+    }
 }
 
 /// The same machine's address for one that listens on all.

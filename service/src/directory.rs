@@ -1,6 +1,6 @@
 //! What is known right now of users, mail servers and providers. Volatile: the engine's reports build it anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use carillon_core::names::UserKey;
@@ -19,7 +19,8 @@ struct Inner {
     unreadable: HashMap<UserKey, Arc<Trouble>>,
     live: u64,
     polling: u64,
-    unwatched: u64,
+    /// In order, so that the first of them are always the same.
+    unwatched: BTreeSet<UserKey>,
     devices: u64,
     mail_servers: Vec<Health>,
     /// Folders that users have chosen and that cannot be watched.
@@ -134,7 +135,7 @@ impl Directory {
         inner.dropped_folders.remove(&user);
         inner.unreadable.remove(&user);
         if let Some(old) = inner.users.remove(&user) {
-            inner.count(&old, -1);
+            inner.leave(user, &old);
         }
     }
 
@@ -157,8 +158,15 @@ impl Directory {
             return None;
         }
         let old = std::mem::replace(at, watch.clone());
-        inner.count(&old, -1);
-        inner.count(&watch, 1);
+        inner.leave(user, &old);
+        match watch {
+            Watch::Waiting => {}
+            Watch::Live => inner.live += 1,
+            Watch::Polling(_) => inner.polling += 1,
+            Watch::Unwatched(_) => {
+                inner.unwatched.insert(user);
+            }
+        }
         Some(old)
     }
 
@@ -194,6 +202,16 @@ impl Directory {
             Some(trouble) => inner.unreadable.insert(user, trouble),
             None => inner.unreadable.remove(&user),
         };
+    }
+
+    /// The first of the users whose mailbox is in trouble, at most `count`, by number.
+    pub fn first_unwatched(&self, count: usize) -> Vec<(UserKey, Arc<Trouble>)> {
+        let inner = self.lock();
+        let trouble = |user: &UserKey| match inner.users.get(user) {
+            Some(Watch::Unwatched(trouble)) => Some((*user, trouble.clone())),
+            Some(Watch::Waiting | Watch::Live | Watch::Polling(_)) | None => None,
+        };
+        inner.unwatched.iter().filter_map(trouble).take(count).collect()
     }
 
     /// How each mail server does, by [`MailServerId`].
@@ -265,7 +283,7 @@ impl Directory {
             devices: inner.devices,
             live: inner.live,
             polling: inner.polling,
-            unwatched: inner.unwatched,
+            unwatched: inner.unwatched.len() as u64,
         }
     }
 
@@ -276,12 +294,14 @@ impl Directory {
 }
 
 impl Inner {
-    fn count(&mut self, watch: &Watch, by: i64) {
-        match watch {
+    fn leave(&mut self, user: UserKey, was: &Watch) {
+        match was {
             Watch::Waiting => {}
-            Watch::Live => self.live = self.live.saturating_add_signed(by),
-            Watch::Polling(_) => self.polling = self.polling.saturating_add_signed(by),
-            Watch::Unwatched(_) => self.unwatched = self.unwatched.saturating_add_signed(by),
+            Watch::Live => self.live -= 1,
+            Watch::Polling(_) => self.polling -= 1,
+            Watch::Unwatched(_) => {
+                self.unwatched.remove(&user);
+            }
         }
     }
 }
@@ -322,6 +342,8 @@ mod tests {
         directory.set_watch(UserKey(3), Watch::Live);
         let counts = directory.counts();
         assert_eq!((counts.users, counts.live, counts.unwatched), (2, 1, 1));
+        let first: Vec<u64> = directory.first_unwatched(10).iter().map(|(user, _)| user.0).collect();
+        assert_eq!(first, [2]);
         directory.add_user(UserKey(1));
         assert_eq!(directory.watch(UserKey(1)), Some(Watch::Live));
         directory.remove_user(UserKey(1));
@@ -331,6 +353,7 @@ mod tests {
         directory.set_watch(UserKey(2), Watch::Live);
         let counts = directory.counts();
         assert_eq!((counts.users, counts.live, counts.polling, counts.unwatched), (1, 1, 0, 0));
+        assert_eq!(directory.first_unwatched(10), []);
         assert!(directory.set_mail_server(MailServerId(0), Health::Trouble(trouble.clone())));
         assert!(!directory.set_mail_server(MailServerId(0), Health::Trouble(trouble)));
         assert!(!directory.set_mail_server(MailServerId(7), Health::Well));

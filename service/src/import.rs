@@ -10,7 +10,8 @@ use carillon_core::http1::{Method, Request, Response};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::api::types::{ErrorAnswer, ImportAnswer};
-use crate::blocking::{self, Calls, Failure};
+use crate::auth::Role;
+use crate::blocking::{self, Broken, Calls, Failure};
 use crate::config::Config;
 
 /// Lines that are sent in one request: the bar moves, memory is bounded, and a failure says how far it came.
@@ -25,8 +26,11 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// How long the service may take for one request.
 const REQUEST_TIME: Duration = Duration::from_secs(120);
 
-/// How often a part is sent again when the service is busy.
+/// How often a part is sent when the service is busy, or its connections break.
 const TRIES_MAX: u32 = 5;
+
+/// Before the second try over another connection; longer before each further one.
+const BROKEN_PAUSE: Duration = Duration::from_millis(500);
 
 /// Sends `file` to the service that runs with `config`, and prints each refused line on `out`. Stops at the first
 /// failure that is not a line's own; what was sent before it is stored, and sending it again does no harm.
@@ -48,10 +52,10 @@ pub fn run_at(
             "give it a fixed port",
         ));
     }
-    let token = config.api.admin_token.as_ref().ok_or_else(|| {
+    let token = config.api.token(Role::Admin).ok_or_else(|| {
         Failure::new(
             "no administrators' token is configured",
-            "set [api] admin_token_file or admin_token_env",
+            "set [api] admin_token_file or admin_token_env, or an [[api.token]] with role = \"admin\"",
         )
     })?;
     let unreadable = |error: io::Error| {
@@ -59,7 +63,8 @@ pub fn run_at(
     };
     let opened = File::open(file).map_err(unreadable)?;
     let bytes_total = opened.metadata().map_err(unreadable)?.len();
-    let mut link = Link { config, address, authorization: format!("Bearer {}", token.expose()), calls: None };
+    let mut link =
+        Link { config, address, authorization: format!("Bearer {}", token.secret.expose()), calls: None };
     let bar = progress_bar(bytes_total);
     let mut parts = Parts::new(BufReader::with_capacity(256 * 1024, opened), PartBounds::default());
     let mut total = ImportAnswer::default();
@@ -180,7 +185,16 @@ impl Link<'_> {
     fn send(&mut self, part: &[u8]) -> Result<ImportAnswer, Failure> {
         let mut tries = 1;
         loop {
-            let response = self.call(part)?;
+            let response = match self.call(part) {
+                Ok(response) => response,
+                // What is stored already is stored again without harm.
+                Err(broken) if broken.may_be_repeated && tries < TRIES_MAX => {
+                    std::thread::sleep(BROKEN_PAUSE * tries);
+                    tries += 1;
+                    continue;
+                }
+                Err(broken) => return Err(broken.failure),
+            };
             match response.head.status {
                 200 => {
                     return serde_json::from_slice(&response.body).map_err(|_| {
@@ -197,7 +211,7 @@ impl Link<'_> {
         }
     }
 
-    fn call(&mut self, part: &[u8]) -> Result<Response, Failure> {
+    fn call(&mut self, part: &[u8]) -> Result<Response, Broken> {
         let malformed =
             |error| Failure::new(format!("the request cannot be made ({error})"), "correct the token");
         let mut request =

@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod app;
+pub mod audit_log;
 pub mod auth;
 pub mod blocking;
 pub mod bridge;
@@ -14,11 +15,13 @@ pub mod clock;
 pub mod config;
 pub mod directory;
 pub mod engine;
+pub mod few;
 pub mod files;
 pub mod ids;
 pub mod import;
 pub mod keys;
 pub mod metrics;
+pub mod open_files;
 pub mod private;
 pub mod reload;
 pub mod seal;

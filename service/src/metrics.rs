@@ -13,6 +13,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
 
+use crate::api::places::{Closed, Places};
 use crate::app::App;
 use crate::bridge::{Keeper, KeeperStats};
 use crate::clock;
@@ -98,6 +99,8 @@ metrics! {
     JournalFailures: Counter "carillon_journal_failures", "Writes into the engine's journal that failed";
     JournalGivenUp: Counter "carillon_journal_given_up", "Times that the engine's journal gave up what was not stored yet";
     TokenAge: Gauge "carillon_provider_token_age_seconds", "Age of the provider token, by signing key";
+    ApiConnections: Gauge "carillon_api_connections", "Open connections of the API, by caller: known (showed a token), stranger";
+    ApiConnectionsClosed: Counter "carillon_api_connections_closed", "Connections of the API that were refused or closed against their maker's will, by reason";
     ProcessCpu: Counter "process_cpu_seconds", "Processor time of the process, user and system";
     ProcessMemory: Gauge "process_resident_memory_bytes", "Resident memory of the process";
     ProcessThreads: Gauge "process_threads", "Threads of the process";
@@ -122,13 +125,14 @@ pub struct Metrics {
 struct Sources {
     app: Arc<App>,
     keeper: Option<Arc<Keeper>>,
+    places: Option<Places>,
     /// Signing keys with the age of their tokens in seconds, as of the last look into the store.
     token_ages_s: Mutex<Vec<(String, u64)>>,
 }
 
 impl Metrics {
-    /// The metrics of `app`, and of the one who writes the engine's reports behind.
-    pub fn new(app: Arc<App>, keeper: Option<Arc<Keeper>>) -> Metrics {
+    /// The metrics of `app`, of the one who writes the engine's reports behind, and of the API's connections.
+    pub fn new(app: Arc<App>, keeper: Option<Arc<Keeper>>, places: Option<Places>) -> Metrics {
         let mut registry = Registry::default();
         let requests = Family::<RequestLabels, Counter>::default();
         registry.register(
@@ -136,7 +140,7 @@ impl Metrics {
             "API requests, by method, route and status",
             requests.clone(),
         );
-        let sources = Arc::new(Sources { app, keeper, token_ages_s: Mutex::default() });
+        let sources = Arc::new(Sources { app, keeper, places, token_ages_s: Mutex::default() });
         registry.register_collector(Box::new(AppCollector(sources.clone())));
         Metrics { registry, requests, sources }
     }
@@ -201,6 +205,8 @@ struct Sample {
     store_up: bool,
     store: StoreNumbers,
     token_ages_s: Vec<(String, u64)>,
+    connections: (usize, usize),
+    connections_closed: [u64; Closed::ALL.len()],
     process: Process,
 }
 
@@ -239,6 +245,8 @@ impl Sample {
                 .map(|keeper| StoreNumbers::take(keeper.stats()))
                 .unwrap_or_default(),
             token_ages_s: sources.token_ages_s.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            connections: sources.places.as_ref().map(Places::open).unwrap_or_default(),
+            connections_closed: sources.places.as_ref().map(Places::closed).unwrap_or_default(),
             process: Process::read(),
         }
     }
@@ -379,6 +387,18 @@ fn shown(metric: Metric, sample: &Sample) -> Shown<'_> {
             "key",
             sample.token_ages_s.iter().map(|(key, age_s)| (key.clone(), *age_s as f64)).collect(),
         ),
+        Metric::ApiConnections => {
+            let (known, strangers) = sample.connections;
+            Shown::By("caller", table(&[("known", known as u64), ("stranger", strangers as u64)]))
+        }
+        Metric::ApiConnectionsClosed => Shown::By(
+            "reason",
+            Closed::ALL
+                .iter()
+                .zip(sample.connections_closed)
+                .map(|(why, n)| (why.name().to_owned(), n as f64))
+                .collect(),
+        ),
         Metric::ProcessCpu => Shown::One(sample.process.cpu_s),
         Metric::ProcessMemory => one(sample.process.resident_bytes),
         Metric::ProcessThreads => one(sample.process.threads),
@@ -485,6 +505,8 @@ mod tests {
             store_up: true,
             store: StoreNumbers { waiting: 5, ..StoreNumbers::default() },
             token_ages_s: vec![("KEY1234567".to_owned(), 60)],
+            connections: (11, 12),
+            connections_closed: [13, 14, 15, 16],
             process: Process::read(),
         }
     }
@@ -516,6 +538,16 @@ mod tests {
         assert!(text.contains("carillon_users 3.0\n"), "{text}");
         assert!(text.contains("carillon_push_service_up{push=\"apns\"} 0.0\n"), "{text}");
         assert!(text.contains("carillon_tellings_suppressed_total{reason=\"alerts_off\"} 0.0\n"), "{text}");
+        for (metric, number) in [
+            ("carillon_api_connections{caller=\"known\"}", "11.0"),
+            ("carillon_api_connections{caller=\"stranger\"}", "12.0"),
+            ("carillon_api_connections_closed_total{reason=\"full\"}", "13.0"),
+            ("carillon_api_connections_closed_total{reason=\"displaced\"}", "14.0"),
+            ("carillon_api_connections_closed_total{reason=\"not_read\"}", "15.0"),
+            ("carillon_api_connections_closed_total{reason=\"stranger\"}", "16.0"),
+        ] {
+            assert!(text.contains(&format!("{metric} {number}\n")), "{metric}: {text}");
+        }
         assert!(text.contains("process_cpu_seconds_total "), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
@@ -654,6 +686,8 @@ mod tests {
             store_up: true,
             store: StoreNumbers { waiting: number(), batches: number(), failures: number() },
             token_ages_s: vec![("KEY1234567".to_owned(), number()), ("KEY7654321".to_owned(), number())],
+            connections: (3_001, 3_002),
+            connections_closed: [3_003, 3_004, 3_005, 3_006],
             process: Process { cpu_s: 2.5, resident_bytes: number(), threads: number() },
         }
     }

@@ -13,13 +13,14 @@ use tracing_subscriber::EnvFilter;
 use crate::api::server::{Bound, Server, ServerError};
 use crate::api::{Bounds, Extras};
 use crate::app::App;
-use crate::bridge::{self, Intake, Keeper, ReplayError};
+use crate::bridge::{self, Intake, Keeper, Lines, ReplayError};
 use crate::clock;
 use crate::config::{Config, LogFormat};
 use crate::directory::Directory;
 use crate::engine::Engine;
 use crate::files::FileError;
 use crate::keys::{Signer, SignerError, TokenKeeper};
+use crate::open_files::{self, Shares};
 use crate::reload::{self, Reloader, Watch};
 use crate::seal::{Vault, VaultError};
 use crate::store::sqlite::SqliteStore;
@@ -139,6 +140,7 @@ struct Service {
 impl Service {
     /// Everything that can be wrong is found before the first connection is made.
     async fn start(config: Arc<Config>, log: LogLevel) -> Result<Service, ServeError> {
+        let limit = open_files::raise();
         // From here on SIGHUP does not end the process, and no later change of a file goes unseen.
         let hangup = signal(SignalKind::hangup()).map_err(ServeError::System)?;
         let mut watch = Watch::default();
@@ -164,6 +166,7 @@ impl Service {
             refusals,
             epoch,
             drained: drained.clone(),
+            lines: Lines::default(),
         };
         let intake = std::thread::Builder::new()
             .name("carillon-reports".to_owned())
@@ -196,7 +199,10 @@ impl Service {
         tokio::spawn(reloader.run(hangup));
         let app = App::start(config, store.clone(), face, directory);
         let extras = Extras { keeper: Some(keeper.clone()), item_key: Some(item_key) };
-        let server = bound.serve(app, Bounds::default(), extras).map_err(ServeError::System)?;
+        let shares = Shares::new(limit, app.config(), engine.shards() as u64, app.directory().counts().users);
+        shares.tell(limit);
+        let bounds = Bounds { connections_max: shares.api as usize, ..Bounds::default() };
+        let server = bound.serve(app, bounds, extras).map_err(ServeError::System)?;
         tracing::info!(address = %server.address(), shards = engine.shards(), "serving");
         Ok(Service { server, engine, store, keeper, drained, intake })
     }

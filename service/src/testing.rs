@@ -159,7 +159,7 @@ pub(crate) fn register(user: &str, device: &str, token: u64) -> Write {
         device: DeviceId::parse(device).unwrap(),
         address: SmtpAddress::parse(&format!("{user}@example.com")).unwrap(),
         exchange: Some("main".into()),
-        grouping: "".into(),
+        grouping: Some("".into()),
         vip: None,
         folders: None,
         push: "apns".into(),
@@ -168,6 +168,7 @@ pub(crate) fn register(user: &str, device: &str, token: u64) -> Write {
         registered: REGISTERED,
         active: REGISTERED,
         settings: DeviceSettings::default(),
+        revives: true,
     }))
 }
 

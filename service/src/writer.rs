@@ -11,6 +11,7 @@ use carillon_core::shard::Command;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::app::AppError;
+use crate::audit_log;
 use crate::bridge;
 use crate::config::Config;
 use crate::directory::Directory;
@@ -32,6 +33,8 @@ pub struct Writer {
 }
 
 struct Job {
+    /// Who asks, for the log.
+    by: Arc<str>,
     writes: Vec<Write>,
     answer: oneshot::Sender<Result<Vec<Wrote>, StoreError>>,
 }
@@ -49,10 +52,10 @@ impl Writer {
         Writer { jobs }
     }
 
-    /// Does `writes` in one transaction, which others may share. One answer each.
-    pub async fn write(&self, writes: Vec<Write>) -> Result<Vec<Wrote>, AppError> {
+    /// Does `writes`, for which `by` asks, in one transaction, which others may share. One answer each.
+    pub async fn write(&self, by: &Arc<str>, writes: Vec<Write>) -> Result<Vec<Wrote>, AppError> {
         let (answer, wait) = oneshot::channel();
-        self.jobs.try_send(Job { writes, answer }).map_err(|error| match error {
+        self.jobs.try_send(Job { by: by.clone(), writes, answer }).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => AppError::Overloaded,
             mpsc::error::TrySendError::Closed(_) => AppError::Ending,
         })?;
@@ -87,7 +90,10 @@ impl Task {
         let batch: Vec<Write> = jobs.iter_mut().flat_map(|job| job.writes.drain(..)).collect();
         match self.store.write(&batch).await {
             Ok(wrote) => {
-                for one in &wrote {
+                let askers =
+                    jobs.iter().zip(&counts).flat_map(|(job, count)| std::iter::repeat_n(&job.by, *count));
+                for (by, one) in askers.zip(&wrote) {
+                    audit_log::note(by, one);
                     self.tell(one).await;
                 }
                 let mut wrote = wrote.into_iter();
@@ -184,6 +190,10 @@ mod tests {
         (writer, store, directory)
     }
 
+    fn by() -> Arc<str> {
+        "test".into()
+    }
+
     fn kinds(engine: &FakeEngine) -> Vec<&'static str> {
         engine
             .taken()
@@ -210,11 +220,11 @@ mod tests {
         let engine = Arc::new(FakeEngine::busy(5));
         let (writer, _, directory) = parts(&dir, engine.clone()).await;
         let user = UserId::parse("jane").unwrap();
-        writer.write(vec![testing::register("jane", "p1", 1)]).await.unwrap();
-        writer.write(vec![testing::register("jane", "p1", 1)]).await.unwrap();
-        writer.write(vec![testing::register("bob", "p1", 1)]).await.unwrap();
-        writer.write(vec![Write::StopUser { user: user.clone() }]).await.unwrap();
-        writer.write(vec![Write::RemoveUser { user: UserId::parse("bob").unwrap() }]).await.unwrap();
+        writer.write(&by(), vec![testing::register("jane", "p1", 1)]).await.unwrap();
+        writer.write(&by(), vec![testing::register("jane", "p1", 1)]).await.unwrap();
+        writer.write(&by(), vec![testing::register("bob", "p1", 1)]).await.unwrap();
+        writer.write(&by(), vec![Write::StopUser { user: user.clone() }]).await.unwrap();
+        writer.write(&by(), vec![Write::RemoveUser { user: UserId::parse("bob").unwrap() }]).await.unwrap();
         assert_eq!(kinds(&engine), ["assign", "register", "register", "drop", "assign", "register", "drop"]);
         let counts = directory.counts();
         assert_eq!((counts.users, counts.devices), (0, 0));
@@ -230,7 +240,7 @@ mod tests {
                 let writer = writer.clone();
                 tokio::spawn(async move {
                     let user = format!("u{at}");
-                    let wrote = writer.write(vec![testing::register(&user, "p", at)]).await.unwrap();
+                    let wrote = writer.write(&by(), vec![testing::register(&user, "p", at)]).await.unwrap();
                     let [Wrote::Registered(row)] = wrote.as_slice() else { panic!("{wrote:?}") };
                     (user, row.user)
                 })
@@ -250,8 +260,93 @@ mod tests {
         let engine = Arc::new(FakeEngine::default());
         let (writer, store, _) = parts(&dir, engine.clone()).await;
         store.close().await.unwrap();
-        let error = writer.write(vec![testing::register("jane", "p1", 1)]).await.unwrap_err();
+        let error = writer.write(&by(), vec![testing::register("jane", "p1", 1)]).await.unwrap_err();
         assert!(matches!(error, AppError::Store(_)), "{error:?}");
         assert!(engine.taken().is_empty());
+    }
+
+    /// What is logged at `info`, as JSON.
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn each_change_leaves_a_line_with_the_name_of_who_asked_for_it_and_no_address_or_token() {
+        let dir = tempfile::tempdir().unwrap();
+        let (writer, ..) = parts(&dir, Arc::new(FakeEngine::default())).await;
+        let lines = Lines::default();
+        let log = lines.clone();
+        let subscriber = tracing_subscriber::fmt().json().with_writer(move || log.clone()).finish();
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let (east, ops): (Arc<str>, Arc<str>) = ("east".into(), "ops".into());
+        let moved = |mut write: Write| {
+            if let Write::Register(register) = &mut write {
+                register.address = carillon_core::names::SmtpAddress::parse("ceo@example.com").unwrap();
+            }
+            write
+        };
+        let jane = UserId::parse("jane").unwrap();
+        for (by, write) in [
+            (&east, testing::register("jane", "p1", 1)),
+            (&east, testing::register("jane", "p1", 1)),
+            (&east, testing::register("jane", "p2", 2)),
+            (&east, moved(testing::register("jane", "p1", 1))),
+            (&east, testing::register("mallory", "x", 2)),
+            (&ops, Write::StopUser { user: jane.clone() }),
+            (&ops, Write::StopUser { user: jane.clone() }),
+            (
+                &ops,
+                Write::RemoveDevice {
+                    user: jane.clone(),
+                    device: crate::ids::DeviceId::parse("p1").unwrap(),
+                },
+            ),
+            (&ops, Write::RemoveUser { user: UserId::parse("mallory").unwrap() }),
+            (&ops, Write::RemoveUser { user: jane.clone() }),
+        ] {
+            writer.write(by, vec![write]).await.unwrap();
+        }
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let told: Vec<String> = text
+            .lines()
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                let of = |name: &str| line["fields"][name].to_string().replace('"', "");
+                format!(
+                    "{} {} {} {} from {}",
+                    of("by"),
+                    of("change"),
+                    of("user"),
+                    of("device"),
+                    of("from_user")
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "east new_user 1 1 from null",
+                "east new_device 1 2 from null",
+                "east new_address 1 1 from null",
+                "east token_changed_hands 2 3 from 1",
+                "east new_user 2 3 from null",
+                "ops stopped 1 null from null",
+                "ops device_removed 1 1 from null",
+                "ops user_removed 2 null from null",
+            ]
+        );
+        for secret in ["jane", "mallory", "ceo", "example.com", "0000000000000002"] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
     }
 }

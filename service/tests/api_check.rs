@@ -162,7 +162,7 @@ fn a_server_that_offers_only_windows_log_in_is_not_a_wrong_password() {
         windows_auth: true,
         ..ExchangeConfig::default()
     });
-    let words = ["offers Negotiate NTLM", "switch Basic on", "bearer token"];
+    let words = ["offers Negotiate, NTLM", "switch Basic on", "bearer token"];
     let text = site.wrong("jane@example.com", "exchange main log-on", &words);
     assert!(!text.contains("refuses the credential"), "{text}");
 }

@@ -60,8 +60,8 @@ macro_rules! text_name {
 }
 
 text_name!(
-    /// The SMTP address of a mailbox, with its domain in lower case. At most 320 bytes (RFC 5321 §4.5.3.1), no blanks,
-    /// quotes or control characters: Exchange gives none out.
+    /// The SMTP address of a mailbox, in lower case: Exchange compares addresses without case, and two spellings are one
+    /// mailbox. At most 320 bytes (RFC 5321 §4.5.3.1), no blanks, quotes or control characters: Exchange gives none out.
     SmtpAddress,
     check_address
 );
@@ -142,7 +142,7 @@ fn check_address(text: &str) -> Result<String, NameError> {
     if !local_ok || !domain.split('.').all(label_ok) {
         return Err(EXPECTED);
     }
-    Ok(format!("{local}@{}", domain.to_ascii_lowercase()))
+    Ok(text.to_ascii_lowercase())
 }
 
 fn check_opaque_id(text: &str) -> Result<String, NameError> {
@@ -176,8 +176,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_keeps_its_local_part_and_lowers_its_domain() {
-        assert_eq!(SmtpAddress::parse("Jane.Doe@Example.COM").unwrap().as_str(), "Jane.Doe@example.com");
+    fn spellings_of_an_address_that_differ_in_case_are_one_address() {
+        let address = SmtpAddress::parse("Jane.Doe@Example.COM").unwrap();
+        assert_eq!(address.as_str(), "jane.doe@example.com");
+        assert_eq!(address, SmtpAddress::parse("JANE.DOE@example.com").unwrap());
         for bad in [
             "",
             "jane",

@@ -127,6 +127,8 @@ mod on_demand {
         ToldForgotten,
         /// A notice that was composed before a stop goes out after it.
         StopIgnored,
+        /// A device that registers takes the stop from the user's other devices, too.
+        StopUndoneForAll,
         /// Newer mail covers the mails of a gap.
         FloorOverGap,
         /// A page that cannot be read is asked for in the same way again and again.

@@ -48,6 +48,7 @@ fn device_with_a_notice_of_an_earlier_life() -> DeviceSpec {
         registered: START,
         active: START,
         settings: DeviceSettings::default(),
+        stopped: false,
         badge: None,
         unsettled: Some(UnsettledNotice { apns_id: 7, mails: 1, newest: 42 }),
     }

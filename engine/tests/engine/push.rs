@@ -119,6 +119,7 @@ fn user(number: u64, now: UnixMillis) -> AssignUser {
             registered: now,
             active: now,
             settings: DeviceSettings::default(),
+            stopped: false,
             badge: None,
             unsettled: None,
         }],

@@ -313,6 +313,7 @@ fn pushing(at: Lane, then: Then) -> Running {
         registered: now,
         active: now,
         settings: DeviceSettings::default(),
+        stopped: false,
         badge: None,
         unsettled: None,
     };

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Uri, header};
+use carillon::api::places::{PlaceBounds, Places};
 use carillon::api::{ApiState, Bounds, Extras, routes};
 use carillon::app::App;
 use carillon::auth::Role;
@@ -301,10 +302,11 @@ impl Rig {
         let config = Arc::new(config);
         let done = Arc::default();
         let store = Arc::new(Noting { done: Arc::clone(&done) });
-        let bounds = Bounds { strangers_per_s: u32::MAX, ..Bounds::default() };
+        let bounds = Bounds { strangers_per_s: u32::MAX, health_per_s: u32::MAX, ..Bounds::default() };
+        let places = Places::new(PlaceBounds::of(bounds.connections_max));
         let _entered = runtime.enter();
         let app = App::start(config, store, Arc::new(Deaf), Arc::new(Directory::new(1, 1)));
-        let router = routes::router(ApiState::new(app, bounds, Extras::default()));
+        let router = routes::router(ApiState::new(app, bounds, Extras::default(), places));
         drop(_entered);
         Rig { runtime, router, done }
     }

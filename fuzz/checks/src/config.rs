@@ -67,12 +67,14 @@ fn sound(config: &Config, document: &toml::Table) {
     assert!(
         (1_024..=16_777_216).contains(&api.body_bytes_max) && (1..=1_000_000).contains(&api.requests_per_s)
     );
-    let tokens: Vec<&str> =
-        [&api.gateway_token, &api.admin_token].into_iter().flatten().map(|token| token.expose()).collect();
+    let tokens: Vec<&str> = api.tokens.iter().map(|token| token.secret.expose()).collect();
     assert!(
         tokens.iter().all(|token| token.len() >= 16 && token.bytes().all(|byte| byte.is_ascii_graphic()))
     );
-    assert!(!matches!(tokens.as_slice(), [one, other] if one == other));
+    let names = api.tokens.iter().map(|token| &*token.name);
+    let distinct = |all: Vec<&str>| all.iter().collect::<std::collections::BTreeSet<_>>().len() == all.len();
+    assert!(!tokens.is_empty() && distinct(tokens.clone()) && distinct(names.collect()));
+    assert!((16..=65_536).contains(&api.connections_max));
     assert!(config.engine.shards <= 1_024);
     assert!(timing.settle_ms.max(timing.vip_settle_ms) <= timing.max_delay_ms);
     assert!(timing.max_delay_ms <= 3_600_000 && timing.detail_cutoff_s <= DETAIL_CUTOFF_S_MAX);

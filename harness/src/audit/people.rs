@@ -13,17 +13,24 @@ impl Audit {
         UserIx(self.users.len() as u32 - 1)
     }
 
-    /// A phone registers.
+    /// A phone registers. What came since the first of its user did may be told to it, too: a gap is the user's, and what came
+    /// in it is told to every phone that is there when it is looked into.
     pub fn add_phone(&mut self, user: UserIx, at: Time, active: UnixMillis, wants: Wants) -> PhoneIx {
         let unread = self.users[user.0 as usize].unread();
-        let phone =
-            Phone { since: at, present_since: at, until: Time::NEVER, active, wants: vec![(Time(0), wants)] };
+        let others = self.phones.iter().filter(|row| row.user == user).map(|row| row.phone.since);
+        let phone = Phone {
+            since: others.min().unwrap_or(at),
+            present_since: at,
+            until: Time::NEVER,
+            active,
+            wants: vec![(Time(0), wants)],
+            stops: Vec::new(),
+        };
         self.phones.push(PhoneRow::new(user, phone, unread));
-        self.revive(user, at);
         PhoneIx(self.phones.len() as u32 - 1)
     }
 
-    /// A phone registers again: it is used, its user's stop ends, and if it was gone it is back.
+    /// A phone registers again: it is used, its stop ends, and if it was gone it is back.
     pub fn register_again(&mut self, phone: PhoneIx, at: Time, active: UnixMillis) {
         let user = self.phones[phone.0 as usize].user;
         if self.phones[phone.0 as usize].phone.until != Time::NEVER {
@@ -35,7 +42,12 @@ impl Audit {
             row.unread_at_since = self.users[user.0 as usize].unread();
         }
         self.touched(phone, active);
-        self.revive(user, at);
+        let row = &mut self.phones[phone.0 as usize];
+        if let Some(stop) = row.phone.stops.last_mut()
+            && stop.to == Time::NEVER
+        {
+            stop.to = at;
+        }
     }
 
     /// What a phone's user wants to see changes.
@@ -55,19 +67,13 @@ impl Audit {
         *known = (*known).max(active);
     }
 
-    /// The user's notifications are stopped.
+    /// The user's notifications are stopped, on each phone that is there.
     pub fn stopped(&mut self, user: UserIx, at: Time) {
-        let stops = &mut self.users[user.0 as usize].stops;
-        if stops.last().is_none_or(|last| last.to != Time::NEVER) {
-            stops.push(Stop { from: at, to: Time::NEVER });
-        }
-    }
-
-    fn revive(&mut self, user: UserIx, at: Time) {
-        if let Some(stop) = self.users[user.0 as usize].stops.last_mut()
-            && stop.to == Time::NEVER
-        {
-            stop.to = at;
+        for row in self.phones.iter_mut().filter(|row| row.user == user) {
+            let stops = &mut row.phone.stops;
+            if stops.last().is_none_or(|last| last.to != Time::NEVER) {
+                stops.push(Stop { from: at, to: Time::NEVER });
+            }
         }
     }
 

@@ -91,8 +91,8 @@ impl Audit {
         if row.phone.until + rules.crossing_max < left {
             report.told_after_removal.note(Some(user_ix), phone, None, at, "a push for a phone that is gone");
         }
-        if user.surely_stopped(left, rules) {
-            report.told_after_stop.note(Some(user_ix), phone, None, at, "a push for a user who is stopped");
+        if row.phone.surely_stopped(left, rules) {
+            report.told_after_stop.note(Some(user_ix), phone, None, at, "a push for a phone that is stopped");
         }
         let details_allowed = row.phone.details_allowed(push.at, rules);
         match &payload.alert {

@@ -46,7 +46,7 @@ pub struct AuditReport {
     pub wrong_badges: Finding,
     /// Mails told that had been read or deleted long enough before. Not always a fault: a stream may have been down.
     pub told_after_gone: Finding,
-    /// Pushes to a stopped user.
+    /// Pushes to a phone that had not registered since its user was stopped.
     pub told_after_stop: Finding,
     /// Pushes to a phone that was removed.
     pub told_after_removal: Finding,

@@ -100,7 +100,7 @@ impl Audit {
     /// The badge that a phone shows and the one that it should; `None` if neither can be said.
     fn judge_badge(&self, row: &PhoneRow) -> Option<(u32, u32)> {
         let user = &self.users[row.user.0 as usize];
-        let revived = user.stops.last().map_or(Time(0), |stop| stop.to);
+        let revived = row.phone.stops.last().map_or(Time(0), |stop| stop.to);
         let judged = row.phone.wants().badge
             && row.phone.until == Time::NEVER
             && row.badge_at >= revived

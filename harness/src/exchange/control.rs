@@ -257,6 +257,11 @@ impl Exchange {
         &self.box_of(mailbox).spec.address
     }
 
+    /// Whose address this is, primary or not.
+    pub fn find_mailbox(&self, address: &str) -> Option<MailboxKey> {
+        self.addresses.get(&address.to_ascii_lowercase()).map(|(mailbox, _)| *mailbox)
+    }
+
     /// Mailboxes of the organisation. Their keys count from zero.
     pub fn mailbox_count(&self) -> usize {
         self.mailboxes.len()

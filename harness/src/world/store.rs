@@ -220,7 +220,6 @@ fn apply(users: &mut BTreeMap<UserKey, Row>, shard: usize, command: &Command) {
         }
         Command::RegisterDevice { user, device } => {
             if let Some(row) = users.get_mut(user) {
-                row.assign.stopped = false;
                 // A refresh brings what the app knows; what is on its way stays written down. Another token is another
                 // phone: it shows nothing yet.
                 let before = row.devices.get(&device.device);
@@ -244,8 +243,8 @@ fn apply(users: &mut BTreeMap<UserKey, Row>, shard: usize, command: &Command) {
         }
         Command::StopUser { user } => {
             if let Some(row) = users.get_mut(user) {
-                row.assign.stopped = true;
                 for device in row.devices.values_mut() {
+                    device.stopped = true;
                     device.unsettled = None;
                 }
             }

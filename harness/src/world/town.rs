@@ -94,8 +94,6 @@ pub struct Person {
     pub phones: Vec<PhoneOf>,
     /// Item ids of his mails, oldest first.
     pub mails: Vec<String>,
-    /// His notifications are stopped.
-    pub stopped: bool,
     /// The owner has dropped him.
     pub away: bool,
 }

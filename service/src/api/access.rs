@@ -1,14 +1,18 @@
 //! Who may do what, and how often.
 
+use std::net::IpAddr;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::ApiState;
+use super::connection::{NOWHERE, Origin};
 use super::error::ApiError;
-use super::rate::RateBound;
-use crate::auth::Role;
+use super::rate::{ByAddress, RateBound};
+use super::{ApiState, Bounds};
+use crate::app::App;
+use crate::auth::{Caller, Role};
 
 /// Who may call a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,22 +27,48 @@ pub enum Access {
     Metrics,
 }
 
-/// How often each role may call.
+/// How often somebody may call.
 #[derive(Debug)]
 pub(super) struct RateBounds {
-    gateway: RateBound,
-    admin: RateBound,
-    strangers: RateBound,
+    /// By [`Caller::at`].
+    tokens: Box<[RateBound]>,
+    strangers: ByAddress,
+    health: ByAddress,
 }
 
 impl RateBounds {
-    pub(super) fn new(requests_per_s: u32, strangers_per_s: u32) -> RateBounds {
+    pub(super) fn new(app: &App, bounds: &Bounds) -> RateBounds {
+        let requests_per_s = app.config().api.requests_per_s;
         RateBounds {
-            gateway: RateBound::new(requests_per_s),
-            admin: RateBound::new(requests_per_s),
-            strangers: RateBound::new(strangers_per_s),
+            tokens: (0..app.auth().count()).map(|_| RateBound::new(requests_per_s)).collect(),
+            strangers: ByAddress::new(bounds.strangers_per_s),
+            health: ByAddress::new(bounds.health_per_s),
         }
     }
+
+    fn of(&self, caller: Option<&Caller>, address: IpAddr, route: Option<&str>) -> Option<&RateBound> {
+        match (caller, route) {
+            (Some(caller), _) => self.tokens.get(caller.at),
+            (None, Some("/healthz" | "/readyz")) => Some(self.health.of(address)),
+            (None, _) => Some(self.strangers.of(address)),
+        }
+    }
+}
+
+/// Says who calls, for whoever handles the request, and lets through what does not come too often: whatever its path and
+/// method, and whether they exist. Strangers have no bound in common with callers whose token is known, however many knock.
+pub(super) fn admit(state: &ApiState, request: &mut Request, route: Option<&str>) -> Result<(), ApiError> {
+    let caller = bearer(request.headers()).and_then(|token| state.app.auth().caller(token)).cloned();
+    let origin = request.extensions().get::<Origin>();
+    let address = origin.map_or(NOWHERE, Origin::address);
+    if let (Some(_), Some(origin)) = (&caller, origin) {
+        origin.know();
+    }
+    let bound = state.rates.of(caller.as_ref(), address, route);
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
+    bound.map_or(Ok(()), RateBound::take).map_err(|retry_s| ApiError::TooMany { retry_s })
 }
 
 /// Lets a request through to its handler, or not.
@@ -54,18 +84,8 @@ pub(super) async fn guard(
         Access::Admin | Access::Metrics => Some(Role::Admin),
     };
     if let Some(needed) = needed {
-        let role = bearer(request.headers()).and_then(|token| state.app.auth().role(token));
-        let Some(role) = role else {
-            // Rightful callers never see this bound, however many strangers knock.
-            state.rates.strangers.take().map_err(|retry_s| ApiError::TooMany { retry_s })?;
-            return Err(ApiError::Unauthorized);
-        };
-        let bound = match role {
-            Role::Gateway => &state.rates.gateway,
-            Role::Admin => &state.rates.admin,
-        };
-        bound.take().map_err(|retry_s| ApiError::TooMany { retry_s })?;
-        if role < needed {
+        let caller = request.extensions().get::<Caller>().ok_or(ApiError::Unauthorized)?;
+        if caller.role < needed {
             return Err(ApiError::Forbidden);
         }
     }

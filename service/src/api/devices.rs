@@ -1,20 +1,21 @@
 //! Devices: registering, using, removing.
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 
 use super::error::ApiError;
 use super::paths::AtDevice;
 use super::types::{ActiveRequest, ErrorAnswer, RegisterAnswer, RegisterRequest};
 use super::{ApiState, body, registration, strict};
+use crate::auth::Caller;
 
 const JSON: &str = "application/json";
 
 /// Register a device, or renew its registration.
 ///
-/// Durable when the answer comes. The first registration of a user starts the watch of his mailbox; each one revives a
-/// user whose notifications were stopped.
+/// Durable when the answer comes. The first registration of a user starts the watch of the mailbox. A stop of the user ends
+/// for the device that registers, and for no other.
 #[utoipa::path(
     put,
     path = "/v1/users/{user}/devices/{device}",
@@ -34,13 +35,14 @@ const JSON: &str = "application/json";
 pub async fn register(
     State(state): State<ApiState>,
     AtDevice(user, device): AtDevice,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<(StatusCode, Json<RegisterAnswer>), ApiError> {
     let request: RegisterRequest = strict::parse(&read_json(&state, request).await?)?;
     let now = state.now();
     let at = Some((user.clone(), device.clone()));
     let write = registration::check(state.app.config(), now, at, request)?;
-    let rows = state.app.register(vec![write]).await?;
+    let rows = state.app.register(&caller.name, vec![write]).await?;
     let created = rows.first().is_some_and(|row| row.new_device);
     let answer = RegisterAnswer {
         user: user.as_str().to_owned(),
@@ -72,11 +74,12 @@ pub async fn register(
 pub async fn active(
     State(state): State<ApiState>,
     AtDevice(user, device): AtDevice,
+    Extension(caller): Extension<Caller>,
     request: Request,
 ) -> Result<StatusCode, ApiError> {
     let request = read_optional_json(&state, request).await?;
     let at = registration::time("at_ms", state.now(), request.at_ms)?;
-    found(state.app.touch_device(user, device, at).await?, "device")
+    found(state.app.touch_device(&caller.name, user, device, at).await?, "device")
 }
 
 /// Remove a device. With the last one, the user goes too.
@@ -97,8 +100,9 @@ pub async fn active(
 pub async fn remove(
     State(state): State<ApiState>,
     AtDevice(user, device): AtDevice,
+    Extension(caller): Extension<Caller>,
 ) -> Result<StatusCode, ApiError> {
-    found(state.app.remove_device(user, device).await?, "device")
+    found(state.app.remove_device(&caller.name, user, device).await?, "device")
 }
 
 /// 204, or 404 of `what`.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::{Request, State};
+use axum::{Extension, Json};
 use carillon_core::time::UnixMillis;
 use tokio::time::Instant;
 
@@ -11,6 +11,7 @@ use super::error::{ApiError, Complaint};
 use super::lines::{Line, Lines};
 use super::types::{ErrorAnswer, ImportAnswer, ImportError, RegisterRequest};
 use super::{ApiState, body, registration, strict};
+use crate::auth::Caller;
 use crate::config::Config;
 use crate::store::RegisterWrite;
 
@@ -42,7 +43,11 @@ const PIECE_TIME: Duration = Duration::from_secs(30);
     ),
     security(("admin" = [])),
 )]
-pub async fn import(State(state): State<ApiState>, request: Request) -> Result<Json<ImportAnswer>, ApiError> {
+pub async fn import(
+    State(state): State<ApiState>,
+    Extension(caller): Extension<Caller>,
+    request: Request,
+) -> Result<Json<ImportAnswer>, ApiError> {
     body::expect_type(
         request.headers(),
         &["application/x-ndjson", "application/ndjson", "application/jsonl"],
@@ -57,19 +62,19 @@ pub async fn import(State(state): State<ApiState>, request: Request) -> Result<J
     while let Some(data) = body::next(&mut body, Instant::now() + PIECE_TIME).await? {
         lines.feed(&data, |number, line| import.take(number, line));
         if import.batch.len() >= BATCH {
-            flush(&state, &mut import).await?;
+            flush(&state, &caller, &mut import).await?;
         }
     }
     lines.finish(|number, line| import.take(number, line));
-    flush(&state, &mut import).await?;
+    flush(&state, &caller, &mut import).await?;
     Ok(Json(import.answer))
 }
 
-async fn flush(state: &ApiState, import: &mut Import<'_>) -> Result<(), ApiError> {
+async fn flush(state: &ApiState, caller: &Caller, import: &mut Import<'_>) -> Result<(), ApiError> {
     if import.batch.is_empty() {
         return Ok(());
     }
-    for row in state.app.register(std::mem::take(&mut import.batch)).await? {
+    for row in state.app.register(&caller.name, std::mem::take(&mut import.batch)).await? {
         if row.new_device {
             import.answer.created += 1;
         } else {

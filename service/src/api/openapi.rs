@@ -1,5 +1,6 @@
 //! The API's own description.
 
+use axum::body::Bytes;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
@@ -30,6 +31,12 @@ use super::{devices, import, status, users};
     modifiers(&Tokens),
 )]
 pub struct Document;
+
+/// The document as JSON.
+pub(super) fn document() -> Bytes {
+    // Of texts and numbers alone: nothing in it cannot be written.
+    Document::openapi().to_json().unwrap_or_default().into()
+}
 
 struct Tokens;
 

@@ -1,5 +1,7 @@
 //! How often somebody may call: a token bucket in one atomic word (the generic cell rate algorithm).
 
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
@@ -43,9 +45,48 @@ impl RateBound {
     }
 }
 
+/// So many addresses are told apart; more share their bounds by chance.
+const CELLS: usize = 1_024;
+
+/// A bound for each address, in bounded memory.
+#[derive(Debug)]
+pub struct ByAddress {
+    cells: Box<[RateBound]>,
+    /// Keyed at random, so that nobody can choose with whom to share.
+    keys: RandomState,
+}
+
+impl ByAddress {
+    /// Each address has a bound of `per_s` requests a second.
+    pub fn new(per_s: u32) -> ByAddress {
+        let cells = (0..CELLS).map(|_| RateBound::new(per_s)).collect();
+        ByAddress { cells, keys: RandomState::new() }
+    }
+
+    /// The bound of this address.
+    pub fn of(&self, address: IpAddr) -> &RateBound {
+        let hash = self.keys.hash_one(address);
+        &self.cells[(hash % CELLS as u64) as usize]
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_address_has_a_bound_of_its_own() {
+        let by_address = ByAddress::new(10);
+        let taken = |last: u8| {
+            let bound = by_address.of(IpAddr::from([10, 0, 0, last]));
+            (0..100).filter(|_| bound.take_at(5).is_ok()).count()
+        };
+        assert_eq!(taken(1), 10);
+        assert_eq!(taken(1), 0);
+        // One in a thousand shares a cell with the first.
+        let fresh = (2..=251).filter(|last| taken(*last) == 10).count();
+        assert!(fresh > 200, "{fresh}");
+    }
 
     #[test]
     fn a_second_of_burst_then_the_rate() {

@@ -7,7 +7,7 @@ use carillon_core::time::UnixMillis;
 
 use super::error::Complaint;
 use super::types::{RegisterRequest, SettingsRequest, VipRequest};
-use crate::config::{Config, Push};
+use crate::config::{Config, Exchange, Push};
 use crate::ids::{DeviceId, UserId};
 use crate::store::RegisterWrite;
 
@@ -33,6 +33,8 @@ pub fn check(
     at: Option<(UserId, DeviceId)>,
     request: RegisterRequest,
 ) -> Result<RegisterWrite, Complaint> {
+    // In an import somebody else speaks for the device.
+    let revives = at.is_some();
     let (user, device) = match at {
         Some((user, device)) => {
             same("user", request.user.as_deref(), user.as_str())?;
@@ -45,12 +47,13 @@ pub fn check(
         ),
     };
     let push = push(config, request.push.as_deref())?;
+    let exchange = exchange(config, request.exchange.as_deref())?;
     Ok(RegisterWrite {
         user,
         device,
-        address: name("address", &request.address, SmtpAddress::parse)?,
-        exchange: exchange(config, request.exchange.as_deref())?,
-        grouping: grouping(request.grouping.unwrap_or_default())?,
+        address: address(exchange, &request.address)?,
+        exchange: exchange.map(|exchange| exchange.name.clone()),
+        grouping: request.grouping.map(grouping).transpose()?,
         vip: request.vip.map(vip).transpose()?,
         folders: request.folders.map(folders).transpose()?,
         push: push.name.clone(),
@@ -59,6 +62,7 @@ pub fn check(
         registered: now,
         active: time("active_at_ms", now, request.active_at_ms)?,
         settings: settings(request.settings.unwrap_or_default())?,
+        revives,
     })
 }
 
@@ -107,15 +111,28 @@ fn push<'a>(config: &'a Config, given: Option<&str>) -> Result<&'a Push, Complai
     }
 }
 
-fn exchange(config: &Config, given: Option<&str>) -> Result<Option<Box<str>>, Complaint> {
+fn address(exchange: Option<&Exchange>, text: &str) -> Result<SmtpAddress, Complaint> {
+    let address = name("address", text, SmtpAddress::parse)?;
+    let domain = address.as_str().rsplit_once('@').map_or("", |(_, domain)| domain);
+    match exchange {
+        Some(exchange)
+            if !exchange.domains.is_empty() && !exchange.domains.iter().any(|one| **one == *domain) =>
+        {
+            Err(Complaint::field("address", "is of a domain that this Exchange does not serve"))
+        }
+        Some(_) | None => Ok(address),
+    }
+}
+
+fn exchange<'a>(config: &'a Config, given: Option<&str>) -> Result<Option<&'a Exchange>, Complaint> {
     match (given, config.exchange.as_slice()) {
         (Some(given), all) => all
             .iter()
             .find(|exchange| &*exchange.name == given)
-            .map(|exchange| Some(exchange.name.clone()))
+            .map(Some)
             .ok_or_else(|| Complaint::field("exchange", "is not the name of a configured Exchange")),
         (None, []) => Ok(None),
-        (None, [only]) => Ok(Some(only.name.clone())),
+        (None, [only]) => Ok(Some(only)),
         (None, _) => Err(Complaint::field("exchange", "is missing: more than one Exchange is configured")),
     }
 }

@@ -4,11 +4,12 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::{self, Next};
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post, put};
 
-use super::access::{Access, guard};
+use super::access::{Access, admit, guard};
 use super::body::ReadToEnd;
+use super::connection::Origin;
 use super::error::ApiError;
 use super::{ApiState, devices, import, status, users};
 
@@ -64,21 +65,26 @@ pub fn router(state: ApiState) -> Router {
         .with_state(state)
 }
 
-/// Counts each request by its route, and puts on what every answer has.
-async fn observe(State(state): State<ApiState>, request: Request, next: Next) -> Response {
+/// Bounds and counts each request by its route, and puts on what every answer has.
+async fn observe(State(state): State<ApiState>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = known_method(request.method());
+    let is_old = request.extensions().get::<Origin>().is_some_and(Origin::is_old);
+    let admitted = admit(&state, &mut request, route.as_ref().map(MatchedPath::as_str));
     let (request, body_read) = {
         let (head, body) = request.into_parts();
         let (body, body_read) = ReadToEnd::watch(body);
         (Request::from_parts(head, body), body_read)
     };
-    let mut response = next.run(request).await;
+    let mut response = match admitted {
+        Ok(()) => next.run(request).await,
+        Err(error) => error.into_response(),
+    };
     let route = route.as_ref().map_or("unknown", MatchedPath::as_str);
     state.metrics.count_request(method, route, response.status().as_u16());
     tracing::debug!(method, route, status = response.status().as_u16(), "request answered");
     let headers = response.headers_mut();
-    if !body_read.is_done() {
+    if is_old || !body_read.is_done() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

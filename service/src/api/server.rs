@@ -4,20 +4,21 @@ use std::future::{Ready, ready};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::Extension;
+use axum::middleware::AddExtension;
 use axum_server::Handle;
 use axum_server::accept::Accept;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
+use tower_layer::Layer;
 
+use super::connection::{Connection, Origin, Times};
+use super::places::{PlaceBounds, Places};
 use super::routes::router;
 use super::{ApiState, Bounds, Extras};
 use crate::app::App;
@@ -91,8 +92,9 @@ impl Bound {
     /// Begins to serve. To be called within a tokio runtime.
     pub fn serve(self, app: Arc<App>, bounds: Bounds, extras: Extras) -> io::Result<Server> {
         let handle = Handle::new();
-        let slots = Slots(Arc::new(Semaphore::new(bounds.connections_max)));
-        let acceptor = RustlsAcceptor::new(self.tls).handshake_timeout(bounds.handshake_time).acceptor(slots);
+        let places = Places::new(PlaceBounds::of(bounds.connections_max));
+        let door = Door { places: places.clone(), times: bounds.times };
+        let acceptor = RustlsAcceptor::new(self.tls).handshake_timeout(bounds.handshake_time).acceptor(door);
         let mut server =
             axum_server::from_tcp(self.listener)?.acceptor(acceptor).handle(handle.clone()).http1_only();
         server
@@ -101,7 +103,7 @@ impl Bound {
             .timer(TokioTimer::new())
             .header_read_timeout(bounds.head_time)
             .max_buf_size(HEAD_BYTES_MAX);
-        let service = router(ApiState::new(app, bounds, extras)).into_make_service();
+        let service = router(ApiState::new(app, bounds, extras, places)).into_make_service();
         let task = tokio::spawn(server.serve(service));
         Ok(Server { address: self.address, handle, task })
     }
@@ -176,59 +178,31 @@ fn listen_error(error: &io::Error) -> String {
 
 /// Hands out a place for each connection; without one, the connection is closed at once.
 #[derive(Clone)]
-struct Slots(Arc<Semaphore>);
+struct Door {
+    places: Places,
+    times: Times,
+}
 
-impl<S> Accept<TcpStream, S> for Slots {
-    type Stream = Placed;
-    type Service = S;
-    type Future = Ready<io::Result<(Placed, S)>>;
+impl<S> Accept<TcpStream, S> for Door {
+    type Stream = Connection<TcpStream>;
+    type Service = AddExtension<S, Origin>;
+    type Future = Ready<io::Result<(Self::Stream, Self::Service)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        ready(match self.0.clone().try_acquire_owned() {
-            Ok(place) => stream.set_nodelay(true).map(|()| (Placed { stream, _place: place }, service)),
-            Err(_) => Err(io::Error::other("too many connections")),
-        })
+        ready(self.admit(stream).map(|connection| {
+            let service = Extension(connection.origin()).layer(service);
+            (connection, service)
+        }))
     }
 }
 
-/// A connection in its place.
-struct Placed {
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Placed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Placed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+impl Door {
+    fn admit(&self, stream: TcpStream) -> io::Result<Connection<TcpStream>> {
+        let address = stream.peer_addr()?.ip();
+        let Some((place, leave)) = self.places.take(address) else {
+            return Err(io::Error::other("too many connections"));
+        };
+        stream.set_nodelay(true)?;
+        Ok(Connection::new(stream, place, leave, self.times))
     }
 }

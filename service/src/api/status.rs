@@ -8,20 +8,22 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use carillon_core::ledger::{Ledger, Suppressed};
+use carillon_core::names::UserKey;
 use carillon_core::shard::{ANSWERS, Trouble};
-use utoipa::OpenApi;
 
 use super::ApiState;
-use super::openapi::Document;
 use super::types::{
     ErrorAnswer, HealthView, LatenciesView, LatencyView, LedgerView, PartView, ReadyView, StatusView,
-    TroubleView,
+    TroubleView, UnwatchedView,
 };
 use crate::directory::Health;
 use crate::engine::Latency;
 
 /// How long the answer of `/readyz` holds: many balancers may ask, and each look costs the store a read.
 const READY_HOLDS: Duration = Duration::from_secs(1);
+
+/// Users in trouble that are shown one by one.
+const UNWATCHED_SHOWN: usize = 10;
 
 /// How long the store may take to answer before it counts as not ready.
 const PROBE_TIME: Duration = Duration::from_secs(2);
@@ -48,6 +50,7 @@ pub async fn status(State(state): State<ApiState>) -> Json<StatusView> {
         live: counts.live,
         polling: counts.polling,
         unwatched: counts.unwatched,
+        unwatched_first: unwatched_first(&state).await,
         stopped: total.users_stopped,
         streams: total.streams,
         lanes: total.lanes,
@@ -137,8 +140,28 @@ pub async fn metrics(State(state): State<ApiState>) -> Response {
     tag = "health",
     responses((status = 200, description = "The document.", content_type = "application/json", body = Object)),
 )]
-pub async fn openapi() -> Json<utoipa::openapi::OpenApi> {
-    Json(Document::openapi())
+pub async fn openapi(State(state): State<ApiState>) -> Response {
+    const TYPE: HeaderValue = HeaderValue::from_static("application/json");
+    ([(header::CONTENT_TYPE, TYPE)], state.openapi.clone()).into_response()
+}
+
+/// Their ids stand in the store alone. One that cannot be read now leaves the number.
+async fn unwatched_first(state: &ApiState) -> Vec<UnwatchedView> {
+    let (mut all, mut readable) = (Vec::new(), true);
+    for (key, trouble) in state.app.directory().first_unwatched(UNWATCHED_SHOWN) {
+        let mut user = None;
+        if readable {
+            let before = UserKey(key.0.saturating_sub(1));
+            match tokio::time::timeout(PROBE_TIME, state.app.store().page(before, 1)).await {
+                Ok(Ok(rows)) => {
+                    user = rows.into_iter().find(|row| row.key == key).map(|row| row.id.as_str().to_owned());
+                }
+                Ok(Err(_)) | Err(_) => readable = false,
+            }
+        }
+        all.push(UnwatchedView { user, number: key.0, trouble: TroubleView::new(&trouble) });
+    }
+    all
 }
 
 async fn look(state: &ApiState) -> ReadyView {

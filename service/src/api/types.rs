@@ -33,7 +33,7 @@ pub struct RegisterRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "com.example.mail")]
     pub topic: Option<String>,
-    /// Exchange's `GroupingInformation` of the mailbox (Autodiscover), at most 256 bytes.
+    /// Exchange's `GroupingInformation` of the mailbox (Autodiscover), at most 256 bytes. Left out: as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grouping: Option<String>,
     /// What the device's user wants to see.
@@ -116,14 +116,16 @@ pub struct RegisterAnswer {
 /// A user.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub struct UserView {
-    /// His id.
+    /// The id.
     pub user: String,
+    /// The number by which the log calls the user.
+    pub number: u64,
     /// SMTP address of his mailbox.
     pub address: String,
     /// The Exchange that it is on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exchange: Option<String>,
-    /// Whether his notifications are stopped.
+    /// Whether nothing is sent to any of the devices.
     pub stopped: bool,
     /// How his mailbox is watched.
     pub watch: WatchView,
@@ -179,6 +181,8 @@ impl TroubleView {
 pub struct DeviceView {
     /// Its id.
     pub device: String,
+    /// The number by which the log calls it.
+    pub number: u64,
     /// The push service that reaches it.
     pub push: String,
     /// The app.
@@ -189,6 +193,8 @@ pub struct DeviceView {
     pub registered_at_ms: u64,
     /// When the app was last used, in milliseconds since 1970.
     pub active_at_ms: u64,
+    /// Nothing is sent to it: its user was stopped, and it has not registered since.
+    pub stopped: bool,
     /// What its user wants to see.
     pub settings: SettingsView,
 }
@@ -224,7 +230,9 @@ pub struct StatusView {
     pub polling: u64,
     /// Users whose mailbox is not watched because something is wrong.
     pub unwatched: u64,
-    /// Users whose notifications are stopped.
+    /// The first ten of those, by number.
+    pub unwatched_first: Vec<UnwatchedView>,
+    /// Users all of whose devices are stopped.
     pub stopped: u64,
     /// Streaming connections to mail servers.
     pub streams: u64,
@@ -252,6 +260,18 @@ pub struct StatusView {
     pub journal: Option<TroubleView>,
     /// Seconds since the service started.
     pub uptime_s: u64,
+}
+
+/// A user whose mailbox is in trouble.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub struct UnwatchedView {
+    /// The id; left out while the store cannot tell it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The number by which the log calls the user.
+    pub number: u64,
+    /// What is wrong.
+    pub trouble: TroubleView,
 }
 
 /// The ledger: each mail is in exactly one place.

@@ -1,8 +1,8 @@
 //! Users: looking, stopping, removing.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use carillon_core::shard::{DroppedFolder, Trouble};
 
 use super::ApiState;
@@ -12,6 +12,7 @@ use super::paths::AtUser;
 use super::types::{
     DeviceView, DroppedFolderView, ErrorAnswer, SettingsView, TroubleView, UserView, VipRequest, WatchView,
 };
+use crate::auth::Caller;
 use crate::directory::Watch;
 use crate::store::{DeviceRow, UserRow};
 
@@ -39,7 +40,7 @@ pub async fn read(State(state): State<ApiState>, AtUser(user): AtUser) -> Result
     Ok(Json(user_view(row, &watch, unreadable.as_deref(), dropped)))
 }
 
-/// Stop all notifications of a user at once, until one of his devices registers again.
+/// Stop all notifications of a user at once: each device that is there gets nothing until it registers again.
 #[utoipa::path(
     post,
     path = "/v1/users/{user}/stop",
@@ -51,8 +52,12 @@ pub async fn read(State(state): State<ApiState>, AtUser(user): AtUser) -> Result
     ),
     security(("admin" = [])),
 )]
-pub async fn stop(State(state): State<ApiState>, AtUser(user): AtUser) -> Result<StatusCode, ApiError> {
-    found(state.app.stop_user(user).await?, "user")
+pub async fn stop(
+    State(state): State<ApiState>,
+    AtUser(user): AtUser,
+    Extension(caller): Extension<Caller>,
+) -> Result<StatusCode, ApiError> {
+    found(state.app.stop_user(&caller.name, user).await?, "user")
 }
 
 /// Remove a user with all his devices.
@@ -67,8 +72,12 @@ pub async fn stop(State(state): State<ApiState>, AtUser(user): AtUser) -> Result
     ),
     security(("admin" = [])),
 )]
-pub async fn remove(State(state): State<ApiState>, AtUser(user): AtUser) -> Result<StatusCode, ApiError> {
-    found(state.app.remove_user(user).await?, "user")
+pub async fn remove(
+    State(state): State<ApiState>,
+    AtUser(user): AtUser,
+    Extension(caller): Extension<Caller>,
+) -> Result<StatusCode, ApiError> {
+    found(state.app.remove_user(&caller.name, user).await?, "user")
 }
 
 fn user_view(
@@ -77,16 +86,17 @@ fn user_view(
     unreadable: Option<&Trouble>,
     dropped: Vec<DroppedFolder>,
 ) -> UserView {
-    let trouble = watch.trouble().or(unreadable);
+    let (trouble, stopped) = (watch.trouble().or(unreadable), row.is_stopped());
     let dropped = dropped.into_iter().map(|folder| DroppedFolderView {
         id: folder.id.as_str().to_owned(),
         trouble: TroubleView::new(&folder.trouble),
     });
     UserView {
         user: row.id.as_str().to_owned(),
+        number: row.key.0,
         address: row.address.as_str().to_owned(),
         exchange: row.exchange.map(String::from),
-        stopped: row.stopped,
+        stopped,
         watch: WatchView { state: watch.name().to_owned(), trouble: trouble.map(TroubleView::new) },
         vip: VipRequest {
             high_importance: row.vip.high_importance,
@@ -101,11 +111,13 @@ fn user_view(
 fn device_view(row: DeviceRow) -> DeviceView {
     DeviceView {
         device: row.id.as_str().to_owned(),
+        number: row.key.0,
         push: row.push.into(),
         topic: row.topic.as_str().to_owned(),
         token_start: row.token.as_str().chars().take(TOKEN_DIGITS_SHOWN).collect(),
         registered_at_ms: row.registered.0,
         active_at_ms: row.active.0,
+        stopped: row.stopped,
         settings: SettingsView {
             alerts: row.settings.alerts,
             details: row.settings.details,

@@ -12,6 +12,7 @@ use super::keeper::Keeper;
 use crate::clock;
 use crate::config::Config;
 use crate::directory::{Counts, Directory, Health, Watch};
+use crate::few::Few;
 use crate::keys::Refused;
 use crate::reload;
 
@@ -20,6 +21,9 @@ const RECEIVE_TIME: Duration = Duration::from_millis(200);
 
 /// The least time between two log lines about how many users are watched.
 const SUMMARY_EVERY: Duration = Duration::from_secs(10);
+
+/// So many of the mailboxes in trouble are named with their number.
+const FIRST_SHOWN: usize = 10;
 
 /// What the one who hears reports needs.
 pub struct Intake {
@@ -35,6 +39,15 @@ pub struct Intake {
     pub epoch: u64,
     /// Counts [`Report::Drained`].
     pub drained: Arc<AtomicU64>,
+    /// Lines about single mailboxes.
+    pub lines: Lines,
+}
+
+/// What may come by the thousand, each kind by itself.
+#[derive(Debug, Default)]
+pub struct Lines {
+    unwatched: Few,
+    watched: Few,
 }
 
 impl Intake {
@@ -50,7 +63,12 @@ impl Intake {
                 let counts = self.directory.counts();
                 if counts != (Counts { devices: counts.devices, ..summary.1 }) {
                     let Counts { users, live, polling, unwatched, .. } = counts;
-                    tracing::info!(users, live, polling, unwatched, "mailboxes");
+                    let first: Vec<u64> =
+                        self.directory.first_unwatched(FIRST_SHOWN).iter().map(|(user, _)| user.0).collect();
+                    match unwatched {
+                        0 => tracing::info!(users, live, polling, unwatched, "mailboxes"),
+                        _ => tracing::info!(users, live, polling, unwatched, ?first, "mailboxes"),
+                    }
                 }
                 summary = (Instant::now(), counts);
             }
@@ -79,7 +97,11 @@ impl Intake {
             | Report::Device { .. }
             | Report::DeviceGone { .. } => {}
             Report::Live { user } => {
-                self.directory.set_watch(*user, Watch::Live);
+                if let Some(Watch::Unwatched(_)) = self.directory.set_watch(*user, Watch::Live)
+                    && let Some(held_back) = self.lines.watched.take()
+                {
+                    tracing::info!(user = user.0, held_back, "a mailbox is watched again");
+                }
             }
             Report::Unreadable { user, trouble } => {
                 if let Some(Trouble { code, text }) = trouble {
@@ -96,8 +118,11 @@ impl Intake {
             // Nobody else is known to own a mailbox of ours: the shard takes it back by itself after a while.
             Report::Unwatched { user, trouble } | Report::Taken { user, trouble } => {
                 let watch = Watch::Unwatched(Arc::new(trouble.clone()));
-                if self.directory.set_watch(*user, watch).is_some() {
-                    tracing::debug!(user = user.0, code = %trouble.code, "mailbox not watched: {}", trouble.text);
+                if self.directory.set_watch(*user, watch).is_some()
+                    && let Some(held_back) = self.lines.unwatched.take()
+                {
+                    let Trouble { code, text } = trouble;
+                    tracing::warn!(user = user.0, %code, held_back, "a mailbox is not watched: {text}");
                 }
             }
             Report::GivenUp { user, device, service, trouble: Trouble { code, text }, unreported } => {

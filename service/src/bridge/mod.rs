@@ -6,7 +6,7 @@ mod pending;
 mod setup;
 mod start;
 
-pub use intake::Intake;
+pub use intake::{Intake, Lines};
 pub use keeper::{Keeper, KeeperStats};
 pub use pending::Pending;
 pub use setup::{
@@ -32,7 +32,6 @@ pub fn assign_user(config: &Config, row: &UserRow) -> AssignUser {
         watch: row.watch.clone(),
         notices: row.notices.clone(),
         vip: row.vip.clone(),
-        stopped: row.stopped,
         devices: row.devices.iter().filter_map(|device| device_spec(config, device)).collect(),
     }
 }
@@ -47,6 +46,7 @@ pub fn device_spec(config: &Config, row: &DeviceRow) -> Option<DeviceSpec> {
         registered: row.registered,
         active: row.active,
         settings: row.settings.clone(),
+        stopped: row.stopped,
         badge: row.badge,
         unsettled: row.unsettled,
     })

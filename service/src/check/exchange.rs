@@ -261,7 +261,7 @@ impl<'a> Session<'a> {
             None => self.reconnect().map_err(CallError::Way)?,
         };
         let time = Duration::from_secs(u64::from(self.exchange.call_timeout_s));
-        let answer = calls.call(request, time).map_err(CallError::Way)?;
+        let answer = calls.call(request, time).map_err(|broken| CallError::Way(broken.into()))?;
         self.cookies.absorb(&answer.head);
         self.calls = Some(calls);
         Ok(answer)

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Findings;
 use crate::api::server;
+use crate::auth::Role;
 use crate::blocking::Failure;
 use crate::config::Config;
 
@@ -13,10 +14,10 @@ pub(super) fn check(config: &Config, findings: &mut Findings<'_>) {
         Failure::new(error.to_string(), "give the PEM files of one certificate and its key")
     });
     findings.step("api certificate", pair, |()| config.api.cert_file.display().to_string());
-    if config.api.gateway_token.is_none() {
-        findings.note("api gateway token", "is not set: no device can register");
+    if config.api.tokens.is_empty() {
+        findings.note("api token", "none is set: no device can register");
     }
-    if config.api.admin_token.is_none() {
+    if config.api.token(Role::Admin).is_none() {
         findings.note("api admin token", "is not set: nobody can administer or import");
     }
     let path = &config.store.path;

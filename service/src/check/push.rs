@@ -1,6 +1,6 @@
 //! A push service, step by step: name, TCP, TLS, HTTP/2, credential.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use carillon_core::h2pump::{ClientConfig, ClientEvent, ClientPump};
@@ -80,10 +80,10 @@ fn settings(push: &Push, mut stream: TlsStream) -> Result<(), Failure> {
         if let Some(ClientEvent::Closed { .. }) = pump.poll() {
             return Err(silent(push));
         }
-        write(&mut stream, |out| pump.drain(out, OUTPUT_BYTES_MAX))?;
+        let written = write(&mut stream, |out| pump.drain(out, OUTPUT_BYTES_MAX));
         match read(&mut stream, started)? {
             Some(bytes) => pump.feed(&bytes),
-            None => return Err(silent(push)),
+            None => return Err(written.err().unwrap_or_else(|| silent(push))),
         }
     }
     Ok(())
@@ -125,7 +125,8 @@ fn trial(push: &Push, mut stream: TlsStream) -> Result<String, Failure> {
             }
         }
         lane.on_deadline(now());
-        write(&mut stream, |out| lane.drain(out, OUTPUT_BYTES_MAX))?;
+        // Where writing fails, the service may have said why: what it said is read until its end.
+        let _ = write(&mut stream, |out| lane.drain(out, OUTPUT_BYTES_MAX));
         match read(&mut stream, started)? {
             Some(bytes) => lane.feed(now(), &bytes),
             None => lane.closed(now()),
@@ -176,13 +177,12 @@ fn read(stream: &mut TlsStream, started: Instant) -> Result<Option<Vec<u8>>, Fai
     let left = left.ok_or_else(|| broken(&io::ErrorKind::TimedOut.into()))?;
     let _ = stream.sock.set_read_timeout(Some(left));
     let mut bytes = vec![0; 16 * 1024];
-    match stream.read(&mut bytes) {
+    match blocking::read(stream, &mut bytes) {
         Ok(0) => Ok(None),
         Ok(n) => {
             bytes.truncate(n);
             Ok(Some(bytes))
         }
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err(broken(&error)),
     }
 }

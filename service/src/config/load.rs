@@ -5,14 +5,15 @@ use std::path::Path;
 
 use axum::http::Uri;
 use carillon_core::limits::{COHORT_USERS_MAX, DETAIL_CUTOFF_S_MAX};
-use carillon_core::names::{FolderId, Topic};
+use carillon_core::names::{FolderId, SmtpAddress, Topic};
 use carillon_core::shard::{BadgeCount, CatchUp, MailCredential, Timing};
 
 use super::read::{ConfigError, Found, Section, Source, nearest};
 use super::{
-    Api, ClientCertificate, Config, EngineConfig, Exchange, Log, LogFormat, Push, PushCredential, Secret,
-    StoreConfig, Team,
+    Api, ApiToken, ClientCertificate, Config, EngineConfig, Exchange, Log, LogFormat, Push, PushCredential,
+    Secret, StoreConfig, Team,
 };
+use crate::auth::Role;
 
 impl Config {
     /// Reads `file` and the secrets that it names.
@@ -93,48 +94,91 @@ fn api(mut section: Section<'_>) -> Option<Api> {
     };
     let cert_file = section.needed_path("cert_file", "\"api.crt\"");
     let key_file = section.needed_path("key_file", "\"api.key\"");
-    let gateway = section.secret("gateway_token_file", "gateway_token_env");
-    let admin = section.secret("admin_token_file", "admin_token_env");
-    if !["gateway_token_file", "gateway_token_env", "admin_token_file", "admin_token_env"]
-        .iter()
-        .any(|key| section.has(key))
-    {
-        section.complain("needs gateway_token_file or gateway_token_env, and the same for admin_token");
-    }
-    if let (Some(gateway), Some(admin)) = (&gateway, &admin)
-        && gateway.value == admin.value
-    {
-        let text = "is the same as the gateway's token: devices' gateway could then administer";
-        section.complain_at(admin.line, "admin_token", text);
-    }
-    for (key, token) in [("gateway_token", &gateway), ("admin_token", &admin)] {
-        if let Some(Found { value, line }) = token {
-            if value.len() < TOKEN_BYTES_MIN {
-                let text =
-                    format!("the token is shorter than {TOKEN_BYTES_MIN} characters, and can be guessed");
-                section.complain_at(*line, key, text);
-            }
-            if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
-                let text = "the token must be of printable ASCII characters without blanks (RFC 6750)";
-                section.complain_at(*line, key, text);
-            }
-        }
-    }
+    let tokens = tokens(&mut section);
+    let connections_max = section.number("connections_max", 512, 16..=65_536, "connections") as usize;
     let body_bytes_max = section.number("body_bytes_max", 65_536, 1_024..=16_777_216, "bytes") as usize;
     let requests_per_s = section.number("requests_per_s", 5_000, 1..=1_000_000, "requests a second") as u32;
     let metrics_open = section.flag("metrics_open", false);
     section.finish();
-    let secret = |found: Option<Found<String>>| found.map(|found| Secret::new(found.value));
     Some(Api {
         listen: listen?,
         cert_file: cert_file?,
         key_file: key_file?,
-        gateway_token: secret(gateway),
-        admin_token: secret(admin),
+        tokens,
+        connections_max,
         body_bytes_max,
         requests_per_s,
         metrics_open,
     })
+}
+
+/// The one token of each role that most need, and any number of named ones.
+fn tokens(section: &mut Section<'_>) -> Vec<ApiToken> {
+    let mut tokens: Vec<ApiToken> = Vec::new();
+    let mut given = false;
+    let short = [
+        ("gateway", Role::Gateway, "gateway_token_file", "gateway_token_env"),
+        ("admin", Role::Admin, "admin_token_file", "admin_token_env"),
+    ];
+    for (name, role, file_key, env_key) in short {
+        given |= section.has(file_key) || section.has(env_key);
+        let key = if section.has(file_key) { file_key } else { env_key };
+        if let Some(found) = section.secret(file_key, env_key) {
+            add_token(section, &mut tokens, key, (name.into(), role), found);
+        }
+    }
+    for mut named in section.tables("token") {
+        given = true;
+        let name = name(&mut named);
+        named.needed("role", "\"gateway\"");
+        let role = named.parsed("role", |text| match text {
+            "gateway" => Ok(Role::Gateway),
+            "admin" => Ok(Role::Admin),
+            _ => Err(format!("is no role: {}", suggest(text, &["gateway", "admin"]))),
+        });
+        if !named.has("file") && !named.has("env") {
+            named.complain("needs file or env: where its token is read from");
+        }
+        let key = if named.has("file") { "file" } else { "env" };
+        let secret = named.secret("file", "env");
+        if let (Some(name), Some(role), Some(found)) = (name, role, secret) {
+            if tokens.iter().any(|token| token.name == name) {
+                named.complain("has the name of an earlier token");
+            } else {
+                add_token(&named, &mut tokens, key, (name, role.value), found);
+            }
+        }
+        named.finish();
+    }
+    if !given {
+        section.complain(
+            "needs gateway_token_file or gateway_token_env, and the same for admin_token; or an [[api.token]]",
+        );
+    }
+    tokens
+}
+
+fn add_token(
+    section: &Section<'_>,
+    tokens: &mut Vec<ApiToken>,
+    key: &str,
+    (name, role): (Box<str>, Role),
+    Found { value, line }: Found<String>,
+) {
+    if value.len() < TOKEN_BYTES_MIN {
+        let text = format!("the token is shorter than {TOKEN_BYTES_MIN} characters, and can be guessed");
+        section.complain_at(line, key, text);
+    }
+    if !value.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let text = "the token must be of printable ASCII characters without blanks (RFC 6750)";
+        section.complain_at(line, key, text);
+    }
+    if let Some(other) = tokens.iter().find(|other| other.secret.expose() == value) {
+        let text =
+            format!("is the same token as that of \"{}\": nobody could tell the two apart", other.name);
+        section.complain_at(line, key, text);
+    }
+    tokens.push(ApiToken { name, role, secret: Secret::new(value) });
 }
 
 fn store(mut section: Section<'_>) -> Option<StoreConfig> {
@@ -250,6 +294,7 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
     };
     let impersonate = section.flag("impersonate", true);
     let ca_file = section.path("ca_file").map(|found| found.value);
+    let domains = section.list("domains", domain);
     let folders = section.list("folders", |text| FolderId::parse(text).map_err(|error| error.to_string()));
     let catch_up = section.parsed("catch_up", |text| match text {
         "find" => Ok(CatchUp::Find),
@@ -280,6 +325,7 @@ fn exchange(mut section: Section<'_>) -> Option<Exchange> {
         client,
         impersonate,
         ca_file,
+        domains: domains.map(|found| found.value).unwrap_or_default(),
         folders: folders.map(|found| found.value).unwrap_or_default(),
         catch_up: catch_up.map(|found| found.value).unwrap_or_default(),
         badge: badge.map(|found| found.value).unwrap_or_default(),
@@ -442,6 +488,14 @@ fn https(text: &str, path: &str) -> Result<(Box<str>, u16, Box<str>), String> {
     }
     let path = if uri.path() == "/" { path } else { uri.path() };
     Ok((host.into(), port, path.into()))
+}
+
+/// A domain of addresses, without the @.
+fn domain(text: &str) -> Result<Box<str>, String> {
+    match SmtpAddress::parse(&format!("a@{text}")) {
+        Ok(_) => Ok(text.to_ascii_lowercase().into()),
+        Err(_) => Err("is no domain such as example.com".to_owned()),
+    }
 }
 
 /// Team and key ids of Apple.

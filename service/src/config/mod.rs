@@ -1,5 +1,6 @@
 //! What `carillon.toml` says.
 
+mod echo;
 mod load;
 mod read;
 mod secret;
@@ -12,6 +13,8 @@ use std::path::PathBuf;
 
 use carillon_core::names::{FolderId, Topic};
 use carillon_core::shard::{BadgeCount, CatchUp, MailCredential, Timing};
+
+use crate::auth::Role;
 
 /// A commented configuration with every key: what `carillon config example` prints.
 pub const EXAMPLE: &str = include_str!("example.toml");
@@ -48,16 +51,34 @@ pub struct Api {
     pub cert_file: PathBuf,
     /// PEM private key.
     pub key_file: PathBuf,
-    /// The token of the devices' gateway.
-    pub gateway_token: Option<Secret>,
-    /// The token of administrators.
-    pub admin_token: Option<Secret>,
+    /// Who may call: no two have the same name or secret.
+    pub tokens: Vec<ApiToken>,
+    /// Connections at one time.
+    pub connections_max: usize,
     /// The largest request body, in bytes (imports are streamed, and bounded by line).
     pub body_bytes_max: usize,
     /// Requests per second for one token.
     pub requests_per_s: u32,
     /// Whether `/metrics` is served without a token.
     pub metrics_open: bool,
+}
+
+impl Api {
+    /// The first token of this role.
+    pub fn token(&self, role: Role) -> Option<&ApiToken> {
+        self.tokens.iter().find(|token| token.role == role)
+    }
+}
+
+/// A bearer token of the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ApiToken {
+    /// Who has it, for the log.
+    pub name: Box<str>,
+    /// What it is good for.
+    pub role: Role,
+    /// The token.
+    pub secret: Secret,
 }
 
 /// `[store]`
@@ -115,6 +136,8 @@ pub struct Exchange {
     pub impersonate: bool,
     /// PEM file of further roots to trust.
     pub ca_file: Option<PathBuf>,
+    /// Domains of the addresses that may be registered, in lower case; empty for all.
+    pub domains: Vec<Box<str>>,
     /// Further folders to watch besides the inbox.
     pub folders: Vec<FolderId>,
     /// How what was missed is looked for.

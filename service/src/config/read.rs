@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::echo::{looks_like_a_file, looks_like_a_variable, quoted};
 use super::secret::{one_line, read_secret};
 
 /// Everything that is wrong with a configuration, by line.
@@ -136,20 +137,24 @@ impl<'a> Section<'a> {
     pub(super) fn tables(&mut self, key: &'static str) -> Vec<Section<'a>> {
         let Some((value, line)) = self.get(key) else { return Vec::new() };
         let source = self.source;
+        let path = match self.name.trim_matches(['[', ']']) {
+            "" => key.to_owned(),
+            parent => format!("{parent}.{key}"),
+        };
         let DeValue::Array(array) = value else {
-            source.complain(line, format!("{key} must be an array of tables: write [[{key}]]"));
+            source.complain(line, format!("{path} must be an array of tables: write [[{path}]]"));
             return Vec::new();
         };
         let mut sections = Vec::new();
         for item in array.iter() {
             let line = source.line_of(item.span());
             let DeValue::Table(table) = item.get_ref() else {
-                source.complain(line, format!("{key} must be an array of tables: write [[{key}]]"));
+                source.complain(line, format!("{path} must be an array of tables: write [[{path}]]"));
                 continue;
             };
             let name = match table.get("name").and_then(|name| name.get_ref().as_str()) {
-                Some(name) => format!("[[{key}]] \"{name}\""),
-                None => format!("[[{key}]]"),
+                Some(name) => format!("[[{path}]] \"{name}\""),
+                None => format!("[[{path}]]"),
             };
             sections.push(Section { source, name, table: Some(table), line, known: Vec::new() });
         }
@@ -200,7 +205,7 @@ impl<'a> Section<'a> {
         match parse(&value) {
             Ok(value) => Some(Found { value, line }),
             Err(why) => {
-                self.complain_at(line, key, format_args!("\"{value}\" {why}"));
+                self.complain_at(line, key, format_args!("{} {why}", quoted(&value)));
                 None
             }
         }
@@ -225,7 +230,7 @@ impl<'a> Section<'a> {
             };
             match parse(text) {
                 Ok(value) => all.push(value),
-                Err(why) => self.complain_at(line, key, format_args!("\"{text}\" {why}")),
+                Err(why) => self.complain_at(line, key, format_args!("{} {why}", quoted(text))),
             }
         }
         Some(Found { value: all, line })
@@ -291,11 +296,30 @@ impl<'a> Section<'a> {
                 self.complain_at(variable.line, env_key, text);
                 return None;
             }
-            (Some(file), None) => (file_key, file.line, read_secret(&file.value)),
+            (Some(file), None) => {
+                let read = read_secret(&file.value);
+                // Somebody may have put the secret where the name of its file belongs.
+                let written = self.table.and_then(|table| table.get(file_key)?.get_ref().as_str());
+                let read = match written.is_none_or(looks_like_a_file) {
+                    true => read,
+                    false => read.map_err(|_| {
+                        "there is no such file, or no secret in it: the value must be the name of a file, not the \
+                         secret itself"
+                            .to_owned()
+                    }),
+                };
+                (file_key, file.line, read)
+            }
             (None, Some(variable)) => {
                 let name = variable.value;
                 let read = (self.source.env)(&name);
-                let unset = || format!("the environment variable {name} is not set, or not UTF-8");
+                let unset = || match looks_like_a_variable(&name) {
+                    true => format!("the environment variable {name} is not set, or not UTF-8"),
+                    false => format!(
+                        "names no environment variable that is set: the value must be a name such as \
+                         CARILLON_SECRET, not the secret itself"
+                    ),
+                };
                 (env_key, variable.line, read.ok_or_else(unset).and_then(|text| one_line(&text)))
             }
             (None, None) => return None,

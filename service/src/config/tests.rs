@@ -4,6 +4,7 @@ use std::path::Path;
 use carillon_core::shard::MailCredential;
 
 use super::*;
+use crate::auth::Role;
 
 /// A folder with the secrets that configurations here name.
 fn folder() -> tempfile::TempDir {
@@ -79,7 +80,8 @@ fn the_example_names_every_key() {
         let (_, allowed) = complaint[0].split_once(": ").unwrap().1.rsplit_once(": ").unwrap();
         let part = EXAMPLE.split(&format!("\n{table}\n")).nth(1).unwrap().split("\n[").next().unwrap();
         for key in allowed.split(", ") {
-            assert!(part.contains(&format!("{key} = ")), "{table} {key}");
+            let named = part.contains(&format!("{key} = ")) || part.contains(&format!("[[api.{key}]]"));
+            assert!(named, "{table} {key}");
         }
     }
 }
@@ -93,8 +95,8 @@ fn paths_begin_at_the_file_and_secrets_are_trimmed_and_hidden() {
     )
     .unwrap();
     assert_eq!(config.store.path, dir.path().join("carillon.db"));
-    assert_eq!(config.api.gateway_token.as_ref().unwrap().expose(), "gateway-0123456789");
-    assert_eq!(config.api.admin_token.as_ref().unwrap().expose(), "from-environment");
+    assert_eq!(config.api.tokens[0].secret.expose(), "gateway-0123456789");
+    assert_eq!(config.api.tokens[1].secret.expose(), "from-environment");
     let password = Box::from("hunter2 hunter2");
     assert_eq!(
         config.exchange[0].credential,
@@ -170,12 +172,12 @@ fn what_is_missing_or_contradicts_itself_is_said() {
         (
             "\"admin.token\"",
             "\"gateway.token\"",
-            "carillon.toml:5: [api] admin_token: is the same as the gateway's token: devices' gateway could then administer",
+            "carillon.toml:5: [api] admin_token_file: is the same token as that of \"gateway\": nobody could tell the two apart",
         ),
         (
             "\"admin.token\"",
-            "\"missing\"",
-            "carillon.toml:5: [api] admin_token_file: missing: No such file or directory (os error 2)",
+            "\"./missing\"",
+            "carillon.toml:5: [api] admin_token_file: ./missing: No such file or directory (os error 2)",
         ),
         (
             "password_file = \"exchange.password\"",
@@ -213,6 +215,86 @@ fn what_is_missing_or_contradicts_itself_is_said() {
         let found = complaints(&SMALL.replacen(from, to, 1));
         assert!(found.iter().any(|complaint| complaint == said), "{said}\n{found:#?}");
     }
+}
+
+#[test]
+fn each_of_several_tokens_has_a_name_and_a_role() {
+    let dir = folder();
+    fs::write(dir.path().join("west.token"), "west-0123456789ab").unwrap();
+    let west = "[[api.token]]\nname = \"west\"\nrole = \"gateway\"\nfile = \"west.token\"\n";
+    let ops = "[[api.token]]\nname = \"ops\"\nrole = \"admin\"\nenv = \"SECRET\"\n";
+    let with = |tables: &str| SMALL.replace("[store]", &format!("{tables}[store]"));
+    let config = parse(dir.path(), &with(&format!("{west}{ops}"))).unwrap();
+    let tokens: Vec<_> =
+        config.api.tokens.iter().map(|one| (&*one.name, one.role, one.secret.expose())).collect();
+    assert_eq!(
+        tokens,
+        [
+            ("gateway", Role::Gateway, "gateway-0123456789"),
+            ("admin", Role::Admin, "admin-0123456789ab"),
+            ("west", Role::Gateway, "west-0123456789ab"),
+            ("ops", Role::Admin, "from-environment"),
+        ]
+    );
+    let short = "gateway_token_file = \"gateway.token\"\nadmin_token_file = \"admin.token\"\n";
+    let alone = parse(dir.path(), &with(ops).replace(short, "")).unwrap();
+    assert_eq!((alone.api.tokens.len(), &*alone.api.tokens[0].name), (1, "ops"), "no short form is needed");
+    let told = |tables: &str| parse(dir.path(), &with(tables)).unwrap_err().to_string();
+    for (table, said) in [
+        (west.replace("\"west\"", "\"admin\""), "[[api.token]] \"admin\" has the name of an earlier token"),
+        (west.replace("west.token", "admin.token"), "file: is the same token as that of \"admin\""),
+        (west.replace("\"gateway\"", "\"boss\""), "role: \"boss\" is no role: gateway or admin"),
+        (west.replace("role", "#role"), "[[api.token]] \"west\" needs role"),
+        (west.replace("file", "#file"), "[[api.token]] \"west\" needs file or env"),
+        (west.replace("name", "#name"), "[[api.token]] needs name"),
+        (
+            format!("{west}secret = 1\n"),
+            "unknown key \"secret\"; Allowed in [[api.token]] \"west\": name, role, file, env",
+        ),
+    ] {
+        let error = told(&table);
+        assert!(error.contains(said) && !error.contains('\n'), "{said}\n{error}");
+    }
+}
+
+#[test]
+fn a_secret_where_it_does_not_belong_is_not_repeated() {
+    for (from, to, said) in [
+        (
+            "https://mail",
+            "https://svc:hunter2@mail",
+            "url: \"https://…@mail.example.com\" must have neither user",
+        ),
+        (
+            "https://mail.example.com",
+            "https://mail.example.com/?key=hunter2",
+            "url: \"https://mail.example.com/\" must",
+        ),
+        ("https://mail.example.com", "http://svc:hunter2@mail.example.com", "must begin with https://"),
+        (
+            "password_file = \"exchange.password\"",
+            "password_env = \"hunter2secret\"",
+            "password_env: names no environment",
+        ),
+        ("\"exchange.password\"", "\"hunter2secret\"", "password_file: there is no such file"),
+        ("\"admin.token\"", "\"hunter2-0123456789\"", "admin_token_file: there is no such file"),
+        ("\"ABCDE12345\"", "\"hunter2hunter2\"", "key_id: the value (not repeated here"),
+        ("[\"com.example.mail\"]", "[\"hunter2secret!\"]", "topics: the value (not repeated here"),
+    ] {
+        let told = complaints(&SMALL.replacen(from, to, 1));
+        assert!(told.iter().any(|complaint| complaint.contains(said)), "{said}: {told:?}");
+        assert!(!told.concat().contains("hunter2"), "{told:?}");
+    }
+}
+
+#[test]
+fn domains_are_taken_in_any_case() {
+    let dir = folder();
+    let with = |domains: &str| SMALL.replace("user = '", &format!("domains = {domains}\nuser = '"));
+    let config = parse(dir.path(), &with("[\"Example.COM\", \"example.org\"]")).unwrap();
+    assert_eq!(config.exchange[0].domains, ["example.com".into(), "example.org".into()]);
+    let told = complaints(&with("[\"@example.com\"]"));
+    assert!(told.len() == 1 && told[0].contains("is no domain such as example.com"), "{told:?}");
 }
 
 #[test]

@@ -110,7 +110,7 @@ mod tests {
         }
         let bound: [(Change, &str); 7] = [
             (|new| new.api.requests_per_s += 1, "[api]"),
-            (|new| new.api.admin_token = None, "[api]"),
+            (|new| new.api.tokens.clear(), "[api]"),
             (|new| new.store.path = "b.db".into(), "[store]"),
             (|new| new.engine.pin = true, "[engine]"),
             (|new| new.exchange[0].host = "elsewhere.example.com".into(), "[[exchange]] \"main\" (with its"),

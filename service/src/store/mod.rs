@@ -79,7 +79,7 @@ pub enum Write {
         /// Which.
         device: DeviceId,
     },
-    /// Stops all notifications of the user until a device of his registers again.
+    /// Stops all notifications of the user: each device that he has now gets nothing until it registers again.
     StopUser {
         /// Whom.
         user: UserId,
@@ -102,8 +102,8 @@ pub struct RegisterWrite {
     pub address: SmtpAddress,
     /// Name of the `[[exchange]]` that serves it; `None` where none is configured.
     pub exchange: Option<Box<str>>,
-    /// Exchange's `GroupingInformation`.
-    pub grouping: Box<str>,
+    /// Exchange's `GroupingInformation`; `None` leaves the one that is there.
+    pub grouping: Option<Box<str>>,
     /// New VIP rules; `None` leaves those that are there.
     pub vip: Option<VipRules>,
     /// Folders to watch beside the inbox; `None` leaves those that are there.
@@ -120,6 +120,8 @@ pub struct RegisterWrite {
     pub active: UnixMillis,
     /// What its user wants to see.
     pub settings: DeviceSettings,
+    /// Whether this is the device's own word, which ends a stop. An import is not.
+    pub revives: bool,
 }
 
 /// What became of a [`Write`].
@@ -149,7 +151,7 @@ pub enum Wrote {
     Stopped {
         /// Whom.
         user: UserKey,
-        /// Whether he was before.
+        /// Whether all devices were before.
         already: bool,
     },
     /// The user is gone.
@@ -172,6 +174,8 @@ pub struct RegisteredRow {
     pub new_device: bool,
     /// Whether the user was not there before.
     pub new_user: bool,
+    /// Whether a user who was there has another address or Exchange now.
+    pub moved: bool,
     /// The user's key.
     pub user: UserKey,
     /// The whole user, where he is new or his own facts (address, server, grouping, VIP) changed.
@@ -204,8 +208,6 @@ pub struct UserRow {
     pub exchange: Option<Box<str>>,
     /// Exchange's `GroupingInformation`.
     pub grouping: Box<str>,
-    /// Whether his notifications are stopped.
-    pub stopped: bool,
     /// Which mails go first.
     pub vip: VipRules,
     /// Folders that are watched beside the inbox.
@@ -218,6 +220,13 @@ pub struct UserRow {
     pub notices: NoticeRecord,
     /// His devices, in order of key.
     pub devices: Vec<DeviceRow>,
+}
+
+impl UserRow {
+    /// Whether nothing is sent to any device.
+    pub fn is_stopped(&self) -> bool {
+        !self.devices.is_empty() && self.devices.iter().all(|device| device.stopped)
+    }
 }
 
 /// A device with all that is kept of it.
@@ -239,6 +248,8 @@ pub struct DeviceRow {
     pub active: UnixMillis,
     /// What its user wants to see.
     pub settings: DeviceSettings,
+    /// Its user was stopped, and it has not registered since.
+    pub stopped: bool,
     /// The badge that the provider last accepted.
     pub badge: Option<u32>,
     /// A notice whose fate is unknown.
@@ -257,6 +268,7 @@ impl DeviceRow {
             registered: register.registered,
             active: register.active,
             settings: register.settings.clone(),
+            stopped: false,
             badge: None,
             unsettled: None,
         }

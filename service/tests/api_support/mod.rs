@@ -3,7 +3,7 @@
 pub(crate) mod peers;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,9 +12,10 @@ use std::time::Duration;
 use carillon::api::server::{Bound, Server};
 use carillon::api::{Bounds, Extras};
 use carillon::app::App;
+use carillon::auth::Role;
 use carillon::config::{
-    Api, ClientCertificate, Config, EngineConfig, Exchange, Log, LogFormat, Push, PushCredential, Secret,
-    StoreConfig,
+    Api, ApiToken, ClientCertificate, Config, EngineConfig, Exchange, Log, LogFormat, Push, PushCredential,
+    Secret, StoreConfig,
 };
 use carillon::directory::Directory;
 use carillon::engine::{Engine, Numbers, Refused};
@@ -41,6 +42,32 @@ pub(crate) struct Running {
     runtime: Option<tokio::runtime::Runtime>,
     server: Option<Server>,
     _dir: tempfile::TempDir,
+}
+
+pub(crate) type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+/// A connection to the API.
+pub(crate) fn tcp(api: &Running) -> TcpStream {
+    let stream = TcpStream::connect(api.address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    stream
+}
+
+/// The same with TLS.
+pub(crate) fn tls(api: &Running) -> Tls {
+    use rustls_pki_types::pem::PemObject;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(rustls_pki_types::CertificateDer::from_pem_file(&api.config.api.cert_file).unwrap()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = rustls_pki_types::ServerName::try_from("localhost").unwrap();
+    let connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let mut stream = rustls::StreamOwned::new(connection, tcp(api));
+    stream.conn.complete_io(&mut stream.sock).unwrap();
+    stream
 }
 
 /// An answer.
@@ -205,15 +232,19 @@ impl Reply {
 }
 
 pub(crate) fn config(file: PathBuf, cert_file: PathBuf, key_file: PathBuf) -> Config {
-    let secret = |text: &str| Some(Secret::new(text.to_owned()));
+    let token = |name: &str, role, secret: &str| ApiToken {
+        name: name.into(),
+        role,
+        secret: Secret::new(secret.to_owned()),
+    };
     Config {
         file: file.clone(),
         api: Api {
             listen: "127.0.0.1:0".parse().unwrap(),
             cert_file: cert_file.clone(),
             key_file: key_file.clone(),
-            gateway_token: secret(GATEWAY),
-            admin_token: secret(ADMIN),
+            tokens: vec![token("gateway", Role::Gateway, GATEWAY), token("admin", Role::Admin, ADMIN)],
+            connections_max: 512,
             body_bytes_max: 16 * 1024,
             requests_per_s: 100_000,
             metrics_open: false,
@@ -248,6 +279,7 @@ pub(crate) fn exchange(name: &str) -> Exchange {
         client: None,
         impersonate: true,
         ca_file: None,
+        domains: Vec::new(),
         folders: Vec::new(),
         catch_up: CatchUp::default(),
         badge: BadgeCount::default(),

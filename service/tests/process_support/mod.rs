@@ -92,7 +92,8 @@ impl Site {
 
     /// The configuration: two shards, and times that suit a test.
     pub(crate) fn config(&self) -> String {
-        let (exchange, apns) = (self.exchange.address, self.apns.address);
+        // By name: what looks it up is tried too, and of several addresses perhaps only one has a listener.
+        let (exchange, apns) = (self.exchange.address.port(), self.apns.address.port());
         format!(
             r#"
 [api]
@@ -111,14 +112,14 @@ min_interval_ms = 200
 max_delay_ms = 1000
 [[exchange]]
 name = "main"
-url = "https://{exchange}"
+url = "https://localhost:{exchange}"
 user = "svc@example.com"
 password_file = "exchange.password"
 ca_file = "exchange.pem"
 subscribes_per_s = 1000
 [[push]]
 name = "apns"
-url = "https://{apns}"
+url = "https://localhost:{apns}"
 ca_file = "apns.pem"
 topics = ["{APP}"]
 key_file = "a.p8"

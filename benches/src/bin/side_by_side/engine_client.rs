@@ -91,6 +91,7 @@ fn assign(
             sound: Some("s".repeat(users.sound_bytes.max(1)).into()),
             ..DeviceSettings::default()
         },
+        stopped: false,
         badge: None,
         unsettled: None,
     };

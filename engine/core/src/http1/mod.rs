@@ -6,6 +6,7 @@
 
 mod call;
 mod chunked;
+mod clear;
 mod cookies;
 pub(crate) mod date;
 mod error;
@@ -18,6 +19,7 @@ mod tests;
 pub(crate) use call::drain;
 pub use call::{CallConn, Response};
 pub use chunked::{ChunkedDecoder, Decoded};
+pub use clear::{in_clear, status_in_clear};
 pub use cookies::Cookies;
 pub use error::HttpError;
 pub use head::Head;

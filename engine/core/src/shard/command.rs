@@ -20,7 +20,8 @@ pub enum Command {
         /// Whom.
         user: UserKey,
     },
-    /// Add or refresh a device. A refresh renews token, settings, `registered` and `active`, and revives a stopped user.
+    /// Add or refresh a device. A refresh renews token, settings, `registered`, `active` and `stopped`; of the user's other
+    /// devices nothing changes.
     RegisterDevice {
         /// Whose.
         user: UserKey,
@@ -43,7 +44,7 @@ pub enum Command {
         /// When.
         at: UnixMillis,
     },
-    /// Stop all notifications of the user at once, until a device registers again.
+    /// Stop all notifications of the user at once: each device that he has now gets nothing until it registers again.
     StopUser {
         /// Whom.
         user: UserKey,
@@ -100,8 +101,6 @@ pub struct AssignUser {
     pub notices: NoticeRecord,
     /// Which mails go first.
     pub vip: VipRules,
-    /// Whether his notifications are stopped.
-    pub stopped: bool,
     /// His devices.
     pub devices: Vec<DeviceSpec>,
 }
@@ -119,7 +118,6 @@ impl AssignUser {
             watch: None,
             notices: NoticeRecord::default(),
             vip: VipRules::default(),
-            stopped: false,
             devices: Vec::new(),
         }
     }
@@ -158,6 +156,8 @@ pub struct DeviceSpec {
     pub active: UnixMillis,
     /// What its user wants to see.
     pub settings: DeviceSettings,
+    /// Nothing is sent to it: its user was stopped, and it has not registered since.
+    pub stopped: bool,
     /// The badge that the provider last accepted for it.
     pub badge: Option<u32>,
     /// A notice that was on its way when the engine last stopped.

@@ -175,13 +175,9 @@ impl CloseReason {
                 "name_not_found",
                 format!("The host name does not resolve ({words}): check the name and the DNS."),
             ),
-            CloseReason::Untrusted(words) => (
-                "tls_untrusted",
-                format!(
-                    "The server's certificate does not verify ({words}): name its CA in ca_file, or have the server \
-                     present a certificate for this host name."
-                ),
-            ),
+            CloseReason::Untrusted(words) => {
+                ("tls_untrusted", format!("The server's certificate does not verify: {words}."))
+            }
             CloseReason::Tls(words) => ("tls", format!("TLS failed ({words}).")),
             CloseReason::Io(words) => ("io", format!("The connection failed ({words}).")),
         };

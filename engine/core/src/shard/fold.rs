@@ -101,7 +101,7 @@ impl ShardCore {
         for device_id in &user.devices {
             let Some(device) = self.devices.get_mut(*device_id) else { continue };
             self.stats.ledger.enter(Station::Folded, 1);
-            let refused = if user.stopped {
+            let refused = if device.stopped {
                 Some(Suppressed::Stopped)
             } else if !device.settings.alerts {
                 Some(Suppressed::AlertsOff)

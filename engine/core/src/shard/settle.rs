@@ -214,7 +214,7 @@ impl ShardCore {
     fn unwanted(&self, flight: &Flight) -> Option<Suppressed> {
         let Some(device) = self.devices.get(flight.device) else { return Some(Suppressed::Removed) };
         let wanted = if flight.mails > 0 { device.settings.alerts } else { device.settings.badge };
-        if self.users.get(flight.user).is_some_and(|user| user.stopped) && !planted!(StopIgnored) {
+        if device.stopped && !planted!(StopIgnored) {
             Some(Suppressed::Stopped)
         } else {
             (!wanted).then_some(Suppressed::AlertsOff)
@@ -285,7 +285,7 @@ impl ShardCore {
         Some(flight)
     }
 
-    /// The device of a flight was removed, or its user stopped. A push that waits to be sent again ends here; one that is
+    /// The device of a flight was removed or stopped. A push that waits to be sent again ends here; one that is
     /// on a lane is ended by its answer.
     pub(super) fn end_unsent(&mut self, flight_id: FlightId, why: Suppressed) {
         if self.flights.get(flight_id).is_some_and(|flight| flight.lane.is_some()) {

@@ -32,7 +32,7 @@ impl ShardCore {
                     device.active = last_use(now.unix, device.active, at);
                 }
             }
-            Command::StopUser { user } => self.stop_user(user),
+            Command::StopUser { user } => self.stop_user(user, fx),
             Command::Signal { user, signal } => {
                 if let Some(user_id) = self.by_key.get(&user).copied() {
                     self.signal(now, user_id, signal, fx);
@@ -97,7 +97,7 @@ impl ShardCore {
             live: false,
             polling: Polling::No,
             vip: assign.vip,
-            stopped: assign.stopped,
+            stopped: false,
             needs,
             calling: Calling::No,
             call_failures: 0,
@@ -148,7 +148,6 @@ impl ShardCore {
             self.report_noticed(user_id, fx);
         }
         self.stats.users += 1;
-        self.stats.users_stopped += u64::from(assign.stopped);
         for device in assign.devices {
             self.add_device(now, user_id, device, fx);
         }
@@ -229,9 +228,6 @@ impl ShardCore {
             }
             self.resolve_unsettled(now, user_id, fx);
         }
-        if assign.stopped {
-            self.stop_user(assign.user);
-        }
     }
 
     /// What is stored of a user's subscription is about another mailbox, or other folders: a next life must not go on with it.
@@ -275,10 +271,14 @@ impl ShardCore {
 
     fn register_device(&mut self, now: Now, key: UserKey, spec: DeviceSpec, fx: &mut Effects) {
         let Some(user_id) = self.by_key.get(&key).copied() else { return };
-        if let Some(user) = self.users.get_mut(user_id)
-            && std::mem::take(&mut user.stopped)
+        if planted!(StopUndoneForAll)
+            && let Some(user) = self.users.get(user_id)
         {
-            self.stats.users_stopped -= 1;
+            for device_id in &user.devices {
+                if let Some(device) = self.devices.get_mut(*device_id) {
+                    device.stopped = false;
+                }
+            }
         }
         match self.find_device(key, spec.device) {
             None => {
@@ -292,7 +292,7 @@ impl ShardCore {
                 let service = spec.service;
                 // Whatever it waited for, it may be another app, provider or token now.
                 self.unpark(device_id);
-                let mut silent = false;
+                let mut silent = None;
                 if let Some(device) = self.devices.get_mut(device_id) {
                     let same = device.token == spec.token && device.service == spec.service;
                     device.proven &= same && device.topic == spec.topic;
@@ -309,7 +309,12 @@ impl ShardCore {
                     if !planted!(SettingsIgnored) {
                         device.settings = spec.settings;
                     }
-                    silent = !device.settings.alerts;
+                    device.stopped = spec.stopped;
+                    if device.stopped {
+                        silent = Some(Suppressed::Stopped);
+                    } else if !device.settings.alerts {
+                        silent = Some(Suppressed::AlertsOff);
+                    }
                     device.suspect = false;
                     device.pardoned = false;
                     (device.failures, device.stale_gones) = (0, 0);
@@ -318,9 +323,10 @@ impl ShardCore {
                         device.badge = None;
                     }
                 }
-                if silent {
-                    self.silence(user_id, device_id, fx);
+                if let Some(why) = silent {
+                    self.silence(user_id, device_id, why, fx);
                 }
+                self.count_stopped(user_id);
                 self.use_service(now, service, fx);
                 self.try_app_soon(now, device_id);
             }
@@ -344,25 +350,28 @@ impl ShardCore {
         }
         user.devices.push(self.devices.insert(device));
         self.stats.devices += 1;
+        self.count_stopped(user_id);
         self.use_service(now, service, fx);
     }
 
-    /// A device wants no alerts any more: what it is owed is not told. A push on its way is ended by its answer.
-    fn silence(&mut self, user_id: UserId, device_id: DeviceId, fx: &mut Effects) {
+    /// A device wants no alerts any more, or is to get nothing at all: what it is owed is not told. A push on its way is ended
+    /// by its answer.
+    fn silence(&mut self, user_id: UserId, device_id: DeviceId, why: Suppressed, fx: &mut Effects) {
         let (Some(user), Some(device)) = (self.users.get(user_id), self.devices.get_mut(device_id)) else {
             return;
         };
         let owed = std::mem::take(&mut device.owed);
-        self.stats.ledger.enter(Station::Suppressed(Suppressed::AlertsOff), u64::from(owed));
+        self.stats.ledger.enter(Station::Suppressed(why), u64::from(owed));
         device.told_seq = user.pending.seq();
+        let unwanted = |mails: u32| mails > 0 || why == Suppressed::Stopped;
         let flight =
-            device.flight.filter(|flight| self.flights.get(*flight).is_some_and(|one| one.mails > 0));
+            device.flight.filter(|flight| self.flights.get(*flight).is_some_and(|one| unwanted(one.mails)));
         if device.unsettled.take().is_some() {
             let (key, badge) = (device.key, device.badge);
             fx.report(Report::Device { user: user.key, device: key, badge, unsettled: None });
         }
-        if let Some(flight) = flight {
-            self.end_unsent(flight, Suppressed::AlertsOff);
+        if let Some(flight) = flight.filter(|_| why != Suppressed::Stopped || !planted!(StopIgnored)) {
+            self.end_unsent(flight, why);
         }
         self.tidy(user_id);
     }
@@ -379,31 +388,39 @@ impl ShardCore {
         if let Some(flight_id) = device.flight {
             self.end_unsent(flight_id, why);
         }
+        self.count_stopped(user_id);
         self.tidy(user_id);
     }
 
-    fn stop_user(&mut self, key: UserKey) {
+    /// Nothing more goes to the devices that are there. One that registers afterwards is not concerned: the owner of a lost
+    /// phone has a new one on the same day.
+    fn stop_user(&mut self, key: UserKey, fx: &mut Effects) {
         let Some(user_id) = self.by_key.get(&key).copied() else { return };
         let Some(user) = self.users.get_mut(user_id) else { return };
-        if !std::mem::replace(&mut user.stopped, true) {
-            self.stats.users_stopped += 1;
-        }
         user.due = None;
         user.badge_since = None;
         user.needs.remove(Needs::FETCH);
         user.settle_known();
         for device_id in user.devices.clone() {
             let Some(device) = self.devices.get_mut(device_id) else { continue };
-            let owed = std::mem::take(&mut device.owed);
-            device.unsettled = None;
-            let flight = device.flight;
-            self.stats.ledger.enter(Station::Suppressed(Suppressed::Stopped), u64::from(owed));
-            if let Some(flight) = flight.filter(|_| !planted!(StopIgnored)) {
-                self.end_unsent(flight, Suppressed::Stopped);
-            }
+            device.stopped = true;
+            self.silence(user_id, device_id, Suppressed::Stopped, fx);
         }
+        self.count_stopped(user_id);
         self.unpark_told(user_id);
         self.tidy(user_id);
+    }
+
+    /// A user counts as stopped as long as all devices are.
+    fn count_stopped(&mut self, user_id: UserId) {
+        let Some(user) = self.users.get_mut(user_id) else { return };
+        let stopped = |id: &DeviceId| self.devices.get(*id).is_some_and(|device| device.stopped);
+        let all = !user.devices.is_empty() && user.devices.iter().all(stopped);
+        match (std::mem::replace(&mut user.stopped, all), all) {
+            (false, true) => self.stats.users_stopped += 1,
+            (true, false) => self.stats.users_stopped -= 1,
+            (true, true) | (false, false) => {}
+        }
     }
 
     pub(super) fn find_device(&self, user: UserKey, device: DeviceKey) -> Option<(UserId, DeviceId)> {

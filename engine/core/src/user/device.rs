@@ -24,6 +24,8 @@ pub struct Device {
     pub active: UnixMillis,
     /// What its user wants to see.
     pub settings: DeviceSettings,
+    /// Nothing is sent to it until it registers again.
+    pub stopped: bool,
     /// The badge that the provider last accepted.
     pub badge: Option<u32>,
     /// Mails that it has to be told of and that are not in flight.
@@ -67,7 +69,7 @@ impl Device {
     pub fn new(user: UserId, spec: DeviceSpec, told_seq: u32) -> Device {
         let unsettled = spec
             .unsettled
-            .filter(|notice| notice.mails > 0 && spec.settings.alerts)
+            .filter(|notice| notice.mails > 0 && spec.settings.alerts && !spec.stopped)
             .map(|notice| Unsettled { notice, frozen: true, resolved: false });
         Device {
             user,
@@ -78,6 +80,7 @@ impl Device {
             registered: spec.registered,
             active: spec.active,
             settings: spec.settings,
+            stopped: spec.stopped,
             badge: spec.badge,
             owed: unsettled.map_or(0, |unsettled| u32::from(unsettled.notice.mails)),
             told_seq,
@@ -95,7 +98,7 @@ impl Device {
 
     /// Whether alerts for new mail are to reach it.
     pub fn wants_alerts(&self) -> bool {
-        self.settings.alerts && !self.suspect
+        self.settings.alerts && !self.suspect && !self.stopped
     }
 
     /// Whether nothing goes out to it for now: a notice of an earlier life must be looked up first.
@@ -123,6 +126,7 @@ impl Device {
     /// The badge that it must still be told, if any.
     pub fn badge_due(&self, unread: Option<u32>) -> Option<u32> {
         let unread = unread?;
-        (self.settings.badge && !self.suspect && self.badge != Some(unread)).then_some(unread)
+        let wanted = self.settings.badge && !self.suspect && !self.stopped;
+        (wanted && self.badge != Some(unread)).then_some(unread)
     }
 }

@@ -32,7 +32,7 @@ pub struct User {
     pub polling: Polling,
     /// Which mails go first.
     pub vip: VipRules,
-    /// Notifications are stopped.
+    /// All of the devices are stopped, and there is one.
     pub stopped: bool,
     /// Calls to the mail server that must still be made for him.
     pub needs: Needs,

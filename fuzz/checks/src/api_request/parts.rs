@@ -33,6 +33,7 @@ fn wrote(write: &Write) -> Wrote {
             device: DeviceRow::new(DEVICE, register),
             new_device: true,
             new_user: false,
+            moved: false,
             user: USER,
             assign: None,
             removed: Vec::new(),

@@ -1,6 +1,6 @@
 //! The shard with its shell and a model of who is assigned.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use carillon_core::limits::OUTPUT_BYTES_MAX;
 use carillon_core::names::{DeviceKey, UserKey};
@@ -17,8 +17,8 @@ use crate::input::Input;
 /// A user as the model has him.
 #[derive(Default)]
 pub(super) struct Person {
-    pub(super) stopped: bool,
     pub(super) devices: Vec<DeviceKey>,
+    pub(super) stopped: BTreeSet<DeviceKey>,
 }
 
 pub(super) struct Rig {
@@ -170,6 +170,7 @@ impl Rig {
                 let person = self.people.get_mut(user).expect("a known user's device");
                 let before = person.devices.len();
                 person.devices.retain(|known| known != device);
+                person.stopped.remove(device);
                 assert_eq!(person.devices.len() + 1, before, "a known device");
             }
             Report::Synced { folders, .. } => {
@@ -211,7 +212,10 @@ impl Rig {
         }
         let stats = self.core.stats();
         assert_eq!(stats.users, self.people.len() as u64);
-        assert_eq!(stats.users_stopped, self.people.values().filter(|person| person.stopped).count() as u64);
+        let all_stopped = |person: &&Person| {
+            !person.devices.is_empty() && person.devices.iter().all(|device| person.stopped.contains(device))
+        };
+        assert_eq!(stats.users_stopped, self.people.values().filter(all_stopped).count() as u64);
         let devices: usize = self.people.values().map(|person| person.devices.len()).sum();
         assert_eq!(stats.devices, devices as u64);
         assert!(stats.users_live <= stats.users);

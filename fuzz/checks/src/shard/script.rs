@@ -72,7 +72,7 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
     let flags = input.u8();
     let flag = |bit: u8| flags >> bit & 1 == 1;
     let address = format!("user{}@example.com", key.0 + u64::from(input.u8() == 0xff) * 100);
-    let devices: Vec<DeviceSpec> =
+    let mut devices: Vec<DeviceSpec> =
         (0..input.below(3)).map(|at| spec(rig, DeviceKey(at as u64), input)).collect();
     let anchor = SmtpAddress::parse(&format!("user{}@example.com", input.below(USERS))).expect("an address");
     let watch = WatchRecord {
@@ -82,13 +82,8 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
     };
     let stopped = flags >> 5 == 7;
     let person = rig.people.entry(key).or_default();
-    if devices.is_empty() {
-        person.stopped |= stopped;
-    } else {
-        // A device that registers revives; a new user's do not.
-        person.stopped = stopped;
-    }
-    for device in &devices {
+    for device in &mut devices {
+        device.stopped = stopped;
         add(person, device);
     }
     rig.command(Command::AssignUser(Box::new(AssignUser {
@@ -106,7 +101,6 @@ fn assign(rig: &mut Rig, input: &mut Input<'_>) {
             unread: flag(3).then_some(3),
         },
         vip: VipRules { high_importance: flag(2), senders: Box::default() },
-        stopped,
         devices,
         ..AssignUser::new(
             key,
@@ -125,6 +119,11 @@ fn add(person: &mut Person, device: &DeviceSpec) {
     let known = person.devices.contains(&device.device);
     if !known && person.devices.len() < USER_DEVICES_MAX && usize::from(device.service.0) < 2 {
         person.devices.push(device.device);
+    }
+    if person.devices.contains(&device.device) && device.stopped {
+        person.stopped.insert(device.device);
+    } else {
+        person.stopped.remove(&device.device);
     }
 }
 
@@ -146,6 +145,7 @@ fn spec(rig: &Rig, device: DeviceKey, input: &mut Input<'_>) -> DeviceSpec {
             localized: flag(4),
             ..DeviceSettings::default()
         },
+        stopped: false,
         badge: flag(3).then_some(2),
         unsettled: flag(5).then_some(notice),
     }
@@ -161,7 +161,6 @@ fn register(rig: &mut Rig, input: &mut Input<'_>) {
     let (user, device) = (user(input), device(input));
     let device = spec(rig, device, input);
     if let Some(person) = rig.people.get_mut(&user) {
-        person.stopped = false;
         add(person, &device);
     }
     rig.command(Command::RegisterDevice { user, device: Box::new(device) });
@@ -171,6 +170,7 @@ fn remove(rig: &mut Rig, input: &mut Input<'_>) {
     let (user, device) = (user(input), device(input));
     if let Some(person) = rig.people.get_mut(&user) {
         person.devices.retain(|known| *known != device);
+        person.stopped.remove(&device);
     }
     rig.command(Command::RemoveDevice { user, device });
 }
@@ -184,7 +184,7 @@ fn touch(rig: &mut Rig, input: &mut Input<'_>) {
 fn stop(rig: &mut Rig, input: &mut Input<'_>) {
     let user = user(input);
     if let Some(person) = rig.people.get_mut(&user) {
-        person.stopped = true;
+        person.stopped.extend(person.devices.iter().copied());
     }
     rig.command(Command::StopUser { user });
 }

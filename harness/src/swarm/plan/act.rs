@@ -8,6 +8,7 @@ use super::super::mailboxes::MailboxAct;
 use super::super::oddities::OddAct;
 use super::super::owner::OwnerAct;
 use super::super::phones::PhoneAct;
+use super::super::registrations::RegistrationAct;
 use crate::exchange::BusyShape;
 
 /// One thing that happens. Indices are taken modulo what there is.
@@ -87,6 +88,8 @@ pub enum Act {
     Odd(OddAct),
     /// Something happens to the disk on which the engine writes down what must survive.
     Disk(DiskAct),
+    /// Registrations contradict each other.
+    Registrations(RegistrationAct),
 }
 
 /// Where a mail can lie.
@@ -153,6 +156,7 @@ impl Act {
             | Act::PowerFailure { .. } => true,
             Act::Owner(act) => act.deafens(),
             Act::Phones(act) => act.deafens(),
+            Act::Registrations(act) => act.deafens(),
             Act::Mail { .. }
             | Act::RuledMail { .. }
             | Act::Move { .. }

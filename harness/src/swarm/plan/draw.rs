@@ -80,6 +80,7 @@ impl Plan {
         plan.draw_slow(&profile.mailboxes);
         plan.draw_oddities(&profile.oddities);
         plan.draw_disk(&profile.disk);
+        plan.draw_registrations();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

@@ -70,6 +70,8 @@ pub(in super::super) enum Trouble {
     Rights(usize),
     Mailbox(Ending),
     Odd(OddEnding),
+    /// A user's registration names another mailbox.
+    Elsewhere(usize),
 }
 
 impl Life {
@@ -229,6 +231,7 @@ impl Life {
             Trouble::Rights(server) => self.give_rights_back(server),
             Trouble::Mailbox(ending) => self.mailbox_ending(ending),
             Trouble::Odd(ending) => self.odd_ending(ending),
+            Trouble::Elsewhere(person) => self.town.go_home(person),
         }
     }
 }

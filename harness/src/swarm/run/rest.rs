@@ -34,7 +34,8 @@ impl Life {
             match trouble {
                 Trouble::Mailbox(ending) => self.mailbox_ending(ending),
                 Trouble::Odd(ending) => self.odd_ending(ending),
-                _ => {}
+                Trouble::Elsewhere(person) => self.town.go_home(person),
+                Trouble::Push | Trouble::Turned | Trouble::Network | Trouble::Disk | Trouble::Rights(_) => {}
             }
         }
         self.put_tokens_right();

@@ -49,8 +49,7 @@ impl Town {
             }
             self.made_up[at] = MadeUp { next: now.time + every, round: round + 1, ..self.made_up[at] };
             let row = &self.people[person];
-            // A registration would end the stop, also for the phones that the audit knows.
-            if row.stopped || row.away {
+            if row.away {
                 continue;
             }
             for n in 0..devices {
@@ -60,6 +59,7 @@ impl Town {
                     token: DeviceToken::parse(&token).expect("hex"),
                     registered: now.unix,
                     active: now.unix,
+                    stopped: false,
                     badge: None,
                     unsettled: None,
                     ..row.phones[0].spec.clone()

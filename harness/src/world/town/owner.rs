@@ -35,7 +35,6 @@ impl Town {
         if std::mem::replace(&mut row.away, true) {
             return;
         }
-        row.stopped = false;
         self.audit.absent(row.user, now);
         row.phones.iter().for_each(|phone| self.audit.phone_gone(phone.phone, now));
         let (shard, user) = (row.shard, row.key);
@@ -89,6 +88,7 @@ impl Town {
         let now = self.world.now();
         let row = &mut self.people[person].phones[phone];
         row.removed = false;
+        row.spec.stopped = false;
         (row.spec.registered, row.spec.active) = (now.unix, now.unix);
         self.world.apns[row.service].register(&row.token());
         self.audit.register_again(row.phone, now.time, now.unix);
@@ -127,12 +127,13 @@ impl Town {
         self.world.command(shard, Command::AssignUser(Box::new(assign)));
     }
 
-    /// Notifications of one of the people are stopped.
+    /// Notifications of one of the people are stopped: nothing more for the phones that are there.
     pub fn stop(&mut self, person: usize) {
         if self.people[person].away {
             return;
         }
-        self.people[person].stopped = true;
+        let row = &mut self.people[person];
+        row.phones.iter_mut().for_each(|phone| phone.spec.stopped = true);
         let row = &self.people[person];
         self.audit.stopped(row.user, self.world.now().time);
         let (shard, command) = (row.shard, Command::StopUser { user: row.key });
@@ -171,12 +172,9 @@ impl Town {
         for phone in 0..self.people[person].phones.len() {
             if self.people[person].phones[phone].removed {
                 self.remove_phone(person, phone);
-            } else if !self.people[person].stopped {
+            } else if !self.people[person].phones[phone].spec.stopped {
                 self.register_again(person, phone);
             }
-        }
-        if self.people[person].stopped {
-            self.stop(person);
         }
     }
 }

@@ -41,12 +41,12 @@ impl Town {
         if row.away {
             return;
         }
-        row.stopped = false;
         row.phones[phone].removed = false;
         let service = row.phones[phone].service;
         let spec = &mut row.phones[phone].spec;
         spec.registered = now.unix;
         spec.active = now.unix;
+        spec.stopped = false;
         let command = Command::RegisterDevice { user: row.key, device: Box::new(spec.clone()) };
         self.world.apns[service].register(&row.phones[phone].token());
         self.audit.register_again(row.phones[phone].phone, now.time, now.unix);

@@ -69,7 +69,7 @@ pub(super) async fn devices(db: &mut SqliteConnection, user: UserKey) -> Result<
 /// The columns that [`user`] reads, in its order.
 macro_rules! user_columns {
     () => {
-        "key, id, address, exchange, grouping, stopped, vip_importance, vip_senders, subscription, anchor, cookie, \
+        "key, id, address, exchange, grouping, vip_importance, vip_senders, subscription, anchor, cookie, \
          sync_point_ms, told, unread, folders, sync_states, began_ms"
     };
 }
@@ -78,7 +78,7 @@ macro_rules! user_columns {
 macro_rules! device_columns {
     () => {
         "user, key, id, push, token, topic, registered_ms, active_ms, alerts, details, badges, localized, sound, \
-         vip_sound, badge, unsettled_id, unsettled_mails, unsettled_newest"
+         vip_sound, badge, unsettled_id, unsettled_mails, unsettled_newest, stopped"
     };
 }
 
@@ -87,26 +87,25 @@ use {device_columns, user_columns};
 fn user(row: &SqliteRow) -> Result<UserRow, RowError> {
     let text = |at: usize| row.try_get::<&str, _>(at);
     let optional = |at: usize| row.try_get::<Option<&str>, _>(at);
-    let anchor = optional(9)?.map(|anchor| named("anchor", SmtpAddress::parse(anchor))).transpose()?;
-    let subscription = optional(8)?.map(|id| named("subscription", SubscriptionId::parse(id))).transpose()?;
-    let cookie = optional(10)?.unwrap_or_default().into();
-    let senders = named("VIP senders", columns::read_texts(text(7)?))?;
+    let anchor = optional(8)?.map(|anchor| named("anchor", SmtpAddress::parse(anchor))).transpose()?;
+    let subscription = optional(7)?.map(|id| named("subscription", SubscriptionId::parse(id))).transpose()?;
+    let cookie = optional(9)?.unwrap_or_default().into();
+    let senders = named("VIP senders", columns::read_texts(text(6)?))?;
     Ok(UserRow {
         key: UserKey(row.try_get::<i64, _>(0)? as u64),
         id: named("user id", UserId::parse(text(1)?))?,
         address: named("address", SmtpAddress::parse(text(2)?))?,
         exchange: optional(3)?.map(Box::from),
         grouping: text(4)?.into(),
-        stopped: row.try_get(5)?,
-        vip: VipRules { high_importance: row.try_get(6)?, senders: senders.into() },
-        folders: named("folders", columns::read_folders(text(14)?))?,
-        sync: named("sync states", columns::read_sync(text(15)?))?,
+        vip: VipRules { high_importance: row.try_get(5)?, senders: senders.into() },
+        folders: named("folders", columns::read_folders(text(13)?))?,
+        sync: named("sync states", columns::read_sync(text(14)?))?,
         watch: anchor.map(|anchor| WatchRecord { subscription, anchor, cookie }),
         notices: NoticeRecord {
-            sync_point: UnixMillis(row.try_get::<i64, _>(11)? as u64),
-            began: row.try_get::<Option<i64>, _>(16)?.map(|began| UnixMillis(began as u64)),
-            told: named("mails told of", columns::read_told(row.try_get(12)?))?,
-            unread: row.try_get(13)?,
+            sync_point: UnixMillis(row.try_get::<i64, _>(10)? as u64),
+            began: row.try_get::<Option<i64>, _>(15)?.map(|began| UnixMillis(began as u64)),
+            told: named("mails told of", columns::read_told(row.try_get(11)?))?,
+            unread: row.try_get(12)?,
         },
         devices: Vec::new(),
     })
@@ -133,6 +132,7 @@ pub(super) fn device(row: &SqliteRow) -> Result<(UserKey, DeviceRow), RowError> 
             sound: optional(12)?.map(Box::from),
             vip_sound: optional(13)?.map(Box::from),
         },
+        stopped: row.try_get(18)?,
         badge: row.try_get(14)?,
         unsettled: named("unsettled notice", unsettled)?,
     };

@@ -21,7 +21,7 @@ fn registration(user: &str, device: &str, token: u64) -> RegisterWrite {
         device: device_id(device),
         address: SmtpAddress::parse(&format!("{user}@example.com")).unwrap(),
         exchange: Some("main".into()),
-        grouping: "group".into(),
+        grouping: Some("group".into()),
         vip: None,
         folders: None,
         push: "apns".into(),
@@ -29,6 +29,7 @@ fn registration(user: &str, device: &str, token: u64) -> RegisterWrite {
         topic: Topic::parse("com.example.mail").unwrap(),
         registered: UnixMillis(1_000),
         active: UnixMillis(900),
+        revives: true,
         settings: DeviceSettings {
             vip_sound: Some("bell.caf".into()),
             sound: None,
@@ -98,7 +99,10 @@ async fn a_registration_comes_back_as_it_went_in() {
     let user = store.user(&user_id("jane")).await.unwrap().unwrap();
     assert_eq!((user.watch, user.notices, user.vip), (Some(watch), notices, vip));
     assert_eq!((user.folders, user.sync), (folders, sync));
-    assert_eq!((&*user.grouping, user.exchange.as_deref(), user.stopped), ("group", Some("main"), false));
+    assert_eq!(
+        (&*user.grouping, user.exchange.as_deref(), user.devices[0].stopped),
+        ("group", Some("main"), false)
+    );
     let device = &user.devices[0];
     assert_eq!((device.badge, device.unsettled), (Some(9), Some(unsettled)));
     assert_eq!((device.registered, device.active), (UnixMillis(1_000), UnixMillis(900)));
@@ -190,10 +194,18 @@ async fn touching_only_goes_forward_stopping_holds_until_the_next_registration_a
         wrote[..],
         [Wrote::Stopped { already: false, .. }, Wrote::Stopped { already: true, .. }]
     ));
-    let revived = register(&store, registration("jane", "p1", 1)).await;
-    assert!(!revived.assign.unwrap().stopped);
-
+    let imported = register(&store, RegisterWrite { revives: false, ..registration("jane", "p1", 1) }).await;
+    assert!(imported.device.stopped, "not the device's own word");
     register(&store, registration("jane", "p2", 2)).await;
+    let stopped = async || {
+        let user = store.user(&user).await.unwrap().unwrap();
+        (user.is_stopped(), user.devices.iter().map(|device| device.stopped).collect::<Vec<_>>())
+    };
+    assert_eq!(stopped().await, (false, vec![true, false]), "the other one stays stopped");
+    let revived = register(&store, registration("jane", "p1", 1)).await;
+    assert!(!revived.device.stopped);
+    assert_eq!(stopped().await, (false, vec![false, false]));
+
     let remove = |device: &str| Write::RemoveDevice { user: user.clone(), device: device_id(device) };
     let wrote = store.write(&[remove("p1"), remove("p1"), remove("p2")]).await.unwrap();
     assert!(

@@ -20,15 +20,17 @@ pub(super) async fn write(db: &mut SqliteConnection, write: &Write) -> Result<Wr
             Ok(Wrote::DeviceRemoved { user, device, last })
         }
         Write::StopUser { user } => {
-            let Some((user, already)) = user_key(db, user).await? else { return Ok(Wrote::NotFound) };
-            if !already {
-                let stop = sqlx::query("UPDATE users SET stopped = 1 WHERE key = ?1");
-                stop.bind(user.0 as i64).execute(db).await?;
-            }
-            Ok(Wrote::Stopped { user, already })
+            let Some(user) = user_key(db, user).await? else { return Ok(Wrote::NotFound) };
+            // A notice on its way is not told any more, whatever became of it.
+            let stop = sqlx::query(
+                "UPDATE devices SET stopped = 1, unsettled_id = NULL, unsettled_mails = NULL, unsettled_newest = NULL
+                 WHERE user = ?1 AND stopped = 0",
+            );
+            let stopped = stop.bind(user.0 as i64).execute(db).await?.rows_affected();
+            Ok(Wrote::Stopped { user, already: stopped == 0 })
         }
         Write::RemoveUser { user } => {
-            let Some((user, _)) = user_key(db, user).await? else { return Ok(Wrote::NotFound) };
+            let Some(user) = user_key(db, user).await? else { return Ok(Wrote::NotFound) };
             let devices = sqlx::query("DELETE FROM devices WHERE user = ?1").bind(user.0 as i64);
             let devices = devices.execute(&mut *db).await?.rows_affected() as u32;
             remove_user(db, user).await?;
@@ -59,10 +61,10 @@ async fn remove_user(db: &mut SqliteConnection, user: UserKey) -> Result<(), Row
     Ok(())
 }
 
-async fn user_key(db: &mut SqliteConnection, user: &UserId) -> Result<Option<(UserKey, bool)>, RowError> {
-    let row = sqlx::query("SELECT key, stopped FROM users WHERE id = ?1").bind(user.as_str());
+async fn user_key(db: &mut SqliteConnection, user: &UserId) -> Result<Option<UserKey>, RowError> {
+    let row = sqlx::query("SELECT key FROM users WHERE id = ?1").bind(user.as_str());
     let Some(row) = row.fetch_optional(db).await? else { return Ok(None) };
-    Ok(Some((UserKey(row.try_get::<i64, _>(0)? as u64), row.try_get(1)?)))
+    Ok(Some(UserKey(row.try_get::<i64, _>(0)? as u64)))
 }
 
 async fn keys(
@@ -147,7 +149,8 @@ async fn register_device(
         true => rows::user_by_id(db, &register.user).await?.map(Box::new),
         false => None,
     };
-    Ok(RegisteredRow { device, new_device: old_device.is_none(), new_user, user, assign, removed })
+    let moved = old.is_some_and(|old| old.address != register.address || old.exchange != register.exchange);
+    Ok(RegisteredRow { device, new_device: old_device.is_none(), new_user, moved, user, assign, removed })
 }
 
 async fn insert_user(db: &mut SqliteConnection, register: &RegisterWrite) -> Result<UserKey, RowError> {
@@ -159,7 +162,7 @@ async fn insert_user(db: &mut SqliteConnection, register: &RegisterWrite) -> Res
     .bind(register.user.as_str())
     .bind(register.address.as_str())
     .bind(register.exchange.as_deref())
-    .bind(&*register.grouping)
+    .bind(register.grouping.as_deref().unwrap_or_default())
     .bind(vip.high_importance)
     .bind(write_texts(vip.senders.iter().map(|sender| &**sender)))
     .bind(write_texts(register.folders.iter().flatten().map(FolderId::as_str)))
@@ -168,7 +171,7 @@ async fn insert_user(db: &mut SqliteConnection, register: &RegisterWrite) -> Res
     Ok(UserKey(key as u64))
 }
 
-/// True: something of the user's own changed. A stopped user is revived in any case.
+/// True: something of the user's own changed.
 async fn update_user(
     db: &mut SqliteConnection,
     old: &UserRow,
@@ -176,23 +179,23 @@ async fn update_user(
 ) -> Result<bool, RowError> {
     let vip = register.vip.as_ref().unwrap_or(&old.vip);
     let folders = register.folders.as_ref().unwrap_or(&old.folders);
+    let grouping = register.grouping.as_ref().unwrap_or(&old.grouping);
     let same = old.address == register.address
         && old.exchange == register.exchange
-        && old.grouping == register.grouping
+        && old.grouping == *grouping
         && old.vip == *vip
-        && old.folders == *folders
-        && !old.stopped;
+        && old.folders == *folders;
     if same {
         return Ok(false);
     }
     sqlx::query(
         "UPDATE users SET address = ?2, exchange = ?3, grouping = ?4, vip_importance = ?5, vip_senders = ?6,
-         stopped = 0, folders = ?7 WHERE key = ?1",
+         folders = ?7 WHERE key = ?1",
     )
     .bind(old.key.0 as i64)
     .bind(register.address.as_str())
     .bind(register.exchange.as_deref())
-    .bind(&*register.grouping)
+    .bind(&**grouping)
     .bind(vip.high_importance)
     .bind(write_texts(vip.senders.iter().map(|sender| &**sender)))
     .bind(write_texts(folders.iter().map(FolderId::as_str)))
@@ -241,7 +244,7 @@ async fn update_device(
     sqlx::query(
         "UPDATE devices SET push = ?2, token = ?3, topic = ?4, registered_ms = ?5, active_ms = ?6, alerts = ?7,
          details = ?8, badges = ?9, localized = ?10, sound = ?11, vip_sound = ?12,
-         badge = iif(?13, badge, NULL)
+         badge = iif(?13, badge, NULL), stopped = iif(?14, 0, stopped)
          WHERE key = ?1",
     )
     .bind(old.key.0 as i64)
@@ -257,11 +260,13 @@ async fn update_device(
     .bind(settings.sound.as_deref())
     .bind(settings.vip_sound.as_deref())
     .bind(same_phone)
+    .bind(register.revives)
     .execute(db)
     .await?;
     let mut row = DeviceRow::new(old.key, register);
     row.badge = old.badge.filter(|_| same_phone);
     row.unsettled = old.unsettled;
+    row.stopped = old.stopped && !register.revives;
     Ok(row)
 }
 

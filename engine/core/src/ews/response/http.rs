@@ -46,6 +46,25 @@ fn offers_what_we_have(head: &Head) -> bool {
     head.www_authenticate.is_empty() || head.www_authenticate.iter().any(|offer| ours(offer))
 }
 
+/// The ways of logging on that a 401 offers, each once. Several may share a line, with parameters in between
+/// (RFC 9110 §11.6.1).
+fn schemes(head: &Head) -> Vec<&str> {
+    const SCHEMES_MAX: usize = 8;
+    let plain =
+        |word: &&str| word.len() <= 24 && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let mut schemes: Vec<&str> = Vec::new();
+    for offer in head.www_authenticate.iter().flat_map(|line| line.split(',')) {
+        // A parameter has a `=` in its first word, and the rest of a quoted text a quote.
+        if let Some(scheme) = offer.split_whitespace().next().filter(plain)
+            && schemes.len() < SCHEMES_MAX
+            && !schemes.contains(&scheme)
+        {
+            schemes.push(scheme);
+        }
+    }
+    schemes
+}
+
 /// What the head says for a person.
 fn words(response: &Response) -> String {
     let head = &response.head;
@@ -53,10 +72,9 @@ fn words(response: &Response) -> String {
     if let Some(request) = &head.request_id {
         words.push_str(&format!(" request-id {request}"));
     }
-    let schemes = head.www_authenticate.iter().filter_map(|offer| offer.split_whitespace().next());
-    let schemes = schemes.collect::<Vec<_>>().join(" ");
+    let schemes = schemes(head);
     if !schemes.is_empty() {
-        words.push_str(&format!(" offers {schemes}"));
+        words.push_str(&format!(" offers {}", schemes.join(", ")));
     }
     for (name, value) in &head.diagnostics {
         words.push_str(&format!(" {name} {value}"));

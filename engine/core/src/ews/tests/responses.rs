@@ -200,6 +200,23 @@ fn a_401_without_basic_and_bearer_is_not_about_the_credential() {
 }
 
 #[test]
+fn each_way_of_logging_on_that_is_offered_is_named_once_however_the_offers_are_written() {
+    for (offers, said) in [
+        (&["Negotiate", "NTLM"][..], "offers Negotiate, NTLM"),
+        (&["Negotiate, NTLM"], "offers Negotiate, NTLM"),
+        (&["NTLM,Negotiate ,NTLM"], "offers NTLM, Negotiate"),
+        (&["Digest realm=\"a, b\", nonce=\"x\", NTLM"], "offers Digest, NTLM"),
+        (&["Negotiate", "Kerberos", "NTLM"], "offers Negotiate, Kerberos, NTLM"),
+        (&["=, \"x\", \u{202e}evil"], "HTTP 401)"),
+    ] {
+        let mut response = reply(401, "", "");
+        response.head.www_authenticate = offers.iter().map(|offer| (*offer).into()).collect();
+        let text = http(&response).unwrap_err().trouble().text;
+        assert!(text.contains(said) && !text.contains(",)"), "{offers:?}: {text}");
+    }
+}
+
+#[test]
 fn a_refused_credential_tells_what_the_server_would_take() {
     let mut response = reply(401, "", "");
     response.head.www_authenticate =
@@ -208,7 +225,7 @@ fn a_refused_credential_tells_what_the_server_would_take() {
     response.head.diagnostics = vec![("X-FEServer", "CAS1".into())];
     let text = http(&response).unwrap_err().trouble().text;
     assert!(
-        text.ends_with("(HTTP 401 request-id 0b2f1f0e-5d8c-4b1e-9d59-1d6f1e7c9a11 offers Negotiate Bearer X-FEServer CAS1)"),
+        text.ends_with("(HTTP 401 request-id 0b2f1f0e-5d8c-4b1e-9d59-1d6f1e7c9a11 offers Negotiate, Bearer X-FEServer CAS1)"),
         "{text}"
     );
 }
