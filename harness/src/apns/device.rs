@@ -54,6 +54,8 @@ pub struct Arrival {
     pub n: u32,
     /// Which.
     pub items: Vec<u64>,
+    /// Texts of a mail stand in it.
+    pub details: bool,
 }
 
 /// One notification on the screen.
@@ -67,6 +69,8 @@ pub struct Shown {
     pub n: u32,
     /// Which.
     pub items: Vec<u64>,
+    /// Texts of a mail stand in it.
+    pub details: bool,
 }
 
 #[derive(Debug)]
@@ -188,7 +192,7 @@ impl Device {
         if !arrival.alert {
             return;
         }
-        let Arrival { apns_id, collapse_id, n, items, .. } = arrival;
+        let Arrival { apns_id, collapse_id, n, items, details, .. } = arrival;
         self.shown.retain(|shown| {
             let same_place = collapse_id.is_some() && shown.collapse_id == collapse_id;
             !same_place && shown.apns_id != apns_id
@@ -196,7 +200,7 @@ impl Device {
         if self.shown.len() == SHOWN_MAX {
             self.shown.remove(0);
         }
-        self.shown.push(Shown { apns_id, collapse_id, n, items });
+        self.shown.push(Shown { apns_id, collapse_id, n, items, details });
     }
 }
 

@@ -257,6 +257,7 @@ impl Service {
                 badge: payload.badge,
                 n: payload.n,
                 items: payload.items.clone(),
+                details: payload.has_details(),
             },
         );
         if let Some(again) = again {

@@ -23,7 +23,8 @@ pub(super) struct PhoneRow {
     pub(super) lately: Vec<(Time, usize)>,
     /// Mails that may be told once more, by index: the power failed right after they were.
     pub(super) again: Vec<usize>,
-    /// Mails that lawfully were told once more: they may stand on the screen in two places.
+    /// Mails that lawfully were told once more: they may stand on the screen in two places, unless both tell of them alone
+    /// and with details.
     pub(super) twice: Vec<u64>,
     /// As `unlisted`, of pushes right before the power failed: their mails may be told once more.
     pub(super) unlisted_again: Vec<(Time, u32)>,

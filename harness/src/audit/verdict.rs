@@ -5,7 +5,7 @@ use carillon_core::time::{Now, Time};
 
 use super::phones::{PhoneRow, excess, matched};
 use super::{Audit, AuditReport, PhoneIx};
-use crate::apns::device::Device;
+use crate::apns::device::{Device, Shown};
 use crate::phone::Duty;
 
 impl Audit {
@@ -122,8 +122,14 @@ impl Audit {
             let mails = user.map_or(&[][..], |user| &self.users[user.0 as usize].mails);
             mails.iter().any(|mail| mail.item == first && self.comes_again(mail))
         };
+        // So does what was forgotten with the power, and is told with others or without details now. Alone and with details
+        // it takes the place that it had.
+        let elsewhere = |item: u64| {
+            let alone = |shown: &&Shown| shown.n == 1 && shown.details && shown.items.contains(&item);
+            row.twice.contains(&item) && device.shown().iter().filter(alone).count() < 2
+        };
         let twice = items.windows(2).filter(|pair| pair[0] == pair[1]).map(|pair| pair[0]);
-        let twice: Vec<u64> = twice.filter(|item| !again(*item) && !row.twice.contains(item)).collect();
+        let twice: Vec<u64> = twice.filter(|item| !again(*item) && !elsewhere(*item)).collect();
         for item in twice {
             let note = "on the screen in two places";
             self.report.shown_twice.note(user, phone, Some(item), now.time, note);

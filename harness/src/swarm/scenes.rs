@@ -5,9 +5,13 @@ use carillon_core::time::{Span, Time};
 
 use super::plan::{Act, Plan};
 use crate::exchange::BusyShape;
+use crate::world::POWER_LOSS_MAX;
 
 /// Scenes have a generator of their own: the rest of a day is what it would be without them.
 const SCENES: u64 = 0x5ce7_e500_0000_0001;
+
+/// So has this one.
+const FORGOTTEN: u64 = 0x0066_6f72_676f_7400;
 
 /// The longest that a scene lasts: one that would begin later is left out.
 const SCENE_MAX: Span = Span::from_secs(240);
@@ -27,6 +31,25 @@ impl Plan {
                 3 => self.deaf_and_busy(&mut rng, at, user),
                 _ => self.everybody_at_once(&mut rng, at),
             }
+        }
+    }
+
+    /// On some days the power fails right after somebody was told of a mail: that it was told is forgotten, and it is told
+    /// again.
+    pub(super) fn draw_forgotten(&mut self) {
+        let mut rng = Rng::new(!self.seed ^ FORGOTTEN);
+        if !rng.chance(1, 8) {
+            return;
+        }
+        for _ in 0..4 {
+            let at = self.moment(&mut rng);
+            let (user, phone) =
+                (rng.below(self.users as u64) as usize, rng.below(self.phones as u64) as usize);
+            self.scene(at, Act::UseApp { user, phone });
+            self.scene(at, Act::Mail { user, mails: 1, vip: false });
+            let told = at + Span::from_millis(self.timing.settle_ms.into());
+            let after = told + Span(200_000 + rng.below(1_000_000));
+            self.scene(after, Act::PowerFailure { tail: POWER_LOSS_MAX });
         }
     }
 

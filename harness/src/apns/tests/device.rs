@@ -13,6 +13,7 @@ fn mail(apns_id: u128, collapse_id: &str, badge: u32, items: &[u64]) -> Arrival 
         badge: Some(badge),
         n: items.len() as u32,
         items: items.to_vec(),
+        details: false,
     }
 }
 

@@ -75,6 +75,7 @@ impl Plan {
         plan.draw_scenes();
         plan.draw_owner(profile);
         plan.draw_phones(&profile.phones);
+        plan.draw_forgotten();
         plan.draw_made_up(&profile.phones);
         plan.draw_own_folders(&profile.folders);
         plan.draw_slow(&profile.mailboxes);
