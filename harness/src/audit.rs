@@ -70,8 +70,8 @@ pub struct Audit {
     again: HashSet<u64>,
     /// When a mail server's clock was set back.
     set_back: Vec<Time>,
-    /// From when to when such a clock was far behind.
-    behind: Vec<(Time, Time)>,
+    /// From when to when such a clock was far off.
+    off: Vec<(Time, Time)>,
     /// How far back it matters when a phone was told of what: as far as a loss of power may reach, or a kill on a full disk.
     reach: Span,
     report: AuditReport,
@@ -96,7 +96,7 @@ impl Audit {
             traits: HashMap::new(),
             again: HashSet::new(),
             set_back: Vec::new(),
-            behind: Vec::new(),
+            off: Vec::new(),
             reach: LATELY,
             report: AuditReport::default(),
         }

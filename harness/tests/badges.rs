@@ -76,3 +76,28 @@ fn many_changes_in_a_row_are_counted_once_in_some_seconds_and_new_mail_is_not() 
     assert!((2..=4).contains(&(counts(&town) - before)), "{} in ten seconds", counts(&town) - before);
     clean(town);
 }
+
+/// What happened to another mail stands in the same notification.
+#[test]
+fn a_badge_is_right_though_new_mail_and_an_old_count_come_together() {
+    for moment_ms in (0..400).step_by(20) {
+        let mut town = live(TownConfig { users: 1, ..TownConfig::default() });
+        town.world.exchanges[0].faults.stale_counts = true;
+        town.world.net.jitter = Span::from_millis(50);
+        for n in 0..3 {
+            town.deliver(0, &format!("mail {n}"));
+        }
+        town.run_for(secs(20));
+        // What comes while a stream is opened again is told in one notification.
+        let stream = town.world.exchanges[0].stream_keys()[0];
+        let now = town.world.now();
+        town.world.exchanges[0].close_stream(now, stream);
+        town.world.collect();
+        town.run_for(Span::from_millis(moment_ms));
+        town.deliver(0, "new");
+        town.delete(0, 0);
+        town.run_for(secs(30));
+        assert_eq!(badge(&town, 0), Some(3), "after {moment_ms} ms");
+        clean(town);
+    }
+}

@@ -42,15 +42,16 @@ impl Audit {
         self.set_back.push(at);
     }
 
-    /// From when to when a mail server's clock is behind by more than a look goes back.
-    pub fn clock_behind(&mut self, from: Time, to: Time) {
-        self.behind.push((from, to));
+    /// From when to when a mail server's clock is off by more than a look goes back.
+    pub fn clock_off(&mut self, from: Time, to: Time) {
+        self.off.push((from, to));
     }
 
-    /// Whether a mail is dated before others that were told, by a clock of which the engine may never have heard.
-    pub(super) fn is_dated_back(&self, mail: &Mail) -> bool {
-        let within = |times: &[(Time, Time)]| times.iter().any(|(from, to)| (*from..=*to).contains(&mail.at));
-        within(&self.behind) && within(&self.deaf)
+    /// Whether a mail came while nothing could be heard of the server, and its clock was off for some of that time: it may be
+    /// dated before others that were told, or seem to have lain there before somebody was registered or a folder was chosen.
+    pub(super) fn is_misdated(&self, mail: &Mail) -> bool {
+        let mut deaf = self.deaf.iter().filter(|(from, to)| (*from..=*to).contains(&mail.at));
+        deaf.any(|(from, to)| self.off.iter().any(|(since, until)| since <= to && until >= from))
     }
 
     /// Whether a mail that was told may lawfully be told again.

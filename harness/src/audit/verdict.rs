@@ -69,7 +69,7 @@ impl Audit {
                 continue;
             }
             owed.untold.push(mail.at);
-            if duty == Duty::Must && !row.excused.contains(&index) && !self.is_dated_back(mail) {
+            if duty == Duty::Must && !row.excused.contains(&index) && !self.is_misdated(mail) {
                 owed.must.push((mail.at, mail.item));
             }
         }

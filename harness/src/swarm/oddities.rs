@@ -132,9 +132,7 @@ impl Life {
             OddAct::ClockOff { server, by_s, length } => {
                 let server = server % servers;
                 self.set_mail_clock(server, *by_s * 1_000);
-                if *by_s < 0 {
-                    self.town.audit.clock_behind(now, now + *length);
-                }
+                self.town.audit.clock_off(now, now + *length);
                 let ending = OddEnding::Clock { server, mails: self.mails };
                 self.until.push((now + *length, Trouble::Odd(ending)));
             }

@@ -72,7 +72,16 @@ impl ShardCore {
         if self.users.get(user_id).is_none_or(|user| user.cohort != Some(cohort_id)) {
             return;
         }
-        let brings_mail = events.iter().any(|event| matches!(event, MailEvent::NewMail { .. }));
+        let brings_mail = events.iter().any(|event| matches!(event, MailEvent::NewMail { .. }))
+            && !events.iter().any(|event| {
+                matches!(
+                    event,
+                    MailEvent::Deleted { .. }
+                        | MailEvent::Moved { .. }
+                        | MailEvent::Copied { .. }
+                        | MailEvent::ItemModified { .. }
+                )
+            });
         for event in events {
             match self.whose_event(user_id, &event) {
                 Some(Whose::Own) => self.own_event(user_id),
