@@ -52,6 +52,9 @@ enum What {
         /// Go on after a day that fails, and name all of them at the end.
         #[arg(long)]
         keep_going: bool,
+        /// Leave these seeds out, with commas between: days whose faults are known and not mended yet.
+        #[arg(long, value_delimiter = ',', value_name = "SEEDS")]
+        except: Vec<u64>,
         #[command(flatten)]
         days: Days,
     },
@@ -104,8 +107,11 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         What::Run { seed, user, without, planted, days } => Profile::load(&days.profile)
             .map(|profile| command::run::one(seed, user, &without, &planted, &profile)),
-        What::Swarm { seeds, from, jobs, keep_going, days } => Profile::load(&days.profile)
-            .map(|profile| command::swarm::many(from..from + seeds, jobs.max(1), keep_going, &days, profile)),
+        What::Swarm { seeds, from, jobs, keep_going, except, days } => {
+            Profile::load(&days.profile).map(|profile| {
+                command::swarm::many(from..from + seeds, except, jobs.max(1), keep_going, &days, profile)
+            })
+        }
         What::Mutants { seeds, from, jobs, only, days } => {
             let only = only.unwrap_or_default();
             Profile::load(&days.profile).map(|profile| {

@@ -116,6 +116,8 @@ fn hasty(config: &Config, answers: Vec<Option<&'static str>>) -> (SocketAddr, Ar
                 let length = answer.split_once("\r\n\r\n").map_or(0, |(_, body)| body.len());
                 let _ = stream.write_all(answer.replace("LENGTH", &length.to_string()).as_bytes());
                 let _ = stream.flush();
+                // The reset that closing makes must not overtake the answer.
+                std::thread::sleep(std::time::Duration::from_millis(100));
             }
         }
     });

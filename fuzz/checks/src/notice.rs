@@ -56,7 +56,8 @@ pub fn check(data: &[u8]) {
         composed.details
     });
     for (part, chars_max) in [
-        ("title", ALERT_SENDER_CHARS_MAX),
+        // The subject, where nobody can be named.
+        ("title", ALERT_SENDER_CHARS_MAX.max(ALERT_SUBJECT_CHARS_MAX)),
         ("subtitle", ALERT_SUBJECT_CHARS_MAX),
         ("body", APNS_PAYLOAD_BYTES_MAX),
     ] {

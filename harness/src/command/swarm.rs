@@ -28,6 +28,7 @@ enum Word {
 struct Work {
     profile: Profile,
     days: Range<u64>,
+    except: Vec<u64>,
     next: AtomicU64,
     stop: AtomicBool,
 }
@@ -40,6 +41,7 @@ thread_local! {
 /// Lives through many days, `jobs` of them at a time.
 pub(crate) fn many(
     seeds: Range<u64>,
+    except: Vec<u64>,
     jobs: usize,
     keep_going: bool,
     days: &Days,
@@ -50,7 +52,7 @@ pub(crate) fn many(
     let style = ProgressStyle::with_template("{bar:40} {pos}/{len} days, {per_sec}, {eta} left");
     bar.set_style(style.expect("the template is well-formed"));
     let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
-    let work = Arc::new(Work { profile, days: seeds, next, stop });
+    let work = Arc::new(Work { profile, days: seeds, except, next, stop });
     let (words, heard) = channel();
     let start = || {
         let (work, words) = (Arc::clone(&work), words.clone());
@@ -110,6 +112,9 @@ fn live_through_days(work: &Work, words: &Sender<Word>) {
         let seed = work.next.fetch_add(1, Ordering::Relaxed);
         if seed >= work.days.end {
             break;
+        }
+        if work.except.contains(&seed) {
+            continue;
         }
         DAY.set(Some((seed, words.clone())));
         say(Word::Lived(seed, live(&Plan::draw(seed, &work.profile))));
