@@ -315,9 +315,9 @@ impl<'a> Section<'a> {
                 let read = (self.source.env)(&name);
                 let unset = || match looks_like_a_variable(&name) {
                     true => format!("the environment variable {name} is not set, or not UTF-8"),
-                    false => format!(
+                    false => String::from(
                         "names no environment variable that is set: the value must be a name such as \
-                         CARILLON_SECRET, not the secret itself"
+                         CARILLON_SECRET, not the secret itself",
                     ),
                 };
                 (env_key, variable.line, read.ok_or_else(unset).and_then(|text| one_line(&text)))

@@ -21,7 +21,7 @@ impl ShardCore {
     pub(super) fn poll_members(&mut self, now: Now, cohort_id: CohortId, fx: &mut Effects) -> Option<Time> {
         let cohort = self.cohorts.get_mut(cohort_id)?;
         let heard = cohort.is_heard();
-        let unheard = |user: &User| !user.aside && !(user.streaming && heard);
+        let unheard = |user: &User| !(user.aside || user.streaming && heard);
         let members = || cohort.members.iter().filter_map(|id| Some((*id, self.users.get(*id)?)));
         let waits = members().any(|(_, user)| unheard(user));
         let subscribed = members().any(|(_, user)| unheard(user) && user.subscription.is_some());
