@@ -38,3 +38,31 @@ pub const STREAM_HEAD: &str = "HTTP/1.1 200 OK\r\nCache-Control: private\r\nTran
 pub fn push_chunk(out: &mut Vec<u8>, body: &str) {
     out.extend_from_slice(format!("{:x}\r\n{body}\r\n", body.len()).as_bytes());
 }
+
+/// One mail of a `GetItem` answer, as far as an alert shows it.
+pub fn item(id: &str, folder: &str, received: &str, subject: &str) -> String {
+    let who = |tag: &str| {
+        format!(
+            "<t:{tag}><t:Mailbox><t:Name>Ann Example</t:Name><t:EmailAddress>ann@example.net</t:EmailAddress>\
+             <t:RoutingType>SMTP</t:RoutingType></t:Mailbox></t:{tag}>"
+        )
+    };
+    format!(
+        "<t:Message><t:ItemId Id=\"{id}\" ChangeKey=\"CQAA\"/><t:ParentFolderId Id=\"{folder}\" ChangeKey=\"AQAA\"/>\
+         <t:ItemClass>IPM.Note</t:ItemClass><t:Subject>{subject}</t:Subject><t:Sensitivity>Normal</t:Sensitivity>\
+         <t:DateTimeReceived>{received}</t:DateTimeReceived><t:Importance>Normal</t:Importance>{}{}\
+         <t:IsRead>false</t:IsRead></t:Message>",
+        who("Sender"),
+        who("From"),
+    )
+}
+
+/// The answer to an operation, around its response messages.
+pub fn response(operation: &str, messages: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?><s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\">\
+         <s:Header><h:ServerVersionInfo MajorVersion=\"15\" MinorVersion=\"1\" MajorBuildNumber=\"2507\" \
+         MinorBuildNumber=\"6\" xmlns:h=\"{T}\"/></s:Header><s:Body><m:{operation}Response xmlns:m=\"{M}\" \
+         xmlns:t=\"{T}\"><m:ResponseMessages>{messages}</m:ResponseMessages></m:{operation}Response></s:Body></s:Envelope>"
+    )
+}

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use carillon_benches::exchange::{STREAM_HEAD, item_id, push_chunk};
+use carillon_benches::exchange::{STREAM_HEAD, item, item_id, push_chunk, response};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 use crate::sink::Counters;
@@ -189,7 +189,7 @@ fn answer(body: &str, subject_bytes: usize) -> String {
                 format!(
                     "<m:GetItemResponseMessage ResponseClass=\"Success\"><m:ResponseCode>NoError</m:ResponseCode>\
                      <m:Items>{}</m:Items></m:GetItemResponseMessage>",
-                    item(id, &folder, subject_bytes)
+                    item(id, &folder, &now(), &"s".repeat(subject_bytes))
                 )
             })
             .collect();
@@ -203,25 +203,6 @@ fn answer(body: &str, subject_bytes: usize) -> String {
     } else {
         message("Unsubscribe", "")
     }
-}
-
-fn item(id: &str, folder: &str, subject_bytes: usize) -> String {
-    let who = |tag: &str| {
-        format!(
-            "<t:{tag}><t:Mailbox><t:Name>Ann Example</t:Name><t:EmailAddress>ann@example.net</t:EmailAddress>\
-             <t:RoutingType>SMTP</t:RoutingType></t:Mailbox></t:{tag}>"
-        )
-    };
-    format!(
-        "<t:Message><t:ItemId Id=\"{id}\" ChangeKey=\"CQAA\"/><t:ParentFolderId Id=\"{folder}\" ChangeKey=\"AQAA\"/>\
-         <t:ItemClass>IPM.Note</t:ItemClass><t:Subject>{}</t:Subject><t:Sensitivity>Normal</t:Sensitivity>\
-         <t:DateTimeReceived>{}</t:DateTimeReceived><t:Importance>Normal</t:Importance>{}{}\
-         <t:IsRead>false</t:IsRead></t:Message>",
-        "s".repeat(subject_bytes),
-        now(),
-        who("Sender"),
-        who("From"),
-    )
 }
 
 /// What Exchange says of one new mail: created, delivered, and the folder's count.
@@ -247,15 +228,6 @@ fn message(operation: &str, inner: &str) -> String {
             "<m:{operation}ResponseMessage ResponseClass=\"Success\"><m:ResponseCode>NoError</m:ResponseCode>{inner}\
              </m:{operation}ResponseMessage>"
         ),
-    )
-}
-
-fn response(operation: &str, messages: &str) -> String {
-    format!(
-        "<?xml version=\"1.0\" encoding=\"utf-8\"?><s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\">\
-         <s:Header><h:ServerVersionInfo MajorVersion=\"15\" MinorVersion=\"1\" MajorBuildNumber=\"2507\" \
-         MinorBuildNumber=\"6\" xmlns:h=\"{T}\"/></s:Header><s:Body><m:{operation}Response xmlns:m=\"{M}\" \
-         xmlns:t=\"{T}\"><m:ResponseMessages>{messages}</m:ResponseMessages></m:{operation}Response></s:Body></s:Envelope>"
     )
 }
 
