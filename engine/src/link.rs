@@ -8,7 +8,6 @@ use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use carillon_core::http1;
-use carillon_core::limits::READ_BYTES_PER_TURN;
 use carillon_core::shard::CloseReason;
 use mio::net::TcpStream;
 use rustls::ClientConnection;
@@ -100,7 +99,7 @@ impl Wire {
         self.open
     }
 
-    /// Reads within the turn's budget. `bytes_read` counts what came from the socket.
+    /// Reads at most as much as `scratch` holds: a turn's budget. `bytes_read` counts what came from the socket.
     pub(crate) fn read(
         &mut self,
         target: &Target,
@@ -108,12 +107,11 @@ impl Wire {
         bytes_read: &mut u64,
         mut arrived: impl FnMut(Arrival<'_>),
     ) -> ReadEnd {
-        let mut left = READ_BYTES_PER_TURN;
+        let mut left = scratch.len();
         while left > 0 {
-            let take = left.min(scratch.len());
             self.calls += 1;
             // "Draining readiness": until WouldBlock, also after a short read.
-            match self.socket.read(&mut scratch[..take]) {
+            match self.socket.read(&mut scratch[..left]) {
                 Ok(0) => {
                     let during = "the server closed the connection during the TLS handshake; if it lasts, see that \
                                   it has room for more connections";
@@ -231,7 +229,7 @@ impl Wire {
     /// Reads and drops, so that closing the socket does not turn into a reset that overtakes our last bytes. Closed: the
     /// peer has closed, too, or goes on sending as if it would never end.
     pub(crate) fn discard(&mut self, scratch: &mut [u8]) -> ReadEnd {
-        let mut left = READ_BYTES_PER_TURN;
+        let mut left = scratch.len();
         while left > 0 {
             if self.discarded >= DISCARDED_BYTES_MAX {
                 return ReadEnd::Closed(CloseReason::Eof);

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use carillon_core::limits::CONNECT_TIMEOUT;
+use carillon_core::limits::{CONNECT_TIMEOUT, READ_BYTES_PER_TURN};
 use carillon_core::shard::ShardConfig;
 use carillon_core::time::Span;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -23,6 +23,9 @@ pub struct EngineConfig {
     pub journal_dir: Option<PathBuf>,
     /// Names this run in the journal. Must be higher at each start: a counter in the owner's store, or the time.
     pub epoch: u64,
+    /// The most that one connection may bring in one turn, in bytes: what comes after it waits until the others had
+    /// their turn. Each shard has one buffer of this size.
+    pub read_bytes_per_turn: usize,
     /// How long a connect may take, from look-up to the end of the handshake.
     pub connect_timeout: Span,
     /// Commands that may wait for one shard; when they are used up, callers get [`crate::Refused::Busy`].
@@ -45,6 +48,7 @@ impl EngineConfig {
             pin: false,
             journal_dir: None,
             epoch: 1,
+            read_bytes_per_turn: READ_BYTES_PER_TURN,
             connect_timeout: CONNECT_TIMEOUT,
             commands_waiting_max: 4_096,
             reports_waiting_max: 8_192,

@@ -82,8 +82,14 @@ where
         let registry = poll.registry().try_clone().map_err(StartError::System)?;
         let targets: Vec<Target> = targets.iter().map(Target::for_shard).collect();
         shard_targets.push(targets.clone());
-        let links =
-            Links::new(registry, targets, resolver.clone(), Arc::clone(&mailbox), config.connect_timeout);
+        let links = Links::new(
+            registry,
+            targets,
+            resolver.clone(),
+            Arc::clone(&mailbox),
+            config.connect_timeout,
+            config.read_bytes_per_turn,
+        );
         let journal = match &config.journal_dir {
             Some(dir) => Some(
                 Journal::create(dir, config.epoch, number)

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use carillon_core::arena::{Arena, Id};
-use carillon_core::limits::{CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX, READ_BYTES_PER_TURN};
+use carillon_core::limits::{CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX};
 use carillon_core::shard::{CloseReason, ConnId, EndpointId, Input};
 use carillon_core::time::{Span, Time};
 use mio::Registry;
@@ -112,6 +112,7 @@ impl Links {
         resolver: Resolver,
         mailbox: Arc<Mailbox>,
         connect_timeout: Span,
+        read_bytes_per_turn: usize,
     ) -> Links {
         Links {
             registry,
@@ -131,7 +132,7 @@ impl Links {
             lingering: VecDeque::new(),
             rooms: Vec::new(),
             spare: Vec::new(),
-            read_buffer: vec![0; READ_BYTES_PER_TURN].into(),
+            read_buffer: vec![0; read_bytes_per_turn].into(),
             write_buffer: Vec::new(),
             stats: ShellStats::default(),
         }

@@ -62,13 +62,52 @@ pub(crate) struct Tuned {
     pub complaints: Vec<String>,
     /// Settings that were tried at the knee.
     pub trials: Vec<Trial>,
-    /// Settings for which there was no time.
+    /// The knee's rate with more mailboxes.
+    #[serde(default)]
+    pub more_users: Vec<MoreUsers>,
+    /// Settings and numbers of mailboxes for which there was no time.
     pub not_tried: Vec<String>,
     /// Processor cores of this machine.
     pub cores: usize,
 }
 
+/// The knee's rate, held with more mailboxes.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct MoreUsers {
+    /// Mailboxes.
+    pub users: u32,
+    /// The budget for so many: resident memory.
+    pub rss_mib_max: f64,
+    /// Resident memory with all of them watched, before any mail.
+    pub idle_rss_mib: f64,
+    /// From the start until every mailbox was watched.
+    pub live_s: f64,
+    /// What came of the rate.
+    pub step: Step,
+    /// What the ledger complained of.
+    pub complaints: Vec<String>,
+}
+
+impl MoreUsers {
+    /// Within the budget.
+    pub(crate) fn held(&self) -> bool {
+        self.step.verdict == search::Verdict::Held && self.complaints.is_empty()
+    }
+}
+
 impl Tuned {
+    /// The most mailboxes with which the knee's rate was held.
+    pub(crate) fn users_held(&self) -> u32 {
+        self.more_users.iter().filter(|more| more.held()).map(|more| more.users).max().unwrap_or(self.users)
+    }
+
+    /// Memory that each further mailbox with its phones takes, in bytes, from the smallest and the largest number.
+    pub(crate) fn bytes_per_user(&self) -> Option<f64> {
+        let most = self.more_users.iter().max_by_key(|more| more.users)?;
+        let mib = most.idle_rss_mib - self.idle_rss_mib;
+        Some(mib * 1_048_576.0 / f64::from(most.users - self.users))
+    }
+
     /// The knee at the present settings, if one was found.
     pub(crate) fn knee(&self) -> Option<Knee> {
         search::knee(&self.steps)
@@ -141,10 +180,10 @@ fn begin(options: &Options) -> Result<Tuned, String> {
     }
     Ok(Tuned {
         users: options.users,
-        devices: options.users + options.users * 3 / 10,
+        devices: devices(options.users),
         seed: SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as u64,
         latency_p99_ms_max: LATENCY_P99_MS_MAX,
-        rss_mib_max: RSS_MIB_BASE + f64::from(options.users) * RSS_KIB_PER_USER / 1_024.0,
+        rss_mib_max: rss_mib_max(options.users),
         config,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         ..Tuned::default()
@@ -177,6 +216,22 @@ impl Tuner<'_> {
         let wanted = self.options.minutes >= SETTINGS_FROM_MINUTES;
         let begin = tuned.trials.len();
         tuned.not_tried.clear();
+        for factor in USERS_FACTORS.into_iter().skip(tuned.more_users.len()) {
+            let users = tuned.users * factor;
+            if tuned.more_users.last().is_some_and(|more| !more.held()) {
+                break;
+            }
+            // Watching so many takes as much longer.
+            let takes = TRIAL + Duration::from_secs_f64(tuned.live_s * f64::from(factor));
+            if !wanted || self.left() < takes {
+                tuned.not_tried.push(format!("{users} mailboxes"));
+                continue;
+            }
+            println!("trying {users} mailboxes");
+            let more = self.try_users(tuned, users, knee)?;
+            tuned.more_users.push(more);
+            self.save(tuned)?;
+        }
         for candidate in candidates.into_iter().skip(begin) {
             if !wanted || self.left() < TRIAL {
                 tuned.not_tried.push(candidate.label());
@@ -194,7 +249,6 @@ impl Tuner<'_> {
         let plan = plan(tuned, &toml::Table::new())?;
         let mut steps = tuned.steps.clone();
         let config = tuned.config.clone();
-        let mut idle = 0.0;
         let driven = self.drive(tuned, &plan, &config, &mut |step| {
             if let Some(step) = step {
                 steps.push(step);
@@ -213,10 +267,7 @@ impl Tuner<'_> {
         });
         tuned.steps = steps;
         let driven = driven?;
-        if let Some(row) = driven.samples.iter().rfind(|row| row.phase == "watch") {
-            idle = row.rss_mib.unwrap_or(0.0);
-        }
-        tuned.idle_rss_mib = idle;
+        tuned.idle_rss_mib = idle_rss_mib(&driven);
         tuned.live_s = driven.live_s;
         tuned.complaints = complaints(&driven);
         self.save(tuned)?;
@@ -242,6 +293,30 @@ impl Tuner<'_> {
         })?;
         steps.remove(0);
         Ok(Trial { candidate: candidate.clone(), steps, complaints: complaints(&driven) })
+    }
+
+    /// The knee's rate with more mailboxes.
+    fn try_users(&self, tuned: &Tuned, users: u32, knee: Knee) -> Result<MoreUsers, Failure> {
+        let more = Tuned { users, devices: devices(users), rss_mib_max: rss_mib_max(users), ..tuned.clone() };
+        let plan = plan(&more, &toml::Table::new())?;
+        let mut steps: Vec<Step> = Vec::new();
+        let driven = self.drive(&more, &plan, &tuned.config, &mut |step| {
+            steps.extend(step);
+            match steps.as_slice() {
+                // The first second of a fresh process is no measure.
+                [] => Some(search::Probe { rate: knee.rate / 2.0, seconds: 4.0 }),
+                [_] => Some(search::Probe { rate: knee.rate, seconds: HOLD_S }),
+                [..] => None,
+            }
+        })?;
+        Ok(MoreUsers {
+            users,
+            rss_mib_max: more.rss_mib_max,
+            idle_rss_mib: idle_rss_mib(&driven),
+            live_s: driven.live_s,
+            step: steps.pop().unwrap_or_default(),
+            complaints: complaints(&driven),
+        })
     }
 
     fn drive(
@@ -318,6 +393,21 @@ fn plan(tuned: &Tuned, config: &toml::Table) -> Result<Plan, String> {
     Ok(plan)
 }
 
+/// Phones of so many users: some have two.
+fn devices(users: u32) -> u32 {
+    users + users * 3 / 10
+}
+
+/// The budget for the memory of so many.
+fn rss_mib_max(users: u32) -> f64 {
+    RSS_MIB_BASE + f64::from(users) * RSS_KIB_PER_USER / 1_024.0
+}
+
+/// Memory with all mailboxes watched, before any mail.
+fn idle_rss_mib(driven: &run::Driven) -> f64 {
+    driven.samples.iter().rfind(|row| row.phase == "watch").and_then(|row| row.rss_mib).unwrap_or(0.0)
+}
+
 fn complaints(driven: &run::Driven) -> Vec<String> {
     let mut found: Vec<String> = driven
         .outcome
@@ -341,7 +431,9 @@ const LATENCY_P99_MS_MAX: f64 = 50.0;
 /// The budget for memory: what the process has without users, and for each mailbox with its phones.
 const RSS_MIB_BASE: f64 = 96.0;
 const RSS_KIB_PER_USER: f64 = 4.0;
-/// Settings are searched from here on.
+/// How many times as many mailboxes are tried.
+const USERS_FACTORS: [u32; 2] = [3, 10];
+/// More mailboxes and settings are tried from here on.
 const SETTINGS_FROM_MINUTES: u32 = 20;
 /// How long a setting is measured at one rate.
 const TRIAL_S: f64 = 15.0;

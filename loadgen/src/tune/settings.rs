@@ -65,6 +65,7 @@ impl Trial {
 pub(crate) fn candidates(config: &toml::Table) -> Vec<Candidate> {
     let tried = [
         ("engine", "shards", &[2][..], false),
+        ("engine", "read_bytes_per_turn", &[16_384, 131_072], false),
         ("push", "lanes", &[1, 4], false),
         ("push", "lane_window_max", &[100, 4_000], false),
         ("exchange", "calls_max", &[4, 16, 32], false),
@@ -133,7 +134,9 @@ pub(crate) fn recommended(tuned: &Tuned) -> String {
             let _ = writeln!(
                 out,
                 "# {} mailboxes with {} phones; highest rate that was held for 30 s: {:.0} mails a second.",
-                tuned.users, tuned.devices, knee.rate
+                tuned.users_held(),
+                super::devices(tuned.users_held()),
+                knee.rate
             );
         }
     }
@@ -175,6 +178,7 @@ const WORTH_PERCENT: f64 = 5.0;
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use super::super::MoreUsers;
     use super::*;
 
     pub(crate) fn example() -> Tuned {
@@ -202,7 +206,16 @@ pub(crate) mod tests {
             steps: vec![Step { cpu_us_per_push: cpu, ..step(3_000.0, 15.0, p99, Verdict::Held) }],
             complaints: Vec::new(),
         };
+        let more = |users: u32, idle_rss_mib, verdict| MoreUsers {
+            users,
+            rss_mib_max: 500.0,
+            idle_rss_mib,
+            live_s: 60.0,
+            step: step(3_000.0, 30.0, 21.0, verdict),
+            complaints: Vec::new(),
+        };
         Tuned {
+            more_users: vec![more(30_000, 60.0, Verdict::Held), more(100_000, 130.0, Verdict::Memory)],
             users: 10_000,
             devices: 13_000,
             latency_p99_ms_max: 50.0,
@@ -233,6 +246,16 @@ pub(crate) mod tests {
         assert_eq!(labels, ["[push] lanes = 4"]);
         let text = recommended(&tuned);
         assert!(text.contains("#lanes = 4") && !text.contains("settle_ms"), "{text}");
+    }
+
+    #[test]
+    fn the_most_mailboxes_that_held_are_named_and_what_each_takes() {
+        let mut tuned = example();
+        assert_eq!(tuned.users_held(), 30_000);
+        assert_eq!(tuned.bytes_per_user().map(f64::round), Some(1_049.0));
+        assert!(recommended(&tuned).contains("# 30000 mailboxes with 39000 phones"));
+        tuned.more_users[0].complaints.push("lost: 1".into());
+        assert_eq!(tuned.users_held(), 10_000);
     }
 
     #[test]

@@ -71,6 +71,20 @@ pub(crate) fn sentences(tuned: &Tuned) -> Vec<String> {
         "Memory: {:.0} MiB with all mailboxes watched. Time until all were watched: {:.0} s.",
         tuned.idle_rss_mib, tuned.live_s
     ));
+    for more in &tuned.more_users {
+        out.push(format!(
+            "With {} mailboxes that rate was {} (p99 {:.1} ms, {:.0} % of a core, {:.0} MiB; all watched after {:.0} s).",
+            more.users,
+            if more.complaints.is_empty() { more.step.verdict.text() } else { "not held without loss" },
+            more.step.latency_p99_ms,
+            more.step.cpu_percent,
+            more.step.rss_mib,
+            more.live_s
+        ));
+    }
+    if let Some(bytes) = tuned.bytes_per_user() {
+        out.push(format!("Each further mailbox takes {bytes:.0} bytes of memory with its phones."));
+    }
     for trial in better(tuned) {
         out.push(format!("Recommended: {}.", trial.candidate.label()));
     }

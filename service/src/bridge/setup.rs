@@ -59,6 +59,7 @@ pub fn engine_config(config: &Config, item_key: [u8; 16], epoch: u64) -> Result<
     Ok(EngineConfig {
         shards: config.engine.shards,
         pin: config.engine.pin,
+        read_bytes_per_turn: config.engine.read_bytes_per_turn,
         journal_dir: Some(journal_dir(config)),
         epoch,
         ..EngineConfig::new(shard, endpoints_tls)

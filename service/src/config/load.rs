@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::http::Uri;
-use carillon_core::limits::{COHORT_USERS_MAX, DETAIL_CUTOFF_S_MAX};
+use carillon_core::limits::{COHORT_USERS_MAX, DETAIL_CUTOFF_S_MAX, READ_BYTES_PER_TURN};
 use carillon_core::names::{FolderId, SmtpAddress, Topic};
 use carillon_core::shard::{BadgeCount, CatchUp, MailCredential, Timing};
 
@@ -190,8 +190,11 @@ fn store(mut section: Section<'_>) -> Option<StoreConfig> {
 fn engine(mut section: Section<'_>) -> EngineConfig {
     let shards = section.number("shards", 0, 0..=1_024, "threads (0: one a core)") as usize;
     let pin = section.flag("pin", false);
+    let default = READ_BYTES_PER_TURN as u64;
+    let read_bytes_per_turn =
+        section.number("read_bytes_per_turn", default, 4_096..=1_048_576, "bytes") as usize;
     section.finish();
-    EngineConfig { shards, pin }
+    EngineConfig { shards, pin, read_bytes_per_turn }
 }
 
 fn timing(mut section: Section<'_>) -> Timing {

@@ -95,6 +95,8 @@ pub struct EngineConfig {
     pub shards: usize,
     /// Whether each is pinned to its core.
     pub pin: bool,
+    /// The most that one connection may bring in one turn, in bytes.
+    pub read_bytes_per_turn: usize,
 }
 
 /// `[log]`

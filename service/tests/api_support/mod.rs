@@ -250,7 +250,7 @@ pub(crate) fn config(file: PathBuf, cert_file: PathBuf, key_file: PathBuf) -> Co
             metrics_open: false,
         },
         store: StoreConfig { path: file.with_file_name("carillon.db") },
-        engine: EngineConfig { shards: 1, pin: false },
+        engine: EngineConfig { shards: 1, pin: false, read_bytes_per_turn: 32_768 },
         timing: Timing::default(),
         log: Log { level: "info".to_owned(), format: LogFormat::Text },
         exchange: vec![exchange("main")],

@@ -25,7 +25,7 @@ pub enum Input<'a> {
     Bytes {
         /// On which connection.
         conn: ConnId,
-        /// At most [`crate::limits::READ_BYTES_PER_TURN`].
+        /// At most what one connection may bring in one turn ([`crate::limits::READ_BYTES_PER_TURN`] by default).
         data: &'a [u8],
     },
     /// Everything drained from this connection was written to the socket; there is room for more.
