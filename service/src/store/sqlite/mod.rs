@@ -5,6 +5,7 @@
 
 pub mod columns;
 mod keep;
+mod migrations;
 mod rows;
 mod write;
 
@@ -84,7 +85,7 @@ impl SqliteStore {
                 return Err(fault.damaged(&found));
             }
         }
-        sqlx::migrate!().run(&mut writer).await.map_err(|error| match error {
+        migrations::migrator().run(&mut writer).await.map_err(|error| match error {
             sqlx::migrate::MigrateError::VersionMissing(version)
             | sqlx::migrate::MigrateError::VersionTooNew(version, _) => StoreError::Damaged(format!(
                 "database {} was made by a newer Carillon (version {version} of its tables): use that one",
