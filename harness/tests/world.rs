@@ -1,6 +1,7 @@
 //! What the world can do to a town: stories of connections, clocks, tokens and power.
 
 use carillon_core::time::Span;
+use carillon_harness::apns::{Reason, Share};
 use carillon_harness::world::story::{alerts, clean, live, secs, until_live};
 use carillon_harness::world::town::{MAIL, PUSH, Town, TownConfig};
 use carillon_harness::world::{Clock, Fault};
@@ -176,6 +177,24 @@ fn a_loss_of_power_tells_again_what_was_told_in_the_last_second_and_nothing_olde
     town.lose_power(secs(1));
     town.run_for(secs(60));
     assert_eq!(alerts(&town), 3);
+    clean(town);
+}
+
+#[test]
+fn a_notice_that_was_put_down_stays_so_when_its_user_is_assigned_again_after_a_loss_of_power() {
+    let mut town = live(TownConfig { wait_max: secs(1_200), ..TownConfig::default() });
+    town.turn_apns(|knobs| (knobs.refusals, knobs.refusal) = (Share(1_000_000), Reason::TopicDisallowed));
+    town.deliver(0, "refused for our configuration");
+    town.run_for(secs(30));
+    town.use_app(0, 0);
+    town.run_for(Span::from_millis(300));
+    // The app's last use is gone, and is told again by whoever assigns the user again.
+    town.lose_power(secs(1));
+    town.run_for(secs(30));
+    town.lose_power(secs(1));
+    town.turn_apns(|knobs| knobs.refusals = Share(0));
+    town.run_for(secs(600));
+    assert_eq!(town.told(0, 0).iter().filter(|push| push.payload.is_alert()).count(), 1);
     clean(town);
 }
 

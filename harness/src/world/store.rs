@@ -42,6 +42,20 @@ impl Row {
         AssignUser { devices: self.devices.values().cloned().collect(), ..self.assign.clone() }
     }
 
+    /// What is registered of a device. What was stored of a known one stays: a refresh brings what the app knows, and what is
+    /// on its way stays written down. Another token is another phone: it shows nothing yet.
+    fn register(&mut self, device: &DeviceSpec) {
+        let known = self.devices.get(&device.device);
+        let same_phone = |old: &&DeviceSpec| {
+            old.token == device.token && old.topic == device.topic && old.service == device.service
+        };
+        let (badge, unsettled) = match known {
+            Some(old) => (known.filter(same_phone).and_then(|old| old.badge), old.unsettled),
+            None => (device.badge, device.unsettled),
+        };
+        self.devices.insert(device.device, DeviceSpec { badge, unsettled, ..device.clone() });
+    }
+
     /// What the engine reports of the user.
     pub(super) fn apply(&mut self, report: &Report) {
         match report {
@@ -203,32 +217,26 @@ fn apply(users: &mut BTreeMap<UserKey, Row>, shard: usize, command: &Command) {
     match command {
         Command::AssignUser(assign) => {
             let mut assign = (**assign).clone();
-            let mut devices: BTreeMap<_, _> =
-                assign.devices.drain(..).map(|device| (device.device, device)).collect();
-            if let Some(row) = users.remove(&assign.user) {
-                // Who is known keeps what is stored of him; the command brings only what changed.
-                assign.watch = row.assign.watch;
-                assign.notices = row.assign.notices;
-                assign.sync = row.assign.sync;
-                let kept = row.devices.into_iter();
-                devices = kept.chain(devices).collect();
-            }
-            users.insert(assign.user, Row { shard, assign, devices });
+            let named = std::mem::take(&mut assign.devices);
+            let mut row = match users.remove(&assign.user) {
+                // What is stored of a known user stays; the command brings only what changed.
+                Some(known) => {
+                    assign.watch = known.assign.watch;
+                    assign.notices = known.assign.notices;
+                    assign.sync = known.assign.sync;
+                    Row { shard, assign, devices: known.devices }
+                }
+                None => Row { shard, assign, devices: BTreeMap::new() },
+            };
+            named.iter().for_each(|device| row.register(device));
+            users.insert(row.assign.user, row);
         }
         Command::DropUser { user } => {
             users.remove(user);
         }
         Command::RegisterDevice { user, device } => {
             if let Some(row) = users.get_mut(user) {
-                // A refresh brings what the app knows; what is on its way stays written down. Another token is another
-                // phone: it shows nothing yet.
-                let before = row.devices.get(&device.device);
-                let same_phone = |old: &&DeviceSpec| {
-                    old.token == device.token && old.topic == device.topic && old.service == device.service
-                };
-                let badge = before.filter(same_phone).and_then(|old| old.badge);
-                let unsettled = before.and_then(|old| old.unsettled);
-                row.devices.insert(device.device, DeviceSpec { badge, unsettled, ..(**device).clone() });
+                row.register(device);
             }
         }
         Command::RemoveDevice { user, device } => {
