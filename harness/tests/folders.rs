@@ -1,9 +1,9 @@
 //! Folders beside the inbox that change while a mailbox is watched: chosen, taken back, deleted.
 
 use carillon_core::names::{FolderId, SmtpAddress};
-use carillon_core::shard::{AssignUser, BadgeCount, Command, MailServerId, Report};
+use carillon_core::shard::{AssignUser, BadgeCount, Command, MailServerId, Report, Timing};
 use carillon_core::time::Span;
-use carillon_harness::exchange::{Code, ExchangeConfig, FolderKey, Mail, Operation};
+use carillon_harness::exchange::{Code, ExchangeConfig, FolderKey, Mail, Operation, Override};
 use carillon_harness::world::story::{self, alerts, badge, clean, live, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
@@ -164,4 +164,26 @@ fn a_subscription_that_is_refused_once_costs_no_folder() {
         assert_eq!((alerts(&town, 0), dropped(&town, 0)), (1, Vec::new()), "{code:?}");
         clean(town);
     }
+}
+
+#[test]
+fn a_mail_that_came_into_a_folder_before_it_was_on_trial_is_found_when_it_takes_part_again() {
+    let timing = Timing { settle_ms: 1, ..Timing::default() };
+    let exchange = ExchangeConfig { call_time: Span::from_millis(300), ..ExchangeConfig::default() };
+    let mut town = live(TownConfig { timing, exchange, wait_max: minutes(5), ..config(1) });
+    let mailbox = town.people[0].mailbox;
+    town.run_for(minutes(1));
+    let busy = Override::Unavailable { retry_after_s: Some(90) };
+    town.world.exchanges[0].answer_next(1, Some(Operation::Subscribe), busy);
+    story::lose(&mut town, 0, Code::ErrorSubscriptionNotFound);
+    deliver_into(&mut town, 0, 0);
+    town.run_for(secs(85));
+    town.deliver(0, "much later, in the inbox");
+    // All folders are left out for a moment, as one of them may be the reason. The inbox is looked into and told of.
+    let exchange = &mut town.world.exchanges[0];
+    exchange.refuse(mailbox, Operation::Subscribe, 1, Code::ErrorInvalidSubscriptionRequest, false);
+    town.run_for(minutes(3));
+    assert!(town.is_live(0) && dropped(&town, 0).is_empty(), "{:?}", town.world.stats(0));
+    assert_eq!((story::mails_told(&town, 0), badge(&town, 0)), (2, Some(2)));
+    clean(town);
 }

@@ -1,9 +1,11 @@
 //! Streams that do not come through, story by story: what a proxy does to them, and how mail is told all the same.
 
+use carillon_core::limits::POLL_AFTER;
 use carillon_core::shard::{MailServer, Report, Timing};
 use carillon_core::time::Span;
-use carillon_harness::exchange::{ExchangeConfig, Limits, Operation, Proxy};
-use carillon_harness::world::story::{alerts, badge, clean, mails_told, minutes, secs};
+use carillon_harness::exchange::{Code, Cut, ExchangeConfig, Limits, Operation, Proxy};
+use carillon_harness::peer::Close;
+use carillon_harness::world::story::{alerts, badge, clean, live, mails_told, minutes, secs, times};
 use carillon_harness::world::town::{Town, TownConfig};
 
 fn config(users: usize) -> TownConfig {
@@ -105,6 +107,41 @@ fn mail_that_looks_have_told_is_not_told_again_by_the_stream_that_comes_later() 
     assert!(town.run_until_live(minutes(6)));
     town.run_for(minutes(2));
     assert_eq!((mails_told(&town, 0), badge(&town, 0)), (120, Some(120)));
+    clean(town);
+}
+
+#[test]
+fn a_mail_that_comes_in_the_middle_of_a_look_and_before_the_stream_is_found_by_another_look() {
+    let mut config = config(2);
+    config.choosers = vec![1];
+    config.exchange.record_asked = true;
+    // What comes while nobody reads is not kept.
+    config.exchange.queue_age_max = Some(Span::from_millis(1));
+    let mut town = live(config);
+    town.run_for(secs(60));
+    let (anchor, other) = (town.people[0].mailbox, town.people[1].mailbox);
+    let exchange = &mut town.world.exchanges[0];
+    exchange.take_asked();
+    // The next stream has to wait until the other mailbox has begun to be looked into without.
+    let (refused, wait) = (Code::ErrorInternalServerTransientError, POLL_AFTER + secs(1));
+    exchange.refuse_for(anchor, Operation::GetStreamingEvents, refused, false, wait);
+    exchange.slow_down(other, Some(secs(5)));
+    let stream = exchange.stream_keys()[0];
+    exchange.cut_stream(stream, Cut { after_bytes: 0, how: Close::Reset });
+    town.world.collect();
+    while times(&mut town, Operation::FindItem, 1).is_empty() {
+        town.run_for(Span::from_millis(10));
+    }
+    let looks = town.world.stats(0).catch_ups;
+    assert!(town.world.exchanges[0].streams().is_empty());
+    town.deliver(1, "in the middle of it");
+    while town.world.stats(0).streams == 0 {
+        town.run_for(Span::from_millis(10));
+    }
+    assert_eq!(town.world.stats(0).catch_ups, looks, "the look goes on");
+    town.world.exchanges[0].speed_up(other);
+    town.run_for(secs(60));
+    assert_eq!((alerts(&town, 1), badge(&town, 1)), (1, Some(1)));
     clean(town);
 }
 

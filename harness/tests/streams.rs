@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use carillon_core::shard::{Command, Report, VipRules};
+use carillon_core::shard::{Command, MailServer, Report, VipRules};
+use carillon_core::time::Span;
 use carillon_harness::exchange::{Code, ExchangeConfig, Operation, Override};
 use carillon_harness::peer::{Hello, Peer, PeerConn};
 use carillon_harness::world::story::{alerts, badge, clean, live, secs};
@@ -91,15 +92,14 @@ fn what_the_server_did_not_keep_while_nobody_read_is_found_when_that_was_long() 
     for (away_s, looks) in [(300, true), (40, false)] {
         let exchange = ExchangeConfig { queue_age_max: Some(secs(120)), ..recorded() };
         let mut town = live(TownConfig { exchange, wait_max: secs(1_000), ..TownConfig::default() });
-        town.run_for(secs(60));
+        let closes = town.world.exchanges[0].streams()[0].closes;
+        town.run_for(closes.since(town.world.now().time + secs(3)));
         // The server wants to be left alone. Meanwhile the stream ends as it was agreed.
         let rest = Override::Unavailable { retry_after_s: Some(away_s) };
         town.world.exchanges[0].answer_next(1, Some(Operation::GetItem), rest);
         town.deliver(0, "for whose details it is asked");
         town.run_for(secs(3));
-        let (now, stream) = (town.world.now(), town.world.exchanges[0].stream_keys()[0]);
-        town.world.exchanges[0].close_stream(now, stream);
-        town.world.collect();
+        assert!(town.world.exchanges[0].stream_keys().is_empty());
         town.run_for(secs(1));
         for person in 0..3 {
             town.deliver(person, "while nobody reads");
@@ -114,6 +114,34 @@ fn what_the_server_did_not_keep_while_nobody_read_is_found_when_that_was_long() 
         assert_eq!(looked > 0, looks, "{away_s} s: {looked} looks into folders");
         assert_eq!(town.world.exchanges[0].stats().events_lost > 0, looks);
         assert_eq!([0, 1, 2].map(|person| badge(&town, person)), [Some(2), Some(1), Some(1)]);
+        clean(town);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_before_its_time_may_have_been_read_by_another_and_has_its_mailboxes_looked_into() {
+    // Sooner or later after its opening, and of streams that live for the shortest time and for a long one.
+    for (minutes, after_s) in [(1, 5), (1, 50), (29, 5), (29, 120)] {
+        let what = format!("{minutes} minutes, ended after {after_s} s");
+        let exchange = ExchangeConfig { queue_age_max: Some(Span::from_millis(1)), ..recorded() };
+        let mail_server = Box::new(move |server: &mut MailServer| server.stream_minutes = minutes);
+        let mut town = live(TownConfig { exchange, mail_server, ..TownConfig::default() });
+        let ended = town.world.exchanges[0].streams()[0].clone();
+        while town.world.exchanges[0].stream_keys().contains(&ended.key) {
+            town.run_for(secs(1));
+        }
+        while town.world.exchanges[0].streams().is_empty() {
+            town.run_for(Span::from_millis(10));
+        }
+        town.run_for(secs(after_s));
+        let (now, stream) = (town.world.now(), town.world.exchanges[0].stream_keys()[0]);
+        town.world.exchanges[0].close_stream(now, stream);
+        town.world.collect();
+        // The event of this one goes to the other.
+        town.deliver(1, "while another reads");
+        town.run_for(secs(50));
+        assert!(town.world.exchanges[0].stats().events_lost > 0, "{what}");
+        assert_eq!((alerts(&town, 1), badge(&town, 1)), (1, Some(1)), "{what}");
         clean(town);
     }
 }

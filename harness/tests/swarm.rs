@@ -81,8 +81,7 @@ fn live_through(seeds: impl Iterator<Item = u64>) -> BTreeMap<String, u64> {
 
 #[test]
 fn two_hundred_days_in_which_each_fault_strikes_end_well() {
-    // Day 2 loses mail by a fault that is known and not mended yet (docs/STATUS.md).
-    let struck = live_through((0..200).filter(|seed| *seed != 2));
+    let struck = live_through(0..200);
     let of_world = Fault::ALL.map(|fault| format!("{fault:?}"));
     let of_peers = PEERS_FAULTS.map(str::to_owned);
     let missing: Vec<String> =
@@ -120,10 +119,13 @@ fn days_that_once_ended_badly_end_well() {
     // 11546: a mail that came while a phone wanted no alerts was read, and took one away that it was owed.
     // 0: a subscription that was outdated when it was made was given back behind another anchor than its own. 175, 277: a next
     // life went on with a subscription to folders that had been taken back.
+    // 2: a stream opened in the middle of a look without one. 889: another shard's stale id took over a stream of one minute.
+    // 463, 814: the store forgot a notice when its user was assigned again after a loss of power. 20988: what was told of the
+    // inbox covered the mail of a folder on trial. 1226, 1970: ended badly before some of these were mended.
     let seeds = [
-        0, 27, 76, 118, 165, 175, 201, 223, 277, 339, 440, 454, 524, 540, 582, 767, 807, 859, 1023, 1034,
-        1294, 1419, 1856, 2211, 2408, 2484, 2527, 3219, 3266, 3284, 4329, 4385, 4976, 5020, 5080, 5156, 5947,
-        6864, 9324, 10_253, 20_242, 11_546, 1_000_962, 1_001_264,
+        0, 2, 27, 76, 118, 165, 175, 201, 223, 277, 339, 440, 454, 463, 524, 540, 582, 767, 807, 814, 859,
+        889, 1023, 1034, 1226, 1294, 1419, 1856, 1970, 2211, 2408, 2484, 2527, 3219, 3266, 3284, 4329, 4385,
+        4976, 5020, 5080, 5156, 5947, 6864, 9324, 10_253, 20_242, 20_988, 11_546, 1_000_962, 1_001_264,
     ];
     live_through(seeds.into_iter());
 }

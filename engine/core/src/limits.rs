@@ -205,8 +205,9 @@ pub const COHORT_GATHER: Span = Span::from_millis(50);
 /// beginning again after a restart.
 pub const UNIQUE_ID_CHARS_MIN: usize = 22;
 
-/// A stream that the server ends earlier than this before its time was not ended because of its time.
-pub const EARLY_CLOSE: Span = Span::from_secs(60);
+/// A stream that the server ends earlier than this before its time was not ended because of its time. Its time runs from the
+/// moment in which we asked for it, so that only a coarse timer ends it before; the shortest one lasts for a minute.
+pub const EARLY_CLOSE: Span = Span::from_secs(5);
 
 /// Streams of several mailboxes in a row that a server refuses for some of them, after which it is served with a stream for
 /// each. After its restart the first is refused for subscriptions that are gone; a mailbox that moves at that moment spoils

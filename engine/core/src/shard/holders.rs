@@ -142,15 +142,15 @@ impl ShardCore {
         if cohort.is_retiring(conn_id) {
             return;
         }
-        let (server, lasted) = (cohort.server, cohort.is_steady(now.time));
+        let server = cohort.server;
         let in_a_row = cohort.failures >= EARLY_CLOSES_MAX;
         self.distrust(server, &users);
         for user_id in users {
             match self.users.get_mut(user_id) {
                 // Whoever reads it is not disturbed by giving it back.
                 Some(user) if in_a_row && user.subscription.is_some() => self.renew_subscription(user_id),
-                Some(user) if !lasted => user.miss(),
-                Some(_) | None => {}
+                Some(user) => user.miss(),
+                None => {}
             }
         }
     }

@@ -161,8 +161,10 @@ impl ShardCore {
                 continue;
             }
             user.streaming = true;
+            // What a look without a stream has gone through by now may have changed before there was one.
+            let looked_before = user.needs.has(Needs::LOOK);
             user.needs.remove(Needs::LOOK);
-            if detached_long || user.polling != Polling::No {
+            if detached_long || looked_before || user.polling != Polling::No {
                 user.miss();
             }
             self.request_call(now, user_id, fx);
