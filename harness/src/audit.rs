@@ -53,6 +53,8 @@ pub struct Audit {
     /// The cut-off before it was last changed, and when that was.
     cutoff_before: Option<(Time, Span)>,
     users: Vec<User>,
+    /// When the first phone of each user was registered.
+    first_phones: Vec<Option<Time>>,
     phones: Vec<PhoneRow>,
     /// A mail that moves gets another id; this leads back to the one that it came with.
     names: HashMap<u64, u64>,
@@ -87,6 +89,7 @@ impl Audit {
             rules,
             cutoff_before: None,
             users: Vec::new(),
+            first_phones: Vec::new(),
             phones: Vec::new(),
             names: HashMap::new(),
             unheard: HashSet::new(),

@@ -10,6 +10,7 @@ impl Audit {
     /// A user with so many unread mails from before.
     pub fn add_user(&mut self, unread_before: u32) -> UserIx {
         self.users.push(User { unread_before, ..User::default() });
+        self.first_phones.push(None);
         UserIx(self.users.len() as u32 - 1)
     }
 
@@ -17,9 +18,8 @@ impl Audit {
     /// in it is told to every phone that is there when it is looked into.
     pub fn add_phone(&mut self, user: UserIx, at: Time, active: UnixMillis, wants: Wants) -> PhoneIx {
         let unread = self.users[user.0 as usize].unread();
-        let others = self.phones.iter().filter(|row| row.user == user).map(|row| row.phone.since);
         let phone = Phone {
-            since: others.min().unwrap_or(at),
+            since: *self.first_phones[user.0 as usize].get_or_insert(at),
             present_since: at,
             until: Time::NEVER,
             active,

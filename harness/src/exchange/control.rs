@@ -180,14 +180,14 @@ impl Exchange {
     /// Adds a folder below the root.
     pub fn add_folder(&mut self, mailbox: MailboxKey, name: &str) -> FolderKey {
         let folders = &mut self.box_mut(mailbox).folders;
-        folders.push(Folder { name: name.into(), ..Folder::default() });
+        folders.push(Folder { name: name.to_owned().into(), ..Folder::default() });
         FolderKey((folders.len() - 1) as u16)
     }
 
     /// Gives an own folder another name. Its id stays what it is.
     pub fn rename_folder(&mut self, now: Now, mailbox: MailboxKey, folder: FolderKey, name: &str) {
         if self.has_folder(mailbox, folder) {
-            self.box_mut(mailbox).folders[usize::from(folder.0)].name = name.into();
+            self.box_mut(mailbox).folders[usize::from(folder.0)].name = name.to_owned().into();
             self.tell_folder(now, mailbox, folder);
         }
     }
@@ -276,7 +276,7 @@ impl Exchange {
     pub fn items(&self, mailbox: MailboxKey, folder: FolderKey) -> Vec<(String, &Item)> {
         let row = self.box_of(mailbox);
         let Some(place) = row.folder(folder) else { return Vec::new() };
-        let items = place.order.iter().filter_map(|(_, counter)| row.items.get(counter));
+        let items = place.order.iter().filter_map(|(_, counter)| row.items.get(counter).map(Box::as_ref));
         items.map(|item| (row.item_id(folder, item.counter).text(), item)).collect()
     }
 

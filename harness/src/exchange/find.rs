@@ -51,7 +51,8 @@ impl Exchange {
             Some(Restriction::IsRead(read)) => item.read == *read,
             Some(Restriction::Unsupported) => false,
         };
-        let by_age = place.order.iter().filter_map(|(_, counter)| mailbox.items.get(counter)).filter(wanted);
+        let items = place.order.iter().filter_map(|(_, counter)| mailbox.items.get(counter).map(Box::as_ref));
+        let by_age = items.filter(wanted);
         let mut all: Vec<&Item> = if request.shallow { by_age.collect() } else { Vec::new() };
         if request.ascending == request.from_end {
             all.reverse();

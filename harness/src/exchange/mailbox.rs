@@ -1,5 +1,6 @@
 //! Mailboxes, folders and items: what lies in the store.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use carillon_core::time::UnixMillis;
@@ -142,7 +143,7 @@ pub(super) struct Gone {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Folder {
-    pub name: Box<str>,
+    pub name: Cow<'static, str>,
     /// Its literal in `DistinguishedFolderId`, if it is a well-known one.
     pub distinguished: Option<&'static str>,
     pub unread: u32,
@@ -160,7 +161,8 @@ pub(super) struct Mailbox {
     pub spec: MailboxSpec,
     pub guid: u128,
     pub folders: Vec<Folder>,
-    pub items: BTreeMap<u64, Item>,
+    /// Boxed: a map has room for eleven from its first entry on, and most mailboxes have few.
+    pub items: BTreeMap<u64, Box<Item>>,
     pub next_item: u64,
     pub seq: u64,
     /// States of synchronisations from before this are not understood any more.
@@ -279,13 +281,13 @@ impl Mailbox {
             changed_seq: seq,
             read_seq: seq,
         };
-        self.items.insert(counter, item);
+        self.items.insert(counter, Box::new(item));
         counter
     }
 
     /// Takes an item out of its folder.
     pub(super) fn remove(&mut self, counter: u64) -> Option<Item> {
-        let item = self.items.remove(&counter)?;
+        let item = *self.items.remove(&counter)?;
         self.seq += 1;
         let place = &mut self.folders[usize::from(item.folder.0)];
         place.order.remove(&(item.received, counter));
