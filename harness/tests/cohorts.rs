@@ -257,3 +257,35 @@ fn streams_that_end_together_are_not_opened_again_together() {
     town.run_for(minutes(2));
     clean(town);
 }
+
+#[test]
+fn where_many_come_at_once_each_stream_is_opened_once_for_all_its_mailboxes() {
+    let exchange = ExchangeConfig { record_asked: true, ..ExchangeConfig::default() };
+    let mail_server = Box::new(|server: &mut MailServer| server.subscribes_per_s = 100);
+    let config = TownConfig {
+        users: 1_000,
+        phones: 0,
+        vigilant: false,
+        exchange,
+        mail_server,
+        ..TownConfig::default()
+    };
+    let mut town = story::live(config);
+    assert_eq!(cohorts_and_streams(&town), (5, 5));
+    let asked = asked_now(&mut town);
+    let opened = asked.iter().filter(|one| **one == Operation::GetStreamingEvents).count();
+    assert_eq!(opened, 5, "as many streams were asked for");
+    clean(town);
+}
+
+#[test]
+fn mailboxes_of_a_new_stream_do_not_wait_long_for_one_that_does_not_answer() {
+    let mut town = Town::new(TownConfig { users: 10, phones: 0, ..TownConfig::default() });
+    let mailbox = town.people[9].mailbox;
+    town.world.exchanges[0].slow_down(mailbox, None);
+    town.run_for(secs(4));
+    assert_eq!((cohorts_and_streams(&town), town.world.stats(0).users_live), ((1, 1), 9));
+    town.world.exchanges[0].speed_up(mailbox);
+    assert!(town.run_until_live(minutes(3)), "{:?}", town.world.stats(0));
+    clean(town);
+}

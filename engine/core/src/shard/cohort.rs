@@ -45,7 +45,10 @@ pub struct Cohort {
     pub(super) retiring: Option<ConnId>,
     pub(super) opened: bool,
     pub(super) opened_at: Option<Time>,
-    pub(super) join_at: Option<Time>,
+    /// Since when subscribed members wait for a stream that tells of them.
+    pub(super) joining_since: Option<Time>,
+    /// When a member was subscribed last.
+    pub(super) subscribed_at: Time,
     pub(super) detached_since: Option<Time>,
     /// When the pace of openings lets this cohort's stream be opened.
     pub(super) slot: Option<Time>,
@@ -102,6 +105,11 @@ impl Cohort {
 
     pub(super) fn is_rooted(&self) -> bool {
         self.rooted
+    }
+
+    /// No stream of it has been open yet, and nothing that is stored waits for one.
+    pub(super) fn is_new(&self) -> bool {
+        self.opened_at.is_none() && self.stored_anchor.is_none()
     }
 }
 

@@ -43,6 +43,10 @@ impl ShardCore {
             }
             if user.slow {
                 server.slow.push_back(user_id);
+            } else if cohort.is_rooted() && cohort.is_new() && user.call_failures == 0 {
+                // They have waited with their anchor. One cohort after the other gets all its subscriptions, and its stream is
+                // opened once for all of them.
+                server.subscribes.push_front(user_id);
             } else {
                 server.subscribes.push_back(user_id);
             }

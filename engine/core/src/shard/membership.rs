@@ -45,7 +45,8 @@ impl ShardCore {
                 retiring: None,
                 opened: false,
                 opened_at: None,
-                join_at: None,
+                joining_since: None,
+                subscribed_at: now.time,
                 detached_since: None,
                 slot: None,
                 not_before: now.time + COHORT_GATHER,
@@ -205,6 +206,7 @@ impl ShardCore {
         user.folders.iter_mut().filter(|folder| folder.is_watched()).for_each(|folder| folder.proven = true);
         cohort.cookies.absorb(head);
         cohort.rooted = true;
+        cohort.subscribed_at = now.time;
         cohort.leads_lost = 0;
         self.stats.subscribes += 1;
         if let Some(anchor) = cohort.anchor.clone() {

@@ -22,28 +22,36 @@ impl ShardCore {
         if cohort.retiring.is_some() || cohort.stream.is_some() && !cohort.opened {
             return None;
         }
-        let (mut outside, mut subscribing) = (0, 0);
+        let (mut outside, mut next, mut out) = (0, 0, 0);
         for user in cohort.members.iter().filter_map(|id| self.users.get(*id)).filter(|user| !user.aside) {
-            match &user.subscription {
-                Some(_) => outside += usize::from(!user.streaming),
-                None => subscribing += usize::from(user.calling != Calling::No),
+            match (&user.subscription, user.calling) {
+                (Some(_), _) => outside += usize::from(!user.streaming),
+                (None, Calling::Waits) if !user.slow => next += 1,
+                (None, Calling::Waits | Calling::Out) => out += 1,
+                (None, Calling::No) => {}
             }
         }
         if outside == 0 {
-            cohort.join_at = None;
+            cohort.joining_since = None;
             return None;
         }
+        let since = *cohort.joining_since.get_or_insert(now.time);
         let join_at = match cohort.stream {
-            None if subscribing == 0 => now.time,
-            None => cohort.join_at.unwrap_or(now.time + STREAM_JOIN_WAIT),
+            None if next + out == 0 => now.time,
+            // Left out, they would wait as long for the stream's replacement, and that would be one opening more.
+            None if cohort.is_new() && next > 0 => since + STREAM_JOIN_INTERVAL,
+            None if cohort.is_new() => {
+                (cohort.subscribed_at + STREAM_JOIN_WAIT).min(since + STREAM_JOIN_INTERVAL)
+            }
+            None => since + STREAM_JOIN_WAIT,
             Some(_) => {
                 let pause_over = cohort.opened_at.map_or(now.time, |at| at + STREAM_JOIN_INTERVAL);
-                cohort.join_at.unwrap_or((now.time + STREAM_JOIN_WAIT).max(pause_over))
+                (since + STREAM_JOIN_WAIT).max(pause_over)
             }
         };
         if join_at > now.time {
-            cohort.join_at = Some(join_at);
-            return Some(join_at);
+            // Nobody says when a call that waits has left: that is looked at again.
+            return Some(join_at.min(now.time + STREAM_JOIN_WAIT));
         }
         if self.cohorts.get(cohort_id).is_some_and(|cohort| self.probes_enough(cohort.server)) {
             // The next look into its mailboxes brings it back.
@@ -61,7 +69,7 @@ impl ShardCore {
             return Some(slot);
         }
         cohort.slot = None;
-        cohort.join_at = None;
+        cohort.joining_since = None;
         cohort.retiring = cohort.stream.take();
         cohort.opened = false;
         cohort.delivers = false;
