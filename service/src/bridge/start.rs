@@ -15,7 +15,7 @@ use crate::store::{Position, Store, StoreError};
 use crate::{bridge, writer};
 
 /// Users that are read at a time.
-const PAGE_USERS: u32 = 1_000;
+const PAGE_USERS: u32 = 2_000;
 
 /// Why the journal could not be brought into the store.
 #[derive(Debug, thiserror::Error)]
@@ -193,22 +193,26 @@ pub async fn assign_all(
     directory: &Directory,
 ) -> Result<Assigned, StoreError> {
     let mut assigned = Assigned::default();
-    let mut after = UserKey(0);
-    loop {
-        let page = store.page(after, PAGE_USERS).await?;
-        let Some(last) = page.last() else { return Ok(assigned) };
-        after = last.key;
-        for row in &page {
-            let user = bridge::assign_user(config, row);
-            assigned.users += 1;
-            assigned.devices += row.devices.len() as u64;
-            assigned.devices_without_push += (row.devices.len() - user.devices.len()) as u64;
-            assigned.users_without_exchange += u64::from(row.exchange.is_some() && user.server.is_none());
-            directory.add_user(row.key);
-            directory.add_devices(row.devices.len() as i64);
-            writer::command(engine, Command::AssignUser(Box::new(user))).await;
-        }
+    let mut page = store.page(UserKey(0), PAGE_USERS).await?;
+    while let Some(last) = page.last() {
+        // The store reads on while these are handed over.
+        let next = store.page(last.key, PAGE_USERS);
+        let hand_over = async {
+            for row in &page {
+                let user = bridge::assign_user(config, row);
+                assigned.users += 1;
+                assigned.devices += row.devices.len() as u64;
+                assigned.devices_without_push += (row.devices.len() - user.devices.len()) as u64;
+                assigned.users_without_exchange += u64::from(row.exchange.is_some() && user.server.is_none());
+                directory.add_user(row.key);
+                directory.add_devices(row.devices.len() as i64);
+                writer::command(engine, Command::AssignUser(Box::new(user))).await;
+            }
+        };
+        let (next, ()) = tokio::join!(next, hand_over);
+        page = next?;
     }
+    Ok(assigned)
 }
 
 #[cfg(test)]

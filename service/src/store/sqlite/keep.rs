@@ -1,54 +1,59 @@
 //! What the engine reported, as SQL. Rows that are gone by now are passed over.
 
 use carillon_core::names::UserKey;
-use sqlx::{Row, SqliteConnection};
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 
-use super::{RowError, columns, write};
+use super::{RowError, STATEMENT_ROWS, columns, write};
 use crate::store::{Keep, RemovedDevice};
 
 pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<RemovedDevice>, RowError> {
-    for (user, watch) in &batch.watches {
-        sqlx::query("UPDATE users SET subscription = ?2, anchor = ?3, cookie = ?4 WHERE key = ?1")
-            .bind(user.0 as i64)
-            .bind(watch.subscription.as_ref().map(|id| id.as_str()))
-            .bind(watch.anchor.as_str())
-            .bind(&*watch.cookie)
-            .execute(&mut *db)
-            .await?;
+    for some in batch.watches.chunks(STATEMENT_ROWS) {
+        let mut query = QueryBuilder::new(
+            "UPDATE users SET subscription = new.column2, anchor = new.column3, cookie = new.column4 FROM (",
+        );
+        query.push_values(some, |mut row, (user, watch)| {
+            row.push_bind(user.0 as i64)
+                .push_bind(watch.subscription.as_ref().map(|id| id.as_str()))
+                .push_bind(watch.anchor.as_str())
+                .push_bind(&*watch.cookie);
+        });
+        update(db, query, "users", some.len()).await?;
     }
-    for (user, notices) in &batch.notices {
-        sqlx::query(
-            "UPDATE users SET sync_point_ms = ?2, told = ?3, unread = ?4, began_ms = ?5
-             WHERE key = ?1",
-        )
-        .bind(user.0 as i64)
-        .bind(notices.sync_point.0 as i64)
-        .bind(columns::write_told(&notices.told))
-        .bind(notices.unread)
-        .bind(notices.began.map(|began| began.0 as i64))
-        .execute(&mut *db)
-        .await?;
+    for some in batch.notices.chunks(STATEMENT_ROWS) {
+        let mut query = QueryBuilder::new(
+            "UPDATE users SET sync_point_ms = new.column2, told = new.column3, unread = new.column4, \
+             began_ms = new.column5 FROM (",
+        );
+        query.push_values(some, |mut row, (user, notices)| {
+            row.push_bind(user.0 as i64)
+                .push_bind(notices.sync_point.0 as i64)
+                .push_bind(columns::write_told(&notices.told))
+                .push_bind(notices.unread)
+                .push_bind(notices.began.map(|began| began.0 as i64));
+        });
+        update(db, query, "users", some.len()).await?;
     }
-    for (user, folders) in &batch.syncs {
-        sqlx::query("UPDATE users SET sync_states = ?2 WHERE key = ?1")
-            .bind(user.0 as i64)
-            .bind(columns::write_sync(folders))
-            .execute(&mut *db)
-            .await?;
+    for some in batch.syncs.chunks(STATEMENT_ROWS) {
+        let mut query = QueryBuilder::new("UPDATE users SET sync_states = new.column2 FROM (");
+        query.push_values(some, |mut row, (user, folders)| {
+            row.push_bind(user.0 as i64).push_bind(columns::write_sync(folders));
+        });
+        update(db, query, "users", some.len()).await?;
     }
-    for (device, badge, unsettled) in &batch.devices {
-        let (apns_id, mails, newest) = columns::write_unsettled(*unsettled);
-        sqlx::query(
-            "UPDATE devices SET badge = ?2, unsettled_id = ?3, unsettled_mails = ?4, unsettled_newest = ?5
-             WHERE key = ?1",
-        )
-        .bind(device.0 as i64)
-        .bind(*badge)
-        .bind(apns_id)
-        .bind(mails)
-        .bind(newest)
-        .execute(&mut *db)
-        .await?;
+    for some in batch.devices.chunks(STATEMENT_ROWS) {
+        let mut query = QueryBuilder::new(
+            "UPDATE devices SET badge = new.column2, unsettled_id = new.column3, unsettled_mails = new.column4, \
+             unsettled_newest = new.column5 FROM (",
+        );
+        query.push_values(some, |mut row, (device, badge, unsettled)| {
+            let (apns_id, mails, newest) = columns::write_unsettled(*unsettled);
+            row.push_bind(device.0 as i64)
+                .push_bind(*badge)
+                .push_bind(apns_id)
+                .push_bind(mails)
+                .push_bind(newest);
+        });
+        update(db, query, "devices", some.len()).await?;
     }
     let mut removed = Vec::new();
     for (device, before) in &batch.gone {
@@ -75,4 +80,17 @@ pub(super) async fn keep(db: &mut SqliteConnection, batch: &Keep) -> Result<Vec<
         .await?;
     }
     Ok(removed)
+}
+
+/// Ends a statement that updates the rows of `table` whose keys stand in the first of its columns. One row has one new
+/// state at most.
+async fn update(
+    db: &mut SqliteConnection,
+    mut query: QueryBuilder<Sqlite>,
+    table: &str,
+    rows: usize,
+) -> Result<(), RowError> {
+    query.push(") AS new WHERE ").push(table).push(".key = new.column1");
+    query.build().persistent(rows == STATEMENT_ROWS).execute(db).await?;
+    Ok(())
 }

@@ -6,6 +6,7 @@
 pub mod columns;
 mod keep;
 mod migrations;
+mod newcomers;
 mod rows;
 mod write;
 
@@ -34,6 +35,21 @@ const READERS: u32 = 2;
 /// Files up to this length are checked whole at start (some 10 ms for 10,000 users). Longer ones would hold up the
 /// start for seconds; damage in them shows when it is read.
 const CHECKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Rows that SQLite's thread reads ahead of whoever takes them: at a start, all users are read.
+const ROWS_AHEAD: usize = 1_024;
+
+/// Pages (4 KiB) of the write-ahead log from which on they are moved into the file. Tokens are random, so that many
+/// registrations touch as many pages of their index: the longer the log, the more often one page takes several of them.
+const LOG_PAGES: &str = "8000";
+
+/// What the writing connection and each reading one keep of the file in memory at most; negative: in KiB.
+const WRITER_CACHE: &str = "-8192";
+const READER_CACHE: &str = "-2048";
+
+/// Rows in one statement that writes many. With one row each, most of the time would go to handing statements to SQLite's
+/// thread and back.
+const STATEMENT_ROWS: usize = 64;
 
 /// A SQLite file.
 pub struct SqliteStore {
@@ -73,6 +89,9 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIME)
             .foreign_keys(true)
+            .row_buffer_size(ROWS_AHEAD)
+            .pragma("wal_autocheckpoint", LOG_PAGES)
+            .pragma("cache_size", WRITER_CACHE)
             // Statements in the log say nothing to an administrator, and cost more than running them.
             .disable_statement_logging();
         let mut writer = SqliteConnection::connect_with(&options).await.map_err(|error| fault.of(error))?;
@@ -97,7 +116,9 @@ impl SqliteStore {
         })?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.clone().create_if_missing(false).read_only(true))
+            .connect_with(
+                options.clone().create_if_missing(false).read_only(true).pragma("cache_size", READER_CACHE),
+            )
             .await
             .map_err(|error| fault.of(error))?;
         let writer = Mutex::new(Writer::Open(writer));
@@ -154,9 +175,15 @@ impl Store for SqliteStore {
     fn write<'a>(&'a self, batch: &'a [Write]) -> Answer<'a, Vec<Wrote>> {
         Box::pin(async move {
             self.transact(async |writer: &mut SqliteConnection| {
+                let mut registered = newcomers::register(writer, batch).await?;
+                registered.sort_unstable_by_key(|(at, _)| *at);
+                let mut registered = registered.into_iter().peekable();
                 let mut wrote = Vec::with_capacity(batch.len());
-                for write in batch {
-                    wrote.push(write::write(writer, write).await?);
+                for (at, write) in batch.iter().enumerate() {
+                    match registered.next_if(|(done, _)| *done == at) {
+                        Some((_, row)) => wrote.push(Wrote::Registered(Box::new(row))),
+                        None => wrote.push(write::write(writer, write).await?),
+                    }
                 }
                 Ok(wrote)
             })

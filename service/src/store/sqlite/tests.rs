@@ -526,3 +526,138 @@ async fn execute(store: &SqliteStore, sql: &'static str) {
     let Writer::Open(writer) = &mut *writer else { panic!("no connection that writes") };
     sqlx::query(sql).execute(writer).await.unwrap();
 }
+
+/// What is stored, with ids in place of keys, in the order of the users' ids.
+async fn stored(store: &SqliteStore) -> Vec<String> {
+    let mut rows: Vec<String> = store
+        .page(UserKey(0), 10_000)
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|mut row| {
+            row.key = UserKey(0);
+            row.devices.iter_mut().for_each(|device| device.key = DeviceKey(0));
+            row.devices.sort_by(|a, b| a.id.as_str().cmp(b.id.as_str()));
+            format!("{row:?}")
+        })
+        .collect();
+    rows.sort();
+    rows
+}
+
+#[tokio::test]
+async fn many_registrations_at_once_do_what_they_do_one_by_one() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (at_once, one_by_one) = (open(&one).await, open(&other).await);
+    let write = |register: RegisterWrite| Write::Register(Box::new(register));
+    let before: Vec<Write> = (0..3).map(|n| write(registration(&format!("old{n}"), "p1", n))).collect();
+    let mut batch: Vec<Write> = Vec::new();
+    for n in 0..150 {
+        let user = format!("new{n:03}");
+        batch.push(write(registration(&user, "p1", 1_000 + n)));
+        if n % 3 == 0 {
+            batch.push(write(RegisterWrite {
+                settings: DeviceSettings { alerts: false, ..DeviceSettings::default() },
+                ..registration(&user, "p2", 2_000 + n)
+            }));
+        }
+    }
+    let vip = VipRules { high_importance: true, senders: ["boss@example.com".into()].into() };
+    let folders = Some(vec![FolderId::parse("junkemail").unwrap()]);
+    // Somebody new whose second registration says more.
+    batch.push(write(registration("more", "p1", 3_000)));
+    batch.push(write(RegisterWrite { vip: Some(vip), folders, ..registration("more", "p2", 3_001) }));
+    // Twice the same device; one token for two of them; a token that somebody stored has; somebody who is stored.
+    batch.push(write(registration("twice", "p1", 3_002)));
+    batch.push(write(registration("twice", "p1", 3_003)));
+    batch.push(write(registration("first", "p1", 3_004)));
+    batch.push(write(registration("second", "p1", 3_004)));
+    batch.push(write(registration("heir", "p1", 0)));
+    batch.push(write(registration("old1", "p2", 3_005)));
+    // A token of the same name for another app is another phone.
+    let topic = Topic::parse("com.example.other").unwrap();
+    batch.push(write(RegisterWrite { topic, ..registration("other", "p1", 2) }));
+    // Whoever goes again, and whoever has more phones than one may have.
+    batch.push(write(registration("gone", "p1", 3_006)));
+    batch.push(Write::RemoveUser { user: user_id("gone") });
+    for n in 0..20 {
+        batch.push(write(registration("many", &format!("p{n}"), 4_000 + n)));
+    }
+    for store in [&at_once, &one_by_one] {
+        store.write(&before).await.unwrap();
+    }
+    let mut wrote = at_once.write(&batch).await.unwrap().into_iter();
+    for (at, write) in batch.iter().enumerate() {
+        let alone = one_by_one.write(std::slice::from_ref(write)).await.unwrap().remove(0);
+        match (wrote.next().unwrap(), alone) {
+            (Wrote::Registered(row), Wrote::Registered(alone)) => {
+                let facts = |row: &RegisteredRow| {
+                    let assign = row.assign.as_ref().map(|user| {
+                        assert_eq!(user.key, row.user);
+                        (user.id.clone(), user.vip.clone(), user.folders.clone(), user.devices.len())
+                    });
+                    let mut device = row.device.clone();
+                    device.key = DeviceKey(0);
+                    let removed: Vec<bool> = row.removed.iter().map(|removed| removed.last).collect();
+                    (format!("{device:?}"), row.new_device, row.new_user, row.moved, assign, removed)
+                };
+                assert_eq!(facts(&row), facts(&alone), "{at}");
+            }
+            (row, alone) => {
+                assert_eq!(std::mem::discriminant(&row), std::mem::discriminant(&alone), "{at}");
+            }
+        }
+    }
+    assert_eq!(stored(&at_once).await, stored(&one_by_one).await);
+    // The answers have the keys that are stored.
+    let again = at_once.write(&batch[..4]).await.unwrap();
+    for (row, page) in again.iter().zip(["new000", "new000", "new001", "new002"]) {
+        let Wrote::Registered(row) = row else { panic!("{row:?}") };
+        let user = at_once.user(&user_id(page)).await.unwrap().unwrap();
+        assert_eq!((row.user, row.new_user, row.new_device), (user.key, false, false));
+        assert!(user.devices.iter().any(|device| device.key == row.device.key));
+    }
+}
+
+#[tokio::test]
+async fn what_the_engine_wants_kept_of_many_is_kept_of_each() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir).await;
+    let batch: Vec<Write> =
+        (0..150).map(|n| Write::Register(Box::new(registration(&format!("user{n:03}"), "p1", n)))).collect();
+    store.write(&batch).await.unwrap();
+    let rows = store.page(UserKey(0), 1_000).await.unwrap();
+    let watch = |n: u64| WatchRecord {
+        subscription: n.is_multiple_of(2).then(|| SubscriptionId::parse(&format!("sub{n}")).unwrap()),
+        anchor: SmtpAddress::parse(&format!("anchor{n}@example.com")).unwrap(),
+        cookie: format!("cookie{n}").into(),
+    };
+    let notices = |n: u64| NoticeRecord {
+        sync_point: UnixMillis(n),
+        began: n.is_multiple_of(3).then_some(UnixMillis(n + 7)),
+        told: (0..n % 4).map(|at| ToldMail { hash: n + at, received: UnixMillis(at) }).collect(),
+        unread: (!n.is_multiple_of(5)).then_some(n as u32),
+    };
+    let syncs = |n: u64| vec![FolderSync { folder: None, state: format!("state{n}").into() }];
+    let unsettled = |n: u64| {
+        (n % 2 == 1).then_some(UnsettledNotice { apns_id: u128::from(n) << 70, mails: n as u16, newest: n })
+    };
+    let mut keep = Keep::default();
+    for (n, row) in (0..).zip(&rows) {
+        keep.watches.push((row.key, watch(n)));
+        keep.notices.push((row.key, notices(n)));
+        keep.syncs.push((row.key, syncs(n)));
+        keep.devices.push((row.devices[0].key, (n % 7 != 0).then_some(n as u32), unsettled(n)));
+    }
+    // Somebody who is gone.
+    keep.notices.push((UserKey(9_999), notices(1)));
+    store.save(&keep).await.unwrap();
+    let rows = store.page(UserKey(0), 1_000).await.unwrap();
+    assert_eq!(rows.len(), 150);
+    for (n, row) in (0..).zip(&rows) {
+        assert_eq!(row.id, user_id(&format!("user{n:03}")));
+        assert_eq!((row.watch.as_ref(), &row.notices, &row.sync), (Some(&watch(n)), &notices(n), &syncs(n)));
+        let device = &row.devices[0];
+        assert_eq!((device.badge, device.unsettled), ((n % 7 != 0).then_some(n as u32), unsettled(n)));
+    }
+}
