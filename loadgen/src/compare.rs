@@ -263,7 +263,7 @@ const fn measured(name: &'static str, pointer: &'static str, scale: f64, percent
 }
 
 /// Latency is what another process on the machine disturbs most, so it may vary most.
-const FIGURES: [Figure; 13] = [
+const FIGURES: [Figure; 15] = [
     exact("lost", "/lost"),
     exact("duplicates", "/duplicates"),
     exact("details after cut-off", "/details_after_cutoff"),
@@ -275,6 +275,8 @@ const FIGURES: [Figure; 13] = [
     measured("latency p99, ms", "/latency_ms/p99", 1.0, 50.0, 2.0),
     measured("last mail to last push, ms", "/accepted_after_last_mail_ms", 1.0, 25.0, 250.0),
     measured("time until all watched, s", "/live_s", 1.0, 25.0, 1.0),
+    measured("time until all watched again, s", "/restart_live_s", 1.0, 25.0, 1.0),
+    measured("memory per user, bytes", "/engine/bytes_per_user", 1.0, 10.0, 200.0),
     measured("time to shut down, s", "/shutdown_s", 1.0, 50.0, 1.0),
     Figure {
         name: "pushes accepted",

@@ -111,6 +111,10 @@ table! {
         detail_cutoff_s: once,
         /// `[[exchange]] stream_idle_s`.
         stream_idle_s: once = "stream_idle",
+        /// `[[exchange]] calls_max`.
+        calls_max: once = "calls",
+        /// How often it is ended and started again when all mailboxes are watched, before the first mail.
+        restarts: once = "zero",
     }
 }
 
@@ -232,6 +236,16 @@ pub(crate) struct Budget {
     pub live_s_max: Option<f64>,
     /// The whole run.
     pub duration_s_max: Option<f64>,
+    /// From the start of the service with all users stored until every mailbox is watched again.
+    pub restart_live_s_max: Option<f64>,
+    /// From SIGTERM to the end of the service.
+    pub shutdown_s_max: Option<f64>,
+    /// The slowest answer of `/v1/status` and `/metrics` under load.
+    pub api_ms_max: Option<f64>,
+    /// By how much the resident memory of the engine's process grows under load.
+    pub engine_rss_growth_percent_max: Option<f64>,
+    /// What the resident memory of the engine's process grows by until every mailbox is watched, for each user.
+    pub engine_bytes_per_user_max: Option<f64>,
 }
 
 /// A profile whose ranges are drawn: with the seed, all that a run depends on.
@@ -363,6 +377,10 @@ fn thousand() -> Range {
 
 fn heartbeat() -> Range {
     Range::Number(45)
+}
+
+fn calls() -> Range {
+    Range::Number(8)
 }
 
 fn stream_idle() -> Range {

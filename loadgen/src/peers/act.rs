@@ -145,6 +145,7 @@ impl World {
                     self.latency.phone_gone(phone);
                     let person = self.people.phones[phone].person;
                     self.phones_left[person as usize] -= 1;
+                    self.phoneless += u64::from(self.phones_left[person as usize] == 0);
                     self.history.note(now.time, Some(person), Deed::Gone(phone as u32));
                     self.apns.peer.set_gone(device, now.unix);
                 }

@@ -42,7 +42,9 @@ pub(super) struct World {
     pub(super) mailboxes: Vec<MailboxKey>,
     pub(super) devices: Vec<DeviceIx>,
     /// Of each user, the phones that have the app.
-    pub(super) phones_left: Vec<u32>,
+    pub(super) phones_left: Vec<u8>,
+    /// Users of whose phones none has the app.
+    pub(super) phoneless: u64,
     /// Every mail of the run; its tag is its index.
     pub(super) mails: Vec<MailRow>,
     pub(super) item_key: [u8; 16],
@@ -148,6 +150,7 @@ impl World {
             mailboxes,
             devices,
             phones_left,
+            phoneless: 0,
             mails: Vec::new(),
             item_key: [0; 16],
             silent: Vec::new(),
@@ -287,7 +290,7 @@ impl World {
             refused: stats.refused.values().sum(),
             streams: streams.len() as u64,
             silent: self.silent.len() as u64,
-            phoneless: self.phones_left.iter().filter(|left| **left == 0).count() as u64,
+            phoneless: self.phoneless,
             watched: self.exchange.peer.watched_count() as u64,
             quiet_ms: now.since(self.last_request).as_millis(),
             now: self.latency.take_now(),

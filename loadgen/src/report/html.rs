@@ -80,6 +80,14 @@ fn tiles(out: &mut String, report: &Report) {
         ("CPU under load", format!("{:.1} %", engine.cpu_percent_load)),
         ("CPU a push", format!("{:.0} µs", engine.cpu_us_per_push)),
         ("peak memory", format!("{:.1} MiB", engine.rss_bytes_peak as f64 / 1_048_576.0)),
+        ("bytes a user", format!("{:.0}", engine.bytes_per_user)),
+        (
+            "all watched · after a restart",
+            match report.restart_live_s {
+                Some(again) => format!("{:.0} · {again:.0} s", report.live_s),
+                None => format!("{:.0} s · –", report.live_s),
+            },
+        ),
         ("streams", report.streams.to_string()),
     ];
     let _ = write!(out, "<div class=\"tiles\">");

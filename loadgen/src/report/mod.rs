@@ -73,10 +73,18 @@ pub(crate) struct Report {
     pub mails_deleted: u64,
     /// From the last mail to the last accepted alert.
     pub accepted_after_last_mail_ms: f64,
+    /// From the first registration to the last.
+    pub registered_s: f64,
     /// From the start until every mailbox was watched.
     pub live_s: f64,
-    /// How long the service took to end on SIGTERM; none if it had to be killed.
+    /// From the start with all users stored until every mailbox was watched again, if the run had that.
+    pub restart_live_s: Option<f64>,
+    /// How long the service took to end on SIGTERM, the slower of both times; none if it had to be killed.
     pub shutdown_s: Option<f64>,
+    /// The slowest answer of `/v1/status` under load.
+    pub status_ms: f64,
+    /// The slowest answer of `/metrics` under load.
+    pub metrics_ms: f64,
     /// Faults that the run made, by kind.
     pub faults: BTreeMap<String, u64>,
     /// What clients did that they must never do, as the strict peers saw it.
@@ -98,12 +106,16 @@ pub(crate) struct Report {
 pub(crate) struct Engine {
     /// From its start to its end; all of them together, if it was killed.
     pub cpu_seconds: f64,
-    /// Under load, for each accepted push.
+    /// Under load, for each push accepted under load.
     pub cpu_us_per_push: f64,
     /// Under load, in percent of one core: from the first mail until nothing was open any more.
     pub cpu_percent_load: f64,
     /// Its peak resident memory.
     pub rss_bytes_peak: u64,
+    /// By how much its resident memory grew until every mailbox was watched, for each user.
+    pub bytes_per_user: f64,
+    /// By how much its resident memory grew under load.
+    pub rss_growth_percent: f64,
     /// Its threads, at most.
     pub threads: u64,
     /// How often it was killed and started again.
@@ -154,9 +166,11 @@ impl Report {
         pushes.insert("all".to_owned(), outcome.pushes);
         let engine = Engine {
             cpu_seconds: driven.cpu_s,
-            cpu_us_per_push: driven.cpu_load_s * 1e6 / (outcome.pushes.max(1)) as f64,
+            cpu_us_per_push: driven.cpu_load_s * 1e6 / (driven.pushes_load.max(1)) as f64,
             cpu_percent_load: driven.cpu_load_s / driven.load_s.max(0.001) * 100.0,
             rss_bytes_peak: driven.rss_bytes_peak,
+            bytes_per_user: driven.bytes_per_user,
+            rss_growth_percent: driven.rss_growth_percent,
             threads: driven.threads,
             restarts: driven.restarts,
             latency_us: driven.engine_latency_us,
@@ -197,8 +211,17 @@ impl Report {
             mails_read: outcome.reads,
             mails_deleted: outcome.deletes,
             accepted_after_last_mail_ms: outcome.accepted_after_last_mail_ms,
+            registered_s: driven.registered_s,
             live_s: driven.live_s,
-            shutdown_s: driven.shutdown_s,
+            restart_live_s: driven.restart.map(|restart| restart.live_s),
+            shutdown_s: match driven.restart {
+                None => driven.shutdown_s,
+                Some(first) => {
+                    first.shutdown_s.zip(driven.shutdown_s).map(|(first, last)| f64::max(first, last))
+                }
+            },
+            status_ms: driven.slowest.status_ms,
+            metrics_ms: driven.slowest.metrics_ms,
             faults: outcome.faults,
             misbehaviour: outcome.misbehaviour,
             histories: outcome.histories,
@@ -221,6 +244,7 @@ impl Report {
         };
         // A run in which nothing was measured has not held a latency.
         let measured = |figure: f64| if self.latency_ms.count > 0 { figure } else { f64::MAX };
+        let asked = |figure: f64| if figure > 0.0 { figure } else { f64::MAX };
         let rss_mib = self.engine.rss_bytes_peak as f64 / 1_048_576.0;
         let misbehaviour = self.misbehaviour.values().sum::<u64>() as f64;
         [
@@ -250,6 +274,15 @@ impl Report {
             ),
             most("live_s_max", budget.live_s_max, self.live_s),
             most("duration_s_max", budget.duration_s_max, self.duration_s),
+            most("restart_live_s_max", budget.restart_live_s_max, self.restart_live_s.unwrap_or(f64::MAX)),
+            most("shutdown_s_max", budget.shutdown_s_max, self.shutdown_s.unwrap_or(f64::MAX)),
+            most("api_ms_max", budget.api_ms_max, asked(f64::max(self.status_ms, self.metrics_ms))),
+            most(
+                "engine_rss_growth_percent_max",
+                budget.engine_rss_growth_percent_max,
+                self.engine.rss_growth_percent,
+            ),
+            most("engine_bytes_per_user_max", budget.engine_bytes_per_user_max, self.engine.bytes_per_user),
         ]
         .into_iter()
         .flatten()

@@ -68,12 +68,17 @@ pub(crate) fn table(report: &Report) -> String {
     row(
         "engine",
         format!(
-            "{:.1} CPU s; under load {:.1} % of a core, {:.0} µs a push; {:.1} MiB at most, {} threads",
-            engine.cpu_seconds,
-            engine.cpu_percent_load,
-            engine.cpu_us_per_push,
+            "{:.1} CPU s; under load {:.1} % of a core, {:.0} µs a push; {} threads",
+            engine.cpu_seconds, engine.cpu_percent_load, engine.cpu_us_per_push, engine.threads
+        ),
+    );
+    row(
+        "memory",
+        format!(
+            "{:.1} MiB at most; {:.0} bytes a user when all are watched; {:+.1} % under load",
             engine.rss_bytes_peak as f64 / 1_048_576.0,
-            engine.threads
+            engine.bytes_per_user,
+            engine.rss_growth_percent
         ),
     );
     if !report.faults.is_empty() {
@@ -81,7 +86,20 @@ pub(crate) fn table(report: &Report) -> String {
             report.faults.iter().map(|(name, count)| format!("{count} {}", name.replace('_', " "))).collect();
         row("faults", faults.join(", "));
     }
-    row("time", format!("{:.1} s; all mailboxes watched after {:.1} s", report.duration_s, report.live_s));
+    let again = report
+        .restart_live_s
+        .map_or_else(String::new, |s| format!(", {s:.1} s after the start with all users stored"));
+    row(
+        "time",
+        format!(
+            "{:.1} s; registered within {:.1} s, all mailboxes watched after {:.1} s{again}",
+            report.duration_s, report.registered_s, report.live_s
+        ),
+    );
+    row(
+        "slowest answers",
+        format!("/v1/status {:.1} ms, /metrics {:.1} ms", report.status_ms, report.metrics_ms),
+    );
     for (what, count) in &report.misbehaviour {
         row("misbehaviour", format!("{count} × {what}"));
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::control::Outcome;
+use crate::run::{Restart, Slowest};
 
 pub(crate) fn example() -> Report {
     let profile = Profile::find("node-10k").unwrap().1;
@@ -58,7 +59,13 @@ pub(crate) fn example() -> Report {
         load_s: 70.0,
         rss_bytes_peak: 74 << 20,
         threads: 7,
+        registered_s: 2.6,
         live_s: 11.8,
+        restart: Some(Restart { shutdown_s: Some(0.3), live_s: 6.1 }),
+        pushes_load: 8_500,
+        bytes_per_user: 2_100.0,
+        rss_growth_percent: 0.7,
+        slowest: Slowest { status_ms: 3.0, metrics_ms: 4.0 },
         shutdown_s: Some(0.2),
         unsettled: false,
         samples,
@@ -224,7 +231,13 @@ fn distinct() -> (Outcome, Driven) {
         load_s: 16.14,
         rss_bytes_peak: 44 << 20,
         threads: 45,
+        registered_s: 45.5,
         live_s: 46.5,
+        restart: Some(Restart { shutdown_s: Some(0.39), live_s: 37.5 }),
+        pushes_load: 807,
+        bytes_per_user: 1_912.0,
+        rss_growth_percent: 6.25,
+        slowest: Slowest { status_ms: 7.25, metrics_ms: 8.25 },
         shutdown_s: Some(0.47),
         unsettled: false,
         samples: Vec::new(),
@@ -262,14 +275,16 @@ fn each_figure_stands_where_it_belongs() {
         "latency_ms": {"count": 500, "p50": 1.5, "p90": 2.5, "p99": 3.5, "p999": 4.5, "max": 5.5},
         "engine": {
             "cpu_seconds": 42.5, "cpu_us_per_push": 10_000.0, "cpu_percent_load": 50.0,
-            "rss_bytes_peak": 44 << 20, "threads": 45, "restarts": 0,
+            "rss_bytes_peak": 44 << 20, "bytes_per_user": 1_912.0, "rss_growth_percent": 6.25,
+            "threads": 45, "restarts": 0,
             "latency_us": {"mail_to_written": {"0.5": 41}},
         },
         "budget": [],
         "duration_s": 150.5,
         "pushes": {"all": 807, "details": 301, "generic": 202, "badge": 304},
         "duplicates_recognised": 9, "tellings_owed": 1_004, "mails_read": 102, "mails_deleted": 103,
-        "accepted_after_last_mail_ms": 2_222.0, "live_s": 46.5, "shutdown_s": 0.47,
+        "accepted_after_last_mail_ms": 2_222.0, "registered_s": 45.5, "live_s": 46.5, "restart_live_s": 37.5,
+        "shutdown_s": 0.47, "status_ms": 7.25, "metrics_ms": 8.25,
         "faults": {}, "misbehaviour": {"too soon": 24, "no anchor": 25}, "histories": {},
         "peers": {"pings": 23}, "phases": [["load", 48.0]], "samples": [],
     });
@@ -315,6 +330,11 @@ fn each_line_of_the_budget_holds_at_its_limit_and_breaks_one_beyond() {
         ("accepted_after_last_mail_ms_max", 2_222.0, true),
         ("live_s_max", 46.5, true),
         ("duration_s_max", 150.5, true),
+        ("restart_live_s_max", 37.5, true),
+        ("shutdown_s_max", 0.47, true),
+        ("api_ms_max", 8.25, true),
+        ("engine_rss_growth_percent_max", 6.25, true),
+        ("engine_bytes_per_user_max", 1_912.0, true),
     ];
     for (name, figure, more_is_worse) in lines {
         for (limit, held) in [(figure - 1.0, !more_is_worse), (figure, true), (figure + 1.0, more_is_worse)] {
@@ -406,9 +426,11 @@ fn the_table_shows_each_figure_under_its_name() {
   details after cut-off  13
   latency                p50 1.5, p90 2.5, p99 3.5, p99.9 4.5, max 5.5 ms of 500 notices
   last mail to last push 2222 ms, settling included
-  engine                 42.5 CPU s; under load 50.0 % of a core, 10000 µs a push; 44.0 MiB at most, 45 threads
+  engine                 42.5 CPU s; under load 50.0 % of a core, 10000 µs a push; 45 threads
+  memory                 44.0 MiB at most; 1912 bytes a user when all are watched; +6.2 % under load
   faults                 26 lane reset
-  time                   150.5 s; all mailboxes watched after 46.5 s
+  time                   150.5 s; registered within 45.5 s, all mailboxes watched after 46.5 s, 37.5 s after the start with all users stored
+  slowest answers        /v1/status 7.2 ms, /metrics 8.2 ms
   misbehaviour           25 × no anchor
   misbehaviour           24 × too soon
 

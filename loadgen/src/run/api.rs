@@ -129,6 +129,18 @@ impl Api {
         read(what, response)
     }
 
+    /// Asks for the metrics, and looks at none of them.
+    pub(super) fn metrics(&self) -> Result<(), String> {
+        let url = format!("{}/metrics", self.base);
+        let response = self.agent.get(url).header("authorization", &self.admin).call();
+        let mut response = response.map_err(|error| format!("GET /metrics: {error}"))?;
+        let text = response.body_mut().read_to_string().map_err(|error| format!("GET /metrics: {error}"))?;
+        match response.status().is_success() && text.contains("carillon_") {
+            true => Ok(()),
+            false => Err(format!("GET /metrics: {}", response.status())),
+        }
+    }
+
     /// Registers one phone, as a gateway does. Gives the key of the hashes that name mails.
     pub(super) fn register(&self, people: &People, phone: usize) -> Result<String, String> {
         let (user, device) = (user_id(people.phones[phone].person), device_id(people.phones[phone].number));

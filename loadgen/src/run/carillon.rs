@@ -100,6 +100,7 @@ pub(super) fn write_config(
          password_file = \"exchange.password\"\n\
          ca_file = \"{CA_CERT}\"\n\
          stream_idle_s = {idle}\n\
+         calls_max = {calls}\n\
          subscribes_per_s = 10000\n\n\
          [[push]]\n\
          name = \"apns\"\n\
@@ -118,6 +119,7 @@ pub(super) fn write_config(
         cutoff = service.detail_cutoff_s,
         user = secrets.exchange_user,
         idle = service.stream_idle_s,
+        calls = service.calls_max,
         key_id = secrets.key_id,
         team = secrets.team,
     );
@@ -164,7 +166,13 @@ pub(crate) fn overlay(config: &mut toml::Table, over: &toml::Table) -> Result<()
 }
 
 /// Starts `carillon serve` and waits until it serves. Gives its address too.
-pub(super) fn start(program: &Path, folder: &Path, stop: &Stop) -> Result<(Process, String), String> {
+pub(super) fn start(
+    program: &Path,
+    folder: &Path,
+    users: u32,
+    stop: &Stop,
+) -> Result<(Process, String), String> {
+    let patience = START_TIME + Duration::from_millis(u64::from(users) / USERS_PER_MS);
     let log = File::options()
         .create(true)
         .append(true)
@@ -186,8 +194,8 @@ pub(super) fn start(program: &Path, folder: &Path, stop: &Stop) -> Result<(Proce
                 let status = process.ended().map_or_else(String::new, |status| format!(" ({status})"));
                 return Err(format!("carillon serve ended before it was ready{status}"));
             }
-            Err(NoLine::Timeout) if begun.elapsed() > START_TIME => {
-                return Err(format!("carillon serve was not ready within {} s", START_TIME.as_secs()));
+            Err(NoLine::Timeout) if begun.elapsed() > patience => {
+                return Err(format!("carillon serve was not ready within {} s", patience.as_secs()));
             }
             Err(NoLine::Timeout) => {}
         }
@@ -231,6 +239,8 @@ const CONFIG: &str = "carillon.toml";
 const LOG: &str = "carillon.log";
 /// How long Carillon may take to serve. It opens its store, and after a kill it replays its journal.
 const START_TIME: Duration = Duration::from_secs(30);
+/// ... and beyond that a millisecond for so many stored users.
+const USERS_PER_MS: u64 = 5;
 /// Lines of the log in an error.
 const TAIL_LINES: usize = 15;
 

@@ -58,8 +58,20 @@ pub(crate) struct Driven {
     pub rss_bytes_peak: u64,
     /// Threads, at most.
     pub threads: u64,
+    /// From the first registration to the last.
+    pub registered_s: f64,
     /// From the start until every mailbox was watched.
     pub live_s: f64,
+    /// How it was ended and started again with all users stored.
+    pub restart: Option<Restart>,
+    /// Pushes accepted while there was load.
+    pub pushes_load: u64,
+    /// By how much its resident memory grew until every mailbox was watched, for each user.
+    pub bytes_per_user: f64,
+    /// By how much its resident memory grew under load.
+    pub rss_growth_percent: f64,
+    /// The slowest answers of its API under load.
+    pub slowest: Slowest,
     /// How long the service took to end on SIGTERM; none if it had to be killed.
     pub shutdown_s: Option<f64>,
     /// The account did not settle in time.
@@ -68,6 +80,32 @@ pub(crate) struct Driven {
     pub samples: Vec<Sample>,
     /// Phases with their begin, in seconds from the start.
     pub phases: Vec<(&'static str, f64)>,
+}
+
+/// The service was ended and started again before the first mail.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Restart {
+    /// From SIGTERM to its end; none if it had to be killed.
+    pub shutdown_s: Option<f64>,
+    /// From its start until every mailbox was watched again.
+    pub live_s: f64,
+}
+
+/// The slowest answers under load.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Slowest {
+    /// Of `/v1/status`, in milliseconds.
+    pub status_ms: f64,
+    /// Of `/metrics`, in milliseconds.
+    pub metrics_ms: f64,
+}
+
+/// How it was before the first mail.
+struct Before {
+    at: Instant,
+    cpu_s: f64,
+    pushes: u64,
+    rss_bytes: u64,
 }
 
 /// A run under way.
@@ -91,6 +129,10 @@ struct Drive<'a> {
     threads: u64,
     restarts: u64,
     ledgers_before: Vec<Ledger>,
+    registered_s: f64,
+    rss_bytes_ready: u64,
+    bytes_per_user: f64,
+    slowest: Slowest,
     played: bool,
     stepped: Option<Stepped>,
     /// Carillon was asked to end.
@@ -138,6 +180,10 @@ fn start<'a>(job: &'a Job<'a>, stop: &'a Stop) -> Result<Drive<'a>, String> {
         threads: 0,
         restarts: 0,
         ledgers_before: Vec::new(),
+        registered_s: 0.0,
+        rss_bytes_ready: 0,
+        bytes_per_user: 0.0,
+        slowest: Slowest::default(),
         played: false,
         stepped: None,
         ending: false,
@@ -148,10 +194,10 @@ fn start<'a>(job: &'a Job<'a>, stop: &'a Stop) -> Result<Drive<'a>, String> {
 /// Starts `carillon serve`, on a core of its own if that is wanted.
 fn start_carillon(job: &Job<'_>, stop: &Stop) -> Result<(Process, String), String> {
     if !job.pin {
-        return carillon::start(job.carillon, job.folder, stop);
+        return carillon::start(job.carillon, job.folder, job.plan.people.users, stop);
     }
     process::stay_on(CARILLON_CORE)?;
-    let started = carillon::start(job.carillon, job.folder, stop);
+    let started = carillon::start(job.carillon, job.folder, job.plan.people.users, stop);
     process::stay_on(PEERS_CORE)?;
     started
 }
@@ -160,25 +206,64 @@ impl Drive<'_> {
     fn all(&mut self) -> Result<Driven, String> {
         self.begin()?;
         let live_s = self.elapsed();
-        self.look();
-        let (cpu_before, load_begun) = (self.cpu_s(), Instant::now());
+        let mut restart = None;
+        for _ in 0..self.job.plan.service.restarts {
+            restart = Some(self.restart()?);
+        }
+        let before = self.before();
         self.play()?;
-        self.finish_run(live_s, cpu_before, load_begun)
+        self.finish_run(live_s, restart, &before)
     }
 
     /// Until every mailbox is watched.
     fn begin(&mut self) -> Result<(), String> {
         self.tell_of_service()?;
+        self.look();
+        self.rss_bytes_ready = self.usage.rss_bytes;
         self.register()?;
-        self.wait_live()
+        self.wait_live()?;
+        self.look();
+        let grown = self.usage.rss_bytes.saturating_sub(self.rss_bytes_ready);
+        self.bytes_per_user = grown as f64 / f64::from(self.job.plan.people.users);
+        Ok(())
     }
 
-    /// From the last mail to the end of the processes. `live_s`, `cpu_before`, `load_begun`: how it was before the first
-    /// mail.
-    fn finish_run(&mut self, live_s: f64, cpu_before: f64, load_begun: Instant) -> Result<Driven, String> {
+    /// Ends the service and starts it again, and waits until every mailbox is watched.
+    fn restart(&mut self) -> Result<Restart, String> {
+        self.enter("restart", 1);
+        self.look();
+        self.ledgers_before.push(self.api.status()?.ledger);
+        let shutdown_s = self.carillon.terminate(SHUTDOWN_TIME).map(|took| took.as_secs_f64());
+        self.cpu_before_s += self.usage.cpu_s;
+        self.usage = Usage::default();
+        let begun = Instant::now();
+        self.start_again()?;
+        self.wait_live()?;
+        Ok(Restart { shutdown_s, live_s: begun.elapsed().as_secs_f64() })
+    }
+
+    fn before(&mut self) -> Before {
+        self.look();
+        Before {
+            at: Instant::now(),
+            cpu_s: self.cpu_s(),
+            pushes: self.tick.pushes,
+            rss_bytes: self.usage.rss_bytes,
+        }
+    }
+
+    /// From the last mail to the end of the processes. `live_s`, `restart`, `before`: how it was before the first mail.
+    fn finish_run(
+        &mut self,
+        live_s: f64,
+        restart: Option<Restart>,
+        before: &Before,
+    ) -> Result<Driven, String> {
         let unsettled = !self.drain()?;
         self.look();
-        let (cpu_load_s, load_s) = (self.cpu_s() - cpu_before, load_begun.elapsed().as_secs_f64());
+        let (cpu_load_s, load_s) = (self.cpu_s() - before.cpu_s, before.at.elapsed().as_secs_f64());
+        let pushes_load = self.tick.pushes - before.pushes;
+        let rss_growth = self.usage.rss_bytes as f64 / before.rss_bytes.max(1) as f64 - 1.0;
         let mut status = self.api.status()?;
         for before in &self.ledgers_before {
             status.ledger.add_ended(before);
@@ -198,7 +283,13 @@ impl Drive<'_> {
             load_s,
             rss_bytes_peak: self.rss_bytes_peak,
             threads: self.threads,
+            registered_s: self.registered_s,
             live_s,
+            restart,
+            pushes_load,
+            bytes_per_user: self.bytes_per_user,
+            rss_growth_percent: rss_growth * 100.0,
+            slowest: self.slowest,
             shutdown_s,
             unsettled,
             samples: std::mem::take(&mut self.samples),
@@ -210,12 +301,14 @@ impl Drive<'_> {
         let job = self.job;
         let people = People::draw(job.plan, job.seed, UnixMillis(job.start_unix_ms));
         self.enter("register", people.phones.len() as u64);
+        let begun = Instant::now();
         for from in (0..people.phones.len()).step_by(IMPORT_LINES) {
             let to = (from + IMPORT_LINES).min(people.phones.len());
             self.api.import(&people, from..to)?;
             self.progress.at(to as u64);
             self.turn(Duration::ZERO)?;
         }
+        self.registered_s = begun.elapsed().as_secs_f64();
         // Once more, one by one as a gateway does it: that answer tells the key of the hashes.
         let key = self.api.register(&people, 0)?;
         self.order(&Order::ItemKey(key))
@@ -224,7 +317,7 @@ impl Drive<'_> {
     fn wait_live(&mut self) -> Result<(), String> {
         let users = u64::from(self.job.plan.people.users);
         self.enter("watch", users);
-        let begun = Instant::now();
+        let (mut most, mut most_at) = (0, Instant::now());
         loop {
             self.turn(Duration::from_millis(100))?;
             let status = self.api.status()?;
@@ -232,10 +325,14 @@ impl Drive<'_> {
             if status.live >= users && status.lanes > 0 {
                 return Ok(());
             }
-            if begun.elapsed() > LIVE_TIME {
+            if status.live > most {
+                (most, most_at) = (status.live, Instant::now());
+            }
+            if most_at.elapsed() > LIVE_TIME {
                 return Err(format!(
-                    "only {} of {users} mailboxes are watched{}",
+                    "only {} of {users} mailboxes are watched, and no more for {} s{}",
                     status.live,
+                    LIVE_TIME.as_secs(),
                     troubles(&status)
                 ));
             }
@@ -245,10 +342,27 @@ impl Drive<'_> {
     fn play(&mut self) -> Result<(), String> {
         self.enter("load", 1);
         self.order(&Order::Play)?;
+        let mut asked = Instant::now();
         while !self.played {
             self.turn(Duration::from_millis(100))?;
             self.progress.of(self.tick.mails, self.tick.mails_planned);
+            if asked.elapsed() >= ASK_EVERY {
+                asked = Instant::now();
+                self.ask()?;
+            }
         }
+        Ok(())
+    }
+
+    /// Measures how long the API takes for what people and monitoring ask it.
+    fn ask(&mut self) -> Result<(), String> {
+        let ms = |begun: Instant| begun.elapsed().as_secs_f64() * 1e3;
+        let begun = Instant::now();
+        self.api.status()?;
+        self.slowest.status_ms = self.slowest.status_ms.max(ms(begun));
+        let begun = Instant::now();
+        self.api.metrics()?;
+        self.slowest.metrics_ms = self.slowest.metrics_ms.max(ms(begun));
         Ok(())
     }
 
@@ -340,6 +454,10 @@ impl Drive<'_> {
         self.cpu_before_s += self.usage.cpu_s;
         self.usage = Usage::default();
         self.restarts += 1;
+        self.start_again()
+    }
+
+    fn start_again(&mut self) -> Result<(), String> {
         let (process, address) = start_carillon(self.job, self.stop)?;
         self.carillon = process;
         self.api = Api::new(&address, &self.job.folder.join(CA_CERT), &self.admin_token)?;
@@ -398,6 +516,7 @@ fn start_peers(job: &Job<'_>, secrets: &Secrets, stop: &Stop) -> Result<(Process
         public_key: secrets.public_key.clone(),
     }));
     peers.say(serde_json::to_vec(&order).map_err(|error| error.to_string())?)?;
+    let patience = PEERS_TIME + Duration::from_millis(u64::from(job.plan.people.users) / PEERS_USERS_PER_MS);
     let begun = Instant::now();
     loop {
         stop.check()?;
@@ -406,7 +525,7 @@ fn start_peers(job: &Job<'_>, secrets: &Secrets, stop: &Stop) -> Result<(Process
                 Ok(Note::Ready { exchange_port, apns_port }) => return Ok((peers, exchange_port, apns_port)),
                 Ok(_) | Err(_) => return Err(format!("the peers said {line:?} before they were ready")),
             },
-            Err(NoLine::Timeout) if begun.elapsed() < PEERS_TIME => {}
+            Err(NoLine::Timeout) if begun.elapsed() < patience => {}
             Err(NoLine::Timeout) => return Err("the peers do not start".to_owned()),
             Err(NoLine::Ended) => return Err(format!("the peers ended{}", peers_log(job.folder))),
         }
@@ -435,10 +554,14 @@ const PEERS_CORE: usize = 1;
 const PEERS_LOG: &str = "peers.log";
 /// How long the peers may take to fill their mailboxes.
 const PEERS_TIME: Duration = Duration::from_secs(60);
+/// ... and beyond that a millisecond for so many.
+const PEERS_USERS_PER_MS: u64 = 10;
 /// Registrations in one request.
-const IMPORT_LINES: usize = 1_000;
-/// How long it may take until every mailbox is watched.
+const IMPORT_LINES: usize = 5_000;
+/// How long it may take until one mailbox more is watched.
 const LIVE_TIME: Duration = Duration::from_secs(120);
+/// Between two looks at status and metrics under load.
+const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How long the end may take: longer than any silence or back-off that a profile makes.
 const DRAIN_TIME: Duration = Duration::from_secs(180);
 /// How long a process may take to end.

@@ -17,6 +17,8 @@ use crate::report::{self, Report};
 pub(crate) use api::Ledger;
 pub(crate) use carillon::{find as find_carillon, keep_log, log_tail, overlay};
 pub(crate) use drive::{Driven, Job, Limits, steps};
+#[cfg(test)]
+pub(crate) use drive::{Restart, Slowest};
 pub(crate) use sampler::Sample;
 pub(crate) use stop::Stop;
 

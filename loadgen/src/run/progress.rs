@@ -1,5 +1,6 @@
 //! What one sees while it runs: a bar on a terminal, plain lines elsewhere.
 
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ pub(super) struct Progress {
     phase_begun: Instant,
     begun: Instant,
     last_line: Instant,
+    pace: Pace,
 }
 
 impl Progress {
@@ -24,13 +26,14 @@ impl Progress {
             bar.set_style(style());
             bar
         });
-        Progress { bar, phase: "", phase_begun: begun, begun, last_line: begun }
+        Progress { bar, phase: "", phase_begun: begun, begun, last_line: begun, pace: Pace::default() }
     }
 
     /// A new phase of so many steps.
     pub(super) fn phase(&mut self, phase: &'static str, steps: u64) {
         self.end_phase();
         (self.phase, self.phase_begun) = (phase, Instant::now());
+        self.pace = Pace { steps, ..Pace::default() };
         match &self.bar {
             Some(bar) => {
                 bar.reset();
@@ -45,6 +48,7 @@ impl Progress {
 
     /// So many steps are done.
     pub(super) fn at(&mut self, steps: u64) {
+        self.pace.at(self.phase_begun.elapsed(), steps);
         if let Some(bar) = &self.bar {
             bar.set_position(steps);
         }
@@ -52,6 +56,8 @@ impl Progress {
 
     /// So many steps of so many are done.
     pub(super) fn of(&mut self, done: u64, steps: u64) {
+        self.pace.steps = steps;
+        self.pace.at(self.phase_begun.elapsed(), done);
         if let Some(bar) = &self.bar {
             bar.set_length(steps.max(1));
             bar.set_position(done);
@@ -60,7 +66,7 @@ impl Progress {
 
     /// What was measured.
     pub(super) fn sample(&mut self, row: &Sample, tick: &Tick) {
-        let text = describe(row, tick);
+        let text = self.pace.text() + &describe(row, tick);
         match &self.bar {
             Some(bar) => bar.set_message(text),
             None if self.last_line.elapsed() >= PLAIN_EVERY => {
@@ -96,6 +102,49 @@ impl Progress {
     }
 }
 
+/// How far a phase is, and how long the rest will take.
+#[derive(Debug, Default)]
+struct Pace {
+    steps: u64,
+    /// When how many steps were done, of late.
+    marks: VecDeque<(Duration, u64)>,
+}
+
+impl Pace {
+    fn at(&mut self, elapsed: Duration, done: u64) {
+        if self.marks.back().is_none_or(|(at, _)| elapsed >= *at + MARK_EVERY) {
+            self.marks.push_back((elapsed, done));
+        }
+        while self.marks.len() > 2 && self.marks[1].0 + PACE_OF < elapsed {
+            self.marks.pop_front();
+        }
+    }
+
+    /// What is left at the pace of late; none while nothing moves.
+    fn left(&self) -> Option<Duration> {
+        let ((from, first), (to, last)) = (self.marks.front()?, self.marks.back()?);
+        let pace = last.saturating_sub(*first) as f64 / to.saturating_sub(*from).as_secs_f64();
+        let left = self.steps.saturating_sub(*last) as f64 / pace;
+        (left.is_finite() && left > 0.0).then(|| Duration::from_secs_f64(left.min(LEFT_S_MAX)))
+    }
+
+    fn text(&self) -> String {
+        let Some((_, done)) = self.marks.back().filter(|_| self.steps > 1) else { return String::new() };
+        let percent = done.min(&self.steps) * 100 / self.steps;
+        match self.left() {
+            Some(left) => format!("{percent} %, about {} left; ", in_words(left)),
+            None => format!("{percent} %; "),
+        }
+    }
+}
+
+fn in_words(time: Duration) -> String {
+    match time.as_secs_f64().ceil() as u64 {
+        seconds @ 0..=99 => format!("{seconds} s"),
+        seconds => format!("{} min", seconds.div_ceil(60)),
+    }
+}
+
 fn describe(row: &Sample, tick: &Tick) -> String {
     use std::fmt::Write;
     let mut text = format!("{:.0} mails/s, {:.0} pushes/s", row.mails_per_s, row.pushes_per_s);
@@ -123,3 +172,38 @@ fn style() -> ProgressStyle {
 
 /// Between two plain lines.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
+
+/// The pace is taken from so long.
+const PACE_OF: Duration = Duration::from_secs(20);
+
+/// Between two marks of it.
+const MARK_EVERY: Duration = Duration::from_millis(500);
+
+/// No estimate is longer.
+const LEFT_S_MAX: f64 = 86_400.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_follows_the_pace_of_late() {
+        let mut pace = Pace { steps: 1_000, ..Pace::default() };
+        assert_eq!(pace.text(), "");
+        let seconds = Duration::from_secs;
+        for s in 0..=20 {
+            pace.at(seconds(s), s * 2);
+        }
+        assert_eq!((pace.left(), pace.text().as_str()), (Some(seconds(480)), "4 %, about 8 min left; "));
+        // Ten times as fast: after a while only that counts.
+        for s in 21..=45 {
+            pace.at(seconds(s), 40 + (s - 20) * 20);
+        }
+        assert_eq!((pace.left(), pace.text().as_str()), (Some(seconds(23)), "54 %, about 23 s left; "));
+        // It stands still.
+        for s in 46..=70 {
+            pace.at(seconds(s), 540);
+        }
+        assert_eq!((pace.left(), pace.text().as_str()), (None, "54 %; "));
+    }
+}

@@ -39,8 +39,7 @@ impl Drive<'_> {
     ) -> Result<Driven, String> {
         self.begin()?;
         let live_s = self.elapsed();
-        self.look();
-        let (cpu_before, load_begun) = (self.cpu_s(), Instant::now());
+        let before = self.before();
         let mut probe = next(None);
         while let Some(now) = probe {
             let mut step = self.step(now, limits)?;
@@ -62,7 +61,7 @@ impl Drive<'_> {
             ));
             probe = next(Some(step));
         }
-        self.finish_run(live_s, cpu_before, load_begun)
+        self.finish_run(live_s, None, &before)
     }
 
     /// Holds one rate.
