@@ -181,16 +181,20 @@ impl<'a> Reader<'a> {
     pub(super) fn record(&mut self) -> Option<Record> {
         let len = self.u32()? as usize;
         let crc = self.u32()?;
-        let body = self.take(len)?;
-        // What cannot be one is left before its sum is made: behind damage, this is asked at each byte.
-        let tag = body.get(TAG_AT)?;
-        if !(TAG_WATCHED..=TAG_NOTICED_NEWCOMER).contains(tag) || crc32(body) != crc {
+        let sealed = self.take(len)?;
+        // What cannot be one is left before its sum is made: behind damage, and behind the end in a file that was used
+        // before, this is asked at each byte, and what looks like a length there may be megabytes.
+        let tag = sealed.get(TAG_AT)?;
+        if !(TAG_WATCHED..=TAG_NOTICED_NEWCOMER).contains(tag) {
             return None;
         }
-        let mut body = Reader { rest: body };
+        let mut body = Reader { rest: sealed };
         let (seq, report) = (body.u64()?, body.report()?);
+        if !body.rest.is_empty() || crc32(sealed) != crc {
+            return None;
+        }
         let (continues, more) = (seq & CONTINUES != 0, seq & MORE != 0);
-        body.rest.is_empty().then_some(Record { seq: seq & !(CONTINUES | MORE), continues, more, report })
+        Some(Record { seq: seq & !(CONTINUES | MORE), continues, more, report })
     }
 
     fn report(&mut self) -> Option<Report> {

@@ -13,6 +13,7 @@ use super::read::{Fault, Place};
 use super::record::{HEADER_BYTES, end_write, header, write_record};
 use super::write::{SEGMENT_BYTES, UNWRITTEN_BYTES_MAX};
 use super::*;
+use crate::crc32::SUMMED;
 
 #[test]
 fn what_was_committed_is_read_back_in_order_of_its_number() {
@@ -338,6 +339,36 @@ fn of_damaged_files_only_the_newest_are_kept() {
 }
 
 /// Writes until the other segment takes over, and gives back the last number in the one that is full.
+#[test]
+fn what_an_earlier_use_left_in_a_file_is_passed_over_without_summing_it_up_again_and_again() {
+    // As a start with many users leaves it: subscriptions and first looks, and a few records of a later use in front.
+    let reports: Vec<Report> = (0..4_000)
+        .map(|n| {
+            let subscription = Some(SubscriptionId::parse(&format!("JwBleGNo{n:06}AAAA=")).unwrap());
+            let anchor = SmtpAddress::parse(&format!("u{n:06}@example.com")).unwrap();
+            let cookie = format!("X-BackEndOverrideCookie={n:010}~1941997{n:06}").into();
+            let notices = NoticeRecord { sync_point: UnixMillis(n << 20), ..NoticeRecord::default() };
+            match n % 2 {
+                0 => {
+                    Report::Watched { user: UserKey(n), watch: WatchRecord { subscription, anchor, cookie } }
+                }
+                _ => Report::Noticed { user: UserKey(n), notices },
+            }
+        })
+        .collect();
+    let (mut bytes, _) = segment(&reports);
+    let mut later = header(7, 2);
+    write_record(&mut later, 10_000, true, &gone(3));
+    end_write(&mut later[HEADER_BYTES..]);
+    later.extend([0; 8]);
+    bytes[..later.len()].copy_from_slice(&later);
+    let before = SUMMED.get();
+    let (read, faults) = read_all(&bytes);
+    assert_eq!((read, faults.len()), (vec![gone(3)], 0));
+    let summed = SUMMED.get() - before;
+    assert!(summed <= 2 * bytes.len(), "{summed} of {}", bytes.len());
+}
+
 fn fill(journal: &mut Journal, seq: &mut u64, stored: u64) -> u64 {
     let before = journal.current;
     while journal.current == before {
