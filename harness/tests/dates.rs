@@ -232,6 +232,58 @@ fn a_mail_servers_clock_that_is_set_back_by_hours_hides_nothing() {
     }
 }
 
+/// All that was told lies in the server's future from then on, and far more than a row knows by name.
+#[test]
+fn what_was_told_before_a_clock_went_behind_is_told_to_nobody_again_however_often_the_engine_starts() {
+    for catch_up in [CatchUp::Find, CatchUp::Sync] {
+        let mut town = live(TownConfig { clock_set_max: secs(10_800), ..town_of(1, catch_up) });
+        told_in_two_hours(&mut town);
+        town.world.set_clock(MAIL, Clock { ahead_ms: -10_800_000, ..Clock::default() });
+        for restart in 0..4 {
+            gap(&mut town, 1);
+            let before = mails_told(&town, 0);
+            town.world.crash(0);
+            town.run_for(minutes(2));
+            assert_eq!(mails_told(&town, 0), before, "{catch_up:?}, restart {restart}");
+        }
+        clean(town);
+    }
+}
+
+/// Mails dated in the future stand above them, so that nothing says how far the server's clock had come. Who cannot know
+/// tells once more, but not at each look.
+#[test]
+fn what_was_told_before_a_clock_went_behind_is_not_told_at_each_look_though_there_is_mail_of_the_future() {
+    let mut town = live(TownConfig { clock_set_max: secs(10_800), ..town_of(1, CatchUp::Find) });
+    for days in 0..40 {
+        let mail = mail_of_the_future(&town, 365 + days, "imported");
+        town.deliver_mail(0, mail);
+    }
+    told_in_two_hours(&mut town);
+    town.world.set_clock(MAIL, Clock { ahead_ms: -10_800_000, ..Clock::default() });
+    for crash in [false, true, true] {
+        if crash {
+            town.world.crash(0);
+        } else {
+            lose_subscriptions(&mut town);
+        }
+        town.run_for(minutes(2));
+        for _ in 0..4 {
+            gap(&mut town, 1);
+            town.run_for(minutes(1));
+        }
+    }
+}
+
+fn told_in_two_hours(town: &mut Town) {
+    for _ in 0..6 {
+        for _ in 0..10 {
+            town.deliver(0, "as it comes");
+        }
+        town.run_for(minutes(20));
+    }
+}
+
 /// It is young by the clock that stamped it, which is behind ours by more than mail is news.
 #[test]
 fn mail_of_a_gap_is_news_by_the_clock_of_its_server() {

@@ -18,7 +18,8 @@ pub struct Known {
     /// Of mails that are dated after the present, those up to this were dealt with, too: the floor has stood there while the
     /// server's clock was ahead, or their hashes had to give way. Zero: none.
     beyond: UnixMillis,
-    /// How far the server's clock has come since: what is dated before that may have come since, too.
+    /// How far the server's clock has come since: what is dated before that may have come since, too. Stored with it, or a
+    /// restart would take the mark away from a server whose clock is behind ours.
     beyond_from: UnixMillis,
     /// The mail server's present when it was last heard of.
     present: UnixMillis,
@@ -46,6 +47,9 @@ struct Seen {
 /// Stored among the hashes of mails, and none of them: its time is [`Known::beyond`].
 const BEYOND: u64 = u64::MAX;
 
+/// Likewise: its time is [`Known::beyond_from`].
+const BEYOND_FROM: u64 = u64::MAX - 1;
+
 impl Known {
     /// As it was stored. A row that was never stored begins with the present second, which is as exactly as mail
     /// servers tell the time.
@@ -60,15 +64,21 @@ impl Known {
             waiting: false,
             event_may_come: true,
         };
-        let is_beyond = |told: &&ToldMail| told.hash == BEYOND;
-        let beyond = record.told.iter().filter(is_beyond).map(|told| told.received).max().unwrap_or_default();
-        let told = record.told.iter().filter(|told| !is_beyond(told) && !planted!(ToldForgotten));
+        let mark = |hash: u64| {
+            record.told.iter().filter(move |told| told.hash == hash).map(|told| told.received).max()
+        };
+        let beyond = mark(BEYOND).unwrap_or_default();
+        // Where the mark lies ahead of our clock, a server whose clock was set right may have stamped mails up to now. Where
+        // it lies behind, such a server stamps later.
+        let stored_from = mark(BEYOND_FROM).filter(|_| beyond <= now);
+        let is_mark = |told: &ToldMail| told.hash >= BEYOND_FROM;
+        let told = record.told.iter().filter(|told| !is_mark(told) && !planted!(ToldForgotten));
         let mut recent: Vec<Seen> = told.map(seen).collect();
         recent.drain(..recent.len().saturating_sub(TOLD_ITEMS_GAP_MAX));
         Known {
             floor,
             beyond,
-            beyond_from: now,
+            beyond_from: stored_from.unwrap_or(now),
             present: now,
             recent,
             given_way: UnixMillis(0),
@@ -252,7 +262,12 @@ impl Known {
             }
             !gives_way
         });
-        self.cover_beyond(beyond);
+        if beyond > UnixMillis(0) {
+            // Nothing is outstanding: whatever lies there has been seen, also what the mark did not cover. What is neither
+            // known nor covered would be told at each look.
+            self.beyond = self.beyond.max(beyond);
+            self.beyond_from = self.present;
+        }
     }
 
     fn cover_what_gave_way(&mut self) {
@@ -302,14 +317,16 @@ impl Known {
     pub fn record(&self, unread: Option<u32>) -> NoticeRecord {
         let below = self.waiting_since.map(|since| UnixMillis(since.0.saturating_sub(1)));
         let floor = below.map_or(self.floor, |below| self.floor.min(below));
-        let beyond = (self.beyond > self.present).then_some(ToldMail { hash: BEYOND, received: self.beyond });
+        let marks = [(BEYOND, self.beyond), (BEYOND_FROM, self.beyond_from)];
+        let marks = marks.into_iter().filter(|_| self.beyond > self.beyond_from);
+        let marks = marks.map(|(hash, received)| ToldMail { hash, received });
         let told = self.recent.iter().filter(|seen| !seen.waiting);
         let told = told.map(|seen| ToldMail { hash: seen.hash, received: seen.received });
         let known = self.clock_heard || below.is_some();
         NoticeRecord {
             sync_point: if known { floor.max(UnixMillis(1)) } else { UnixMillis(0) },
             began: self.began,
-            told: beyond.into_iter().chain(told).collect(),
+            told: marks.chain(told).collect(),
             unread,
         }
     }
@@ -616,6 +633,67 @@ mod tests {
         for known in [known.clone(), Known::restore(&known.record(None), UnixMillis(3_650 * S))] {
             assert!((0..100).all(|n| known.covers(n, UnixMillis((89_000 + 10 * n) * S))));
         }
+    }
+
+    #[test]
+    fn what_a_clock_stamped_before_it_went_behind_is_known_after_restarts_too() {
+        let mut known = fresh();
+        known.begin_look(0);
+        for n in 0..100 {
+            known.set_present(UnixMillis((89_000 + 10 * n) * S));
+            known.add(n, UnixMillis((89_000 + 10 * n) * S), false);
+            known.settle(false);
+        }
+        // Three hours behind from now on, while ours goes right.
+        known.set_present(UnixMillis(79_200 * S));
+        assert!(known.clock_set_back(UnixMillis(79_190 * S)));
+        for restart in 1..4 {
+            let now = 90_000 + 100 * restart;
+            known = Known::restore(&known.record(None), UnixMillis(now * S));
+            known.set_present(UnixMillis((now - 10_800) * S));
+            let told_again =
+                (0..100).filter(|n| !known.covers(*n, UnixMillis((89_000 + 10 * n) * S))).count();
+            assert_eq!(told_again, 0, "restart {restart}");
+            assert!(!known.covers(500, UnixMillis((now - 10_805) * S)), "what comes now");
+        }
+    }
+
+    #[test]
+    fn mails_that_the_mark_does_not_cover_are_found_once_and_not_at_each_look() {
+        let mut known = fresh();
+        known.begin_look(0);
+        // Dated in the future, and more than are known by their hashes.
+        for n in 0..40 {
+            known.set_present(UnixMillis(80_000 * S));
+            known.add(n, UnixMillis((9_000_000 + n) * S), false);
+            known.settle(false);
+        }
+        let at = |n: u64| UnixMillis((82_000 + 30 * n) * S);
+        let ordinary = 100..200;
+        for n in ordinary.clone() {
+            known.set_present(at(n));
+            known.add(n, at(n), false);
+            known.settle(false);
+        }
+        let look = |known: &mut Known| {
+            let found: Vec<u64> = ordinary.clone().filter(|n| !known.covers(*n, at(*n))).collect();
+            found.iter().for_each(|n| known.add(*n, at(*n), true));
+            known.settle(false);
+            assert!((0..40).all(|n| known.covers(n, UnixMillis((9_000_000 + n) * S))));
+            found.len()
+        };
+        // Behind by hours, so that all of it lies in the server's future.
+        known.set_present(UnixMillis(70_000 * S));
+        known.clock_set_back(UnixMillis(69_990 * S));
+        let mut looks = Vec::new();
+        for restart in 0..3 {
+            let found: Vec<usize> = (0..3).map(|_| look(&mut known)).collect();
+            assert_eq!(found[1..], [0, 0], "restart {restart}: {found:?}");
+            looks.push(found[0]);
+            known = stored(&known);
+            known.set_present(UnixMillis(70_100 * S));
+        }
+        assert!(looks[1] > 0, "nobody knows, once after each start: {looks:?}");
     }
 
     #[test]
