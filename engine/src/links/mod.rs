@@ -301,8 +301,13 @@ impl Links {
                 feed(Input::Closed { conn, reason: CloseReason::Eof });
             }
             ReadEnd::Closed(reason) => {
-                // After a failed write, reading ends with a bare end of file: the write knew better.
-                let reason = link.doomed.take().unwrap_or(reason);
+                let reason = match (link.doomed.take(), reason) {
+                    // What TLS says, an alert above all, is why the peer has closed.
+                    (_, said @ (CloseReason::Tls(_) | CloseReason::Untrusted(_))) => said,
+                    // After a failed write, reading ends with a bare end of file: the write knew better.
+                    (Some(doomed), _) => doomed,
+                    (None, reason) => reason,
+                };
                 self.ended(id, reason, feed);
             }
         }

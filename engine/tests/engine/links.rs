@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use crate::rig::{Order, Seen, Server, endpoint, handshake, identity, rig, serve, server_builder};
+use crate::rig::{Identity, Order, Seen, Server, endpoint, handshake, identity, rig, serve, server_builder};
 use carillon_core::limits::{CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX};
 use carillon_core::shard::{CloseReason, Endpoint, EndpointId, Protocol};
 use carillon_core::time::Span;
@@ -185,18 +185,22 @@ fn http2_must_be_agreed_on_and_http1_may_be() {
     }
 }
 
+/// A server that wants a certificate which `authority` has signed.
+fn demanding(identity: &Identity, authority: &Identity) -> rustls::ServerConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.certificate.clone()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+    server_builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
+        .unwrap()
+}
+
 #[test]
 fn a_client_certificate_is_shown_when_asked_for() {
     let (identity, client) = (identity(), identity());
-    let mut roots = RootCertStore::empty();
-    roots.add(client.certificate.clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
-    let config = server_builder()
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
-        .unwrap();
-    let server = serve(config, Protocol::Http1, |mut stream| {
+    let server = serve(demanding(&identity, &client), Protocol::Http1, |mut stream| {
         handshake(&mut stream).unwrap();
         stream.conn.peer_certificates().unwrap()[0].to_vec()
     });
@@ -318,6 +322,41 @@ fn what_a_peer_says_before_it_breaks_off_is_heard_although_writing_fails() {
     resume.send(()).unwrap();
     assert_eq!(rig.receive(conn, 10), b"going away");
     assert_eq!(rig.closed(conn), CloseReason::Reset);
+    server.join();
+}
+
+/// With TLS 1.3 the client may write before the server has looked at its certificate.
+#[test]
+fn why_a_server_refuses_our_certificate_is_told_although_writing_fails_before_that_is_read() {
+    let identity = identity();
+    let (go, gate) = channel();
+    let (broken, done) = channel();
+    let server = serve(demanding(&identity, &identity), Protocol::Http1, move |mut stream| {
+        // The server's part of the handshake; then what the client shows, and more than is read of it, stands waiting.
+        while !stream.conn.wants_write() {
+            stream.conn.read_tls(&mut stream.sock).unwrap();
+            stream.conn.process_new_packets().unwrap();
+        }
+        while stream.conn.wants_write() {
+            stream.conn.write_tls(&mut stream.sock).unwrap();
+        }
+        gate.recv().unwrap();
+        handshake(&mut stream).unwrap_err();
+        drop(stream);
+        broken.send(()).unwrap();
+    });
+    let rig = rig(vec![(server.endpoint.clone(), identity.trusted())], unchanged);
+    let conn = rig.connect();
+    rig.order([Order::Send(conn, vec![1; 100_000])]);
+    while rig.see() != Seen::Room(conn) {}
+    let (resume, blocked) = channel();
+    rig.order([Order::Block(blocked), Order::Send(conn, vec![2; 100_000])]);
+    assert_eq!(rig.see_news(), Seen::Blocked);
+    go.send(()).unwrap();
+    done.recv().unwrap();
+    resume.send(()).unwrap();
+    let CloseReason::Tls(why) = rig.closed(conn) else { panic!("what the write said") };
+    assert!(why.contains("does not accept our client certificate"), "{why}");
     server.join();
 }
 

@@ -97,6 +97,8 @@ fn connection<P: Peer>(
     origin: Instant,
 ) -> std::io::Result<()> {
     stream.set_nonblocking(false)?;
+    // What is written leaves at once: the reset that closing may make must not overtake an alert.
+    stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(Duration::from_secs(5)))?;
     let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
     while stream.conn.is_handshaking() {
