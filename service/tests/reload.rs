@@ -311,6 +311,45 @@ fn every_key_that_a_hangup_may_change_leads_to_a_file_that_is_watched_from_then_
     no_violations(&site);
 }
 
+/// The old ones stay in use meanwhile.
+#[test]
+fn certificates_that_a_hangup_names_and_that_cannot_be_used_are_taken_up_when_their_files_are_put_right() {
+    let site = Site::new(2, ExchangeConfig::default());
+    site.write("e2.pem", "no certificate");
+    site.write("p2.pem", "no certificate");
+    site.write("second.password", "changed-password");
+    let process = site.start();
+    process.register(2);
+    process.live(2);
+    let changed = site
+        .config()
+        .replace("ca_file = \"exchange.pem\"", "ca_file = \"e2.pem\"")
+        .replace("password_file = \"exchange.password\"", "password_file = \"second.password\"")
+        .replace("ca_file = \"apns.pem\"", "ca_file = \"p2.pem\"");
+    site.write("carillon.toml", &changed);
+    process.signal("HUP");
+    site.logged("certificates are not taken up, the old stay", 2);
+    let taken = |name: &str, times: usize| {
+        site.logged(&format!("certificates taken up, for new connections {name}"), times);
+    };
+    // With the password gone, too, nothing is taken up yet, and nothing is forgotten.
+    site.write("second.password", "");
+    site.replace("e2.pem", "exchange.pem");
+    site.logged("the new password is not taken up, the old stays", 1);
+    taken("exchange=\"main\"", 0);
+    site.exchange.with(|exchange, _| {
+        exchange
+            .change_account(site.account, |account| account.password = Some("changed-password".to_owned()));
+    });
+    site.write("second.password", "changed-password");
+    site.replace("p2.pem", "apns.pem");
+    taken("exchange=\"main\"", 1);
+    taken("push=\"apns\"", 1);
+    site.logged("a new credential is tried now", 1);
+    process.live(2);
+    no_violations(&site);
+}
+
 #[test]
 fn a_renewed_push_certificate_reaches_the_push_service_and_nobody_else() {
     use rustls_pki_types::pem::PemObject;

@@ -39,6 +39,8 @@ pub struct Reloader {
     certificate: Certificate,
     log: LogLevel,
     watch: Watch,
+    /// Each Exchange's certificates are others than those in use, which could not be replaced yet.
+    certificates_due: Vec<bool>,
 }
 
 impl Reloader {
@@ -51,7 +53,8 @@ impl Reloader {
         log: LogLevel,
         watch: Watch,
     ) -> Reloader {
-        Reloader { running, engine, directory, certificate, log, watch }
+        let certificates_due = vec![false; running.exchange.len()];
+        Reloader { running, engine, directory, certificate, log, watch, certificates_due }
     }
 
     /// Takes up what changes, as long as the service runs.
@@ -150,6 +153,7 @@ impl Reloader {
                     Err(error) => {
                         let (exchange, file) = (&*new.name, file.display());
                         tracing::error!(exchange, %file, "the new {what} is not taken up, the old stays: {error}");
+                        self.certificates_due[at] |= certificate_files(&new).any(|file| changed.contains(file));
                         continue;
                     }
                 }
@@ -166,17 +170,22 @@ impl Reloader {
     async fn renew_exchange(&mut self, at: usize, new: Exchange, changed: &[PathBuf], insist: bool) {
         let old = &self.running.exchange[at];
         let name = &*new.name;
-        let renewed = (&old.ca_file, &old.client) != (&new.ca_file, &new.client)
-            || new.ca_file.iter().chain(new.client.iter().flat_map(pair)).any(|file| changed.contains(file));
+        let renewed = self.certificates_due[at]
+            || (&old.ca_file, &old.client) != (&new.ca_file, &new.client)
+            || certificate_files(&new).any(|file| changed.contains(file));
         if renewed {
             let endpoint = bridge::exchange_endpoint(at);
-            match self.set_tls(endpoint, bridge::exchange_tls(&new)) {
-                Ok(()) => tracing::info!(exchange = name, "certificates taken up, for new connections"),
-                Err(error) => {
-                    tracing::error!(exchange = name, "certificates are not taken up, the old stay: {error}");
-                    return;
-                }
+            let taken = self.set_tls(endpoint, bridge::exchange_tls(&new));
+            self.certificates_due[at] = taken.is_err();
+            if let Err(error) = taken {
+                tracing::error!(exchange = name, "certificates are not taken up, the old stay: {error}");
+                // The files that were asked for are watched: whoever puts them right need not say so. The credential
+                // goes with its certificates.
+                let credential = old.credential.clone();
+                self.running.exchange[at] = Exchange { credential, ..new };
+                return;
             }
+            tracing::info!(exchange = name, "certificates taken up, for new connections");
         }
         let server = MailServerId(at as u16);
         let health = self.directory.mail_server(server);
@@ -194,7 +203,7 @@ impl Reloader {
             if health != Health::Well {
                 let text = "the credential is being tried; until it is accepted nothing else is sent";
                 let trying = Trouble { code: "credential_tried".into(), text: text.into() };
-                self.directory.set_mail_server(server, Health::Trouble(Arc::new(trying)));
+                self.directory.trying_mail_server(server, &Arc::new(trying));
             }
             let credential = new.credential.clone();
             writer::command(&self.engine as &dyn Engine, Command::SetMailCredential { server, credential })
@@ -252,8 +261,11 @@ pub fn watched(config: &Config) -> impl Iterator<Item = PathBuf> {
 }
 
 fn files_of(exchange: &Exchange) -> impl Iterator<Item = PathBuf> {
-    let given = exchange.secret_file.iter().chain(&exchange.ca_file);
-    given.chain(exchange.client.iter().flat_map(pair)).cloned()
+    exchange.secret_file.iter().chain(certificate_files(exchange)).cloned()
+}
+
+fn certificate_files(exchange: &Exchange) -> impl Iterator<Item = &PathBuf> {
+    exchange.ca_file.iter().chain(exchange.client.iter().flat_map(pair))
 }
 
 fn client(auth: &PushCredential) -> Option<&ClientCertificate> {
