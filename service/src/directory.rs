@@ -22,7 +22,7 @@ struct Inner {
     /// In order, so that the first of them are always the same.
     unwatched: BTreeSet<UserKey>,
     devices: u64,
-    mail_servers: Vec<Health>,
+    mail_servers: Vec<OfShards>,
     /// Folders that users have chosen and that cannot be watched.
     dropped_folders: HashMap<UserKey, Vec<DroppedFolder>>,
     /// Of each mail server, by what peculiarities it is served.
@@ -73,6 +73,29 @@ pub struct Counts {
     pub unwatched: u64,
 }
 
+/// How a mail server does for each shard: each has its own connections and mailboxes there, and none speaks for another.
+#[derive(Debug, Default)]
+struct OfShards(Vec<Health>);
+
+impl OfShards {
+    /// The worst of them, of equals the first.
+    fn worst(&self) -> &Health {
+        let rank = |health: &&Health| match health {
+            Health::Well => 2,
+            Health::Trouble(_) => 1,
+            Health::Refused(_) => 0,
+        };
+        self.0.iter().min_by_key(rank).unwrap_or(&Health::Well)
+    }
+
+    /// Changes how it does; the worst of them, if that is another by now.
+    fn change(&mut self, change: impl FnOnce(&mut Vec<Health>)) -> Option<Health> {
+        let before = self.worst().clone();
+        change(&mut self.0);
+        Some(self.worst()).filter(|worst| **worst != before).cloned()
+    }
+}
+
 impl Health {
     /// Its name in the API and in metrics: `well`, `trouble` or `refused`.
     pub fn name(&self) -> &'static str {
@@ -116,7 +139,7 @@ impl Directory {
     /// A directory without users, of so many mail servers and providers, all well.
     pub fn new(mail_servers: usize, push_services: usize) -> Directory {
         let inner = Inner {
-            mail_servers: vec![Health::Well; mail_servers],
+            mail_servers: std::iter::repeat_with(OfShards::default).take(mail_servers).collect(),
             mail_server_notes: vec![Vec::new(); mail_servers],
             push_services: vec![Health::Well; push_services],
             ..Inner::default()
@@ -214,14 +237,15 @@ impl Directory {
         inner.unwatched.iter().filter_map(trouble).take(count).collect()
     }
 
-    /// How each mail server does, by [`MailServerId`].
+    /// How each mail server does, by [`MailServerId`]: for the shard for which it does worst.
     pub fn mail_servers(&self) -> Vec<Health> {
-        self.lock().mail_servers.clone()
+        self.lock().mail_servers.iter().map(|server| server.worst().clone()).collect()
     }
 
-    /// How one mail server does; well, if there is none.
+    /// How one mail server does, as in [`Directory::mail_servers`]; well, if there is none.
     pub fn mail_server(&self, server: MailServerId) -> Health {
-        self.lock().mail_servers.get(usize::from(server.0)).cloned().unwrap_or_default()
+        let inner = self.lock();
+        inner.mail_servers.get(usize::from(server.0)).map(|server| server.worst().clone()).unwrap_or_default()
     }
 
     /// How each provider does, by [`PushServiceId`].
@@ -229,9 +253,26 @@ impl Directory {
         self.lock().push_services.clone()
     }
 
-    /// Sets how a mail server does. True: that is news.
-    pub fn set_mail_server(&self, server: MailServerId, health: Health) -> bool {
-        replace(&mut self.lock().mail_servers, server.0, health)
+    /// Sets how a mail server does for one shard. Returns how it does by now, if that is news.
+    pub fn set_mail_server(&self, server: MailServerId, shard: u16, health: Health) -> Option<Health> {
+        let mut inner = self.lock();
+        inner.mail_servers.get_mut(usize::from(server.0))?.change(|shards| {
+            let at = usize::from(shard);
+            if shards.len() <= at {
+                shards.resize(at + 1, Health::Well);
+            }
+            shards[at] = health;
+        })
+    }
+
+    /// What was wrong with a mail server, for whichever shard, is being put right.
+    pub fn trying_mail_server(&self, server: MailServerId, trying: &Arc<Trouble>) {
+        if let Some(server) = self.lock().mail_servers.get_mut(usize::from(server.0)) {
+            server.change(|shards| {
+                let troubled = shards.iter_mut().filter(|health| **health != Health::Well);
+                troubled.for_each(|health| *health = Health::Trouble(trying.clone()));
+            });
+        }
     }
 
     /// By what peculiarities each mail server is served, by [`MailServerId`].
@@ -354,9 +395,10 @@ mod tests {
         let counts = directory.counts();
         assert_eq!((counts.users, counts.live, counts.polling, counts.unwatched), (1, 1, 0, 0));
         assert_eq!(directory.first_unwatched(10), []);
-        assert!(directory.set_mail_server(MailServerId(0), Health::Trouble(trouble.clone())));
-        assert!(!directory.set_mail_server(MailServerId(0), Health::Trouble(trouble)));
-        assert!(!directory.set_mail_server(MailServerId(7), Health::Well));
+        let health = Health::Trouble(trouble);
+        assert_eq!(directory.set_mail_server(MailServerId(0), 0, health.clone()), Some(health.clone()));
+        assert_eq!(directory.set_mail_server(MailServerId(0), 0, health), None);
+        assert_eq!(directory.set_mail_server(MailServerId(7), 0, Health::Well), None);
         let folder = |id: &str| DroppedFolder {
             id: FolderId::parse(id).unwrap(),
             trouble: Trouble { code: "ErrorAccessDenied".into(), text: "x".into() },
@@ -372,6 +414,31 @@ mod tests {
         assert!(!directory.note_mail_server(MailServerId(0), &note), "each shard finds out for itself");
         assert!(!directory.note_mail_server(MailServerId(7), &note));
         assert_eq!(directory.mail_server_notes()[0].len(), 1);
+    }
+
+    #[test]
+    fn a_mail_server_does_as_it_does_for_the_shard_for_which_it_does_worst() {
+        let directory = Directory::new(2, 0);
+        let trouble = |code: &str| Arc::new(Trouble { code: code.into(), text: "x".into() });
+        let (one, other) = (Health::Trouble(trouble("one")), Health::Trouble(trouble("other")));
+        let refused = Health::Refused(trouble("refused"));
+        let server = MailServerId(1);
+        let set = |shard: u16, health: &Health| directory.set_mail_server(server, shard, health.clone());
+        assert_eq!(set(3, &one), Some(one.clone()));
+        assert_eq!(set(0, &Health::Well), None, "another shard's mailboxes are in trouble all the same");
+        assert_eq!(directory.mail_servers(), [Health::Well, one.clone()]);
+        assert_eq!(set(2, &refused), Some(refused.clone()), "worse");
+        assert_eq!(set(1, &other), None);
+        assert_eq!(set(2, &Health::Well), Some(other.clone()), "what is left, and told to nobody yet");
+        assert_eq!(set(1, &Health::Well), Some(one));
+        assert_eq!(set(3, &Health::Well), Some(Health::Well));
+        // What is tried anew is tried for all that were in trouble.
+        (set(0, &other), set(2, &refused));
+        directory.trying_mail_server(server, &trouble("trying"));
+        assert_eq!(directory.mail_server(server), Health::Trouble(trouble("trying")));
+        set(0, &Health::Well);
+        assert_eq!(directory.mail_server(server).name(), "trouble");
+        assert_eq!(set(2, &Health::Well), Some(Health::Well));
     }
 
     #[test]

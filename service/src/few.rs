@@ -1,5 +1,8 @@
-//! Log lines that may come by the thousand: a few at once, then a few a minute, and a count of those held back.
+//! Log lines that may come by the thousand: a few at once, then a few a minute; or one an hour about each; and a count of
+//! those held back.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,9 +51,82 @@ impl Few {
     }
 }
 
+/// One line an hour about each.
+#[derive(Debug)]
+pub struct Hourly<T>(Mutex<HashMap<T, Told>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Told {
+    at: Instant,
+    held_back: u64,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// From so many on, what is older than an hour is forgotten as others come.
+const KEPT_MIN: usize = 1_024;
+
+impl<T> Default for Hourly<T> {
+    fn default() -> Hourly<T> {
+        Hourly(Mutex::new(HashMap::new()))
+    }
+}
+
+impl<T: Eq + Hash> Hourly<T> {
+    /// Whether a line about `one` may be written now; if so, how many were held back since the last one.
+    pub fn take(&self, one: T) -> Option<u64> {
+        self.take_at(one, Instant::now())
+    }
+
+    fn take_at(&self, one: T, now: Instant) -> Option<u64> {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_over = |told: &Told| now.saturating_duration_since(told.at) >= HOUR;
+        if let Some(known) = told.get_mut(&one) {
+            if !is_over(known) {
+                known.held_back += 1;
+                return None;
+            }
+            let held_back = known.held_back;
+            *known = Told { at: now, held_back: 0 };
+            return Some(held_back);
+        }
+        // Only when the table would grow, so that each walk is paid for by as many lines.
+        if told.len() >= KEPT_MIN && told.len() == told.capacity() {
+            told.retain(|_, told| !is_over(told));
+        }
+        told.insert(one, Told { at: now, held_back: 0 });
+        Some(0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_line_an_hour_about_each_and_none_is_forgotten() {
+        let hourly = Hourly::default();
+        let start = Instant::now();
+        let at = |one: u32, s: u64| hourly.take_at(one, start + Duration::from_secs(s));
+        assert_eq!((at(1, 0), at(2, 1)), (Some(0), Some(0)));
+        assert_eq!((0..100).filter(|n| at(1, 10 + n).is_some()).count(), 0);
+        assert_eq!((at(1, 3_599), at(1, 3_600)), (None, Some(101)));
+        assert_eq!((at(1, 3_601), at(2, 3_601)), (None, Some(0)));
+    }
+
+    #[test]
+    fn whoever_was_told_of_more_than_an_hour_ago_takes_no_room() {
+        let hourly = Hourly::default();
+        let start = Instant::now();
+        for hour in 0..20_u32 {
+            for one in 0..1_000_u32 {
+                let at = start + HOUR * hour + Duration::from_secs(u64::from(one));
+                assert_eq!(hourly.take_at((hour, one), at), Some(0));
+            }
+        }
+        let kept = hourly.0.lock().unwrap().len();
+        assert!(kept <= 4_000, "{kept} of 20,000");
+    }
 
     #[test]
     fn a_few_at_once_then_a_few_a_minute_and_none_is_forgotten() {

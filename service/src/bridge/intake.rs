@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use carillon_core::shard::{DroppedFolder, Report, Trouble};
+use carillon_core::names::UserKey;
+use carillon_core::shard::{DroppedFolder, MailServerId, Report, Trouble};
 use carillon_engine::{Numbered, Reports};
 use tokio::sync::mpsc;
 
@@ -12,7 +13,7 @@ use super::keeper::Keeper;
 use crate::clock;
 use crate::config::Config;
 use crate::directory::{Counts, Directory, Health, Watch};
-use crate::few::Few;
+use crate::few::{Few, Hourly};
 use crate::keys::Refused;
 use crate::reload;
 
@@ -48,6 +49,9 @@ pub struct Intake {
 pub struct Lines {
     unwatched: Few,
     watched: Few,
+    unreadable: Few,
+    /// Whoever sends the same odd mail again and again gets one line an hour for each mailbox.
+    unreadable_in: Hourly<UserKey>,
 }
 
 impl Intake {
@@ -85,11 +89,11 @@ impl Intake {
             }
         });
         for numbered in batch {
-            self.note(&numbered.report);
+            self.note(numbered.shard, &numbered.report);
         }
     }
 
-    fn note(&self, report: &Report) {
+    fn note(&self, shard: u16, report: &Report) {
         match report {
             Report::Watched { .. }
             | Report::Noticed { .. }
@@ -104,8 +108,11 @@ impl Intake {
                 }
             }
             Report::Unreadable { user, trouble } => {
-                if let Some(Trouble { code, text }) = trouble {
-                    tracing::warn!(user = user.0, %code, "a mail cannot be read: {text}");
+                if let Some(Trouble { code, text }) = trouble
+                    && let Some(before) = self.lines.unreadable_in.take(*user)
+                    && let Some(held_back) = self.lines.unreadable.take()
+                {
+                    tracing::warn!(user = user.0, %code, before, held_back, "a mail cannot be read: {text}");
                 }
                 self.directory.set_unreadable(*user, trouble.clone().map(Arc::new));
             }
@@ -137,7 +144,7 @@ impl Intake {
                 let refused = Health::Refused(Arc::new(trouble.clone()));
                 // Each shard finds out for itself; people need to hear of it once.
                 let known = matches!(self.directory.mail_server(*server), Health::Refused(_));
-                if self.directory.set_mail_server(*server, refused) && !known {
+                if self.directory.set_mail_server(*server, shard, refused).is_some() && !known {
                     let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
                     let configured = self.config.exchange.get(usize::from(server.0));
                     let advice = configured.map(reload::after_refusal).unwrap_or_default();
@@ -150,7 +157,7 @@ impl Intake {
             }
             Report::MailTokenStale { server, trouble } => {
                 let refused = Health::Refused(Arc::new(trouble.clone()));
-                if self.directory.set_mail_server(*server, refused) {
+                if self.directory.set_mail_server(*server, shard, refused).is_some() {
                     let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
                     let configured = self.config.exchange.get(usize::from(server.0));
                     let advice = configured.map(reload::after_refusal).unwrap_or_default();
@@ -162,16 +169,11 @@ impl Intake {
                 }
             }
             Report::MailServerTrouble { server, trouble } => {
-                if self.directory.set_mail_server(*server, Health::Trouble(Arc::new(trouble.clone()))) {
-                    let (exchange, Trouble { code, text }) = (self.exchange(server.0), trouble);
-                    let advice = reload::after_trouble(trouble).unwrap_or_default();
-                    tracing::warn!(exchange, %code, "Exchange is in trouble: {text}{advice}");
-                }
+                let health = Health::Trouble(Arc::new(trouble.clone()));
+                self.mail_server_is(*server, self.directory.set_mail_server(*server, shard, health));
             }
             Report::MailServerWell { server } => {
-                if self.directory.set_mail_server(*server, Health::Well) {
-                    tracing::info!(exchange = self.exchange(server.0), "Exchange works again");
-                }
+                self.mail_server_is(*server, self.directory.set_mail_server(*server, shard, Health::Well));
             }
             Report::FoldersDropped { user, folders } => {
                 for DroppedFolder { id, trouble } in
@@ -204,6 +206,20 @@ impl Intake {
             }
             Report::Drained => {
                 self.drained.fetch_add(1, Ordering::Release);
+            }
+        }
+    }
+
+    /// How a mail server does by now, if that is news: with one shard's trouble over, another's may show.
+    fn mail_server_is(&self, server: MailServerId, news: Option<Health>) {
+        let exchange = self.exchange(server.0);
+        match &news {
+            None => {}
+            Some(Health::Well) => tracing::info!(exchange, "Exchange works again"),
+            Some(Health::Trouble(trouble) | Health::Refused(trouble)) => {
+                let Trouble { code, text } = &**trouble;
+                let advice = reload::after_trouble(trouble).unwrap_or_default();
+                tracing::warn!(exchange, %code, "Exchange is in trouble: {text}{advice}");
             }
         }
     }
