@@ -385,11 +385,67 @@ fn each_in_the_version_that_it_knows(version_too_new: Code) {
         let command = Command::SetMailCredential { server: MailServerId(server), credential: credential() };
         world.command(0, command);
     }
-    world.run_for(secs(3_600));
+    world.run_for(secs(3_000));
     assert_eq!((world.stats(0).users_live, refused(&world)), (12, 1));
+    // It may have become newer: asked once in a while, more and more rarely, with one call.
+    world.run_for(secs(86_400));
+    assert!(refused(&world) <= 7, "{}", refused(&world));
+    assert_eq!(world.stats(0).users_live, 12);
     for exchange in &world.exchanges {
         assert_eq!(exchange.violations(), [] as [String; 0]);
     }
+}
+
+#[test]
+fn one_stray_answer_about_the_version_has_the_server_asked_in_an_older_one_for_a_minute() {
+    for operation in [Operation::GetItem, Operation::GetStreamingEvents] {
+        let mut town = live(TownConfig { exchange: recorded(), ..TownConfig::default() });
+        let mailbox = town.people[0].mailbox;
+        town.world.exchanges[0].refuse(mailbox, operation, 1, Code::ErrorInvalidServerVersion, true);
+        if operation == Operation::GetStreamingEvents {
+            story::lose_subscriptions(&mut town);
+        }
+        town.deliver(0, "in an older one");
+        town.run_for(secs(20));
+        let versions = |town: &mut Town| -> Vec<Version> {
+            town.world.exchanges[0].take_asked().iter().filter_map(|one| one.version).collect()
+        };
+        assert!(versions(&mut town).contains(&Version::Exchange2010_SP2), "{operation:?}");
+        // The next call asks in the newest again, and all others after it.
+        town.run_for(secs(60));
+        town.deliver(1, "the first after that");
+        town.run_for(secs(20));
+        versions(&mut town);
+        town.deliver(0, "as before");
+        town.run_for(secs(20));
+        let after = versions(&mut town);
+        assert!(!after.is_empty() && after.iter().all(|one| *one == Version::Exchange2013_SP1), "{after:?}");
+        assert_eq!([alerts(&town, 0), alerts(&town, 1)], [2, 1]);
+        clean(town);
+    }
+}
+
+#[test]
+fn a_server_that_became_older_is_asked_in_the_newest_version_more_and_more_rarely_until_it_is_newer_again() {
+    let mut town = live(TownConfig { exchange: recorded(), ..TownConfig::default() });
+    town.world.exchanges[0].set_version(Version::Exchange2010_SP2);
+    for _ in 0..24 * 12 {
+        town.deliver(0, "each five minutes");
+        town.run_for(secs(300));
+    }
+    let refused: u64 = town.world.exchanges[0].stats().faults.values().sum();
+    assert!((6..=14).contains(&refused), "{refused} of 288 mails found it out");
+    town.world.exchanges[0].set_version(Version::V2017_07_11);
+    for _ in 0..24 * 12 {
+        town.deliver(0, "each five minutes");
+        town.run_for(secs(300));
+    }
+    town.world.exchanges[0].take_asked();
+    town.deliver(0, "after a day");
+    town.run_for(secs(20));
+    let asked = town.world.exchanges[0].take_asked();
+    assert!(asked.iter().all(|one| one.version == Some(Version::Exchange2013_SP1)), "{asked:?}");
+    clean(town);
 }
 
 #[test]

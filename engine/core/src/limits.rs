@@ -233,6 +233,16 @@ pub const DETACHED_TRUST: Span = Span::from_secs(60);
 /// The first and the longest back-off after a transient failure of a mail server.
 pub const MAIL_BACK_OFF: (Span, Span) = (Span::from_secs(5), Span::from_secs(300));
 
+/// A version of EWS that a server has refused is tried again with one call, after this at first if it had worked there: the
+/// refusal may have been one stray answer.
+pub const NEWER_VERSION_WORKED_RETRY: Span = Span::from_secs(60);
+
+/// As [`NEWER_VERSION_WORKED_RETRY`], if it never worked there: the server is probably older.
+pub const NEWER_VERSION_UNPROVEN_RETRY: Span = Span::from_secs(3_600);
+
+/// The longest of both, which double.
+pub const NEWER_VERSION_RETRY_MAX: Span = Span::from_secs(86_400);
+
 /// As [`MAIL_BACK_OFF`], after a mailbox moved or its server could not be reached by the front end.
 pub const MOVE_BACK_OFF: (Span, Span) = (Span::from_secs(30), Span::from_secs(300));
 

@@ -72,7 +72,16 @@ impl ShardCore {
     pub(super) fn pump_calls(&mut self, now: Now, server_id: MailServerId, fx: &mut Effects) {
         while self.may_call(now, server_id, fx) {
             let Some(mut job) = self.take_job(now, server_id) else { return };
-            let Some(request) = self.encode_job(&mut job) else {
+            // What belongs to a mailbox is asked again if the version is refused; a farewell is not.
+            let usual = self.servers[usize::from(server_id.0)].version;
+            let version_now = match job {
+                Job::OfUser { .. } => self.version_for_call(now, server_id),
+                Job::Unsubscribe(_) => usual,
+            };
+            self.servers[usize::from(server_id.0)].version = version_now;
+            let request = self.encode_job(&mut job);
+            self.servers[usize::from(server_id.0)].version = usual;
+            let Some(request) = request else {
                 if let Job::OfUser { user: user_id, ask, .. } = &job
                     && let Some(user) = self.users.get_mut(*user_id)
                 {
@@ -87,7 +96,7 @@ impl ShardCore {
             let conn = self.call_conn(server_id, fx);
             let timeout = Span::from_secs(self.mail_server(server_id).call_timeout_s.into());
             let timeout = self.lead(server_id, &job).map_or(timeout, |most| most.min(timeout));
-            let version_now = self.servers[usize::from(server_id.0)].version;
+            self.version_sent(now, server_id, version_now);
             let Some(Kind::Call { machine, job: slot, version, .. }) =
                 self.conns.get_mut(conn).map(|conn| &mut conn.kind)
             else {

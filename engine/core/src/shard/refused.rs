@@ -55,12 +55,12 @@ impl ShardCore {
         let of_folder = self.folder_refused(now, job, error, sent.version, fx);
         match error.action() {
             _ if of_folder.is_some() => wait = of_folder.unwrap_or_default().max(asked),
-            Action::OurBug if self.doubt_version(server_id, error, sent.version) => wait = asked,
+            Action::OurBug if self.doubt_version(now, server_id, error, sent.version) => wait = asked,
             Action::AuthFailed => self.server_refused(now, server_id, error, fx),
             Action::NoCommonAuth => self.server_closed_to_us(now, server_id, error, fx),
             Action::BackOffAccount { ms } => self.budget_busy(now, server_id, Some(job.charged()), ms, fx),
             Action::LowerVersion => {
-                wait = match self.lower_version(server_id, sent.version) {
+                wait = match self.lower_version(now, server_id, sent.version) {
                     true => asked,
                     false => self.mailbox_refused(now, job, error, fx),
                 };

@@ -6,6 +6,7 @@ use super::blame::Blame;
 use super::farewell::{Farewell, Farewells};
 use super::holders::Holders;
 use super::slow::Latency;
+use super::version::Newer;
 use super::{ConnId, Refusals, Trouble};
 use crate::ews::{CONNECTIONS_WAIT_MS, EwsError, SchemaVersion};
 use crate::limits::{KNOWN_LOOK_BACK, STREAM_OPENS_PER_S};
@@ -20,6 +21,8 @@ pub(super) struct Server {
     pub(super) version: SchemaVersion,
     /// Something asked in this version has succeeded.
     pub(super) version_works: bool,
+    /// When it is asked in a newer one again.
+    pub(super) newer: Newer,
     /// Its clock, by the `Date` of its answers.
     clock: Option<ServerClock>,
     /// Its events have had ids of an old form: those of new mails are converted before anything else.
@@ -191,6 +194,7 @@ impl Server {
         Server {
             version: SchemaVersion::default(),
             version_works: false,
+            newer: Newer::default(),
             clock: None,
             old_ids: false,
             proven: false,

@@ -205,7 +205,7 @@ impl ShardCore {
         self.front_busy(now, server, error, fx);
         let not_our_bug = error.action() == Action::OurBug
             && bad_ids.is_empty()
-            && self.doubt_version(server, error, version);
+            && self.doubt_version(now, server, error, version);
         match error.action() {
             Action::OurBug if not_our_bug => self.stream_broken(now, conn_id, cohort_id, &trouble, fx),
             // The next stream of this cohort took over from this one.
@@ -252,7 +252,7 @@ impl ShardCore {
                 self.set_cohort_delay(now, cohort_id, wait, fx);
             }
             Action::LowerVersion => {
-                let lowered = self.lower_version(server, version);
+                let lowered = self.lower_version(now, server, version);
                 self.stream_broken(now, conn_id, cohort_id, &trouble, fx);
                 if !lowered {
                     let wait = self.remedy(error, failures).wait;
