@@ -385,11 +385,10 @@ pub fn first_of_stream(stream: &mut TlsStream, request: Vec<u8>) -> Result<Strea
         if let Some(event) = machine.poll() {
             return Ok(event);
         }
-        match stream.read(&mut bytes) {
+        match read(stream, &mut bytes) {
             Ok(0) => machine.feed_eof(),
             Ok(n) => machine.feed(now(), &bytes[..n]),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => machine.feed_eof(),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+            Err(error) if is_timeout(&error) => {}
             Err(error) => return Err(broken(&error)),
         }
         machine.on_deadline(now());
