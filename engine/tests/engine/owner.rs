@@ -1,6 +1,6 @@
 //! The engine as its owner sees it: full queues, reports, the journal, the end.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
@@ -134,6 +134,38 @@ fn what_becomes_possible_within_a_turn_is_in_the_journal_before_its_bytes_are_ta
         }
     }
     assert_eq!(entries, [1, 2, 3], "what was written when the bytes of each round were taken");
+}
+
+/// A kill right after it was read takes it no more.
+#[test]
+fn what_follows_from_an_answer_is_in_the_journal_although_nothing_happens_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let identity = identity();
+    let (go, gate) = channel();
+    let (done, kept) = channel::<()>();
+    let server = serve(identity.server_config(&[]), Protocol::Http1, move |mut stream| {
+        handshake(&mut stream).unwrap();
+        gate.recv().unwrap();
+        stream.write_all(b"taken").unwrap();
+        stream.flush().unwrap();
+        // No further bytes, no end: the shard has no reason for another turn.
+        kept.recv().unwrap();
+    });
+    let rig = rig(vec![(server.endpoint.clone(), identity.trusted())], |config| {
+        config.journal_dir = Some(dir.path().to_owned());
+    });
+    let conn = rig.connect();
+    rig.order([Order::AtBytes(conn, vec![Order::Report(durable(7))])]);
+    rig.turn();
+    go.send(()).unwrap();
+    assert_eq!(rig.receive(conn, 5), b"taken");
+    let give_up = Instant::now() + PATIENCE;
+    while journal::read(dir.path()).unwrap().entries.is_empty() {
+        assert!(Instant::now() < give_up, "it waits for something");
+        std::thread::yield_now();
+    }
+    done.send(()).unwrap();
+    server.join();
 }
 
 #[test]

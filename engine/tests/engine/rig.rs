@@ -33,6 +33,8 @@ pub(crate) enum Order {
     Effect(Effect),
     /// What is to be done as soon as the connection has room.
     AtRoom(ConnId, Vec<Order>),
+    /// What is to be done as soon as bytes come on the connection.
+    AtBytes(ConnId, Vec<Order>),
     /// From now on, tells how many entries a journal has at each moment at which the shell takes bytes.
     LookAt(PathBuf),
     /// Blocks the shard's thread until the other end of the channel says something.
@@ -67,6 +69,7 @@ struct Script {
     /// What is to be sent, from where on.
     conns: Arena<(Vec<u8>, usize), ConnMark>,
     at_room: Vec<(ConnId, Vec<Order>)>,
+    at_bytes: Vec<(ConnId, Vec<Order>)>,
     journal: Option<PathBuf>,
     stats: ShardStats,
 }
@@ -75,7 +78,13 @@ impl Core for Script {
     fn handle(&mut self, _now: Now, input: Input<'_>, fx: &mut Effects) {
         let seen = match input {
             Input::Opened { conn } => Seen::Opened(conn),
-            Input::Bytes { conn, data } => Seen::Bytes(conn, data.to_vec()),
+            Input::Bytes { conn, data } => {
+                if let Some(at) = self.at_bytes.iter().position(|(waiting, _)| *waiting == conn) {
+                    let (_, orders) = self.at_bytes.swap_remove(at);
+                    self.obey(orders, fx);
+                }
+                Seen::Bytes(conn, data.to_vec())
+            }
             Input::Room { conn } => {
                 if let Some(at) = self.at_room.iter().position(|(waiting, _)| *waiting == conn) {
                     let (_, orders) = self.at_room.swap_remove(at);
@@ -145,6 +154,7 @@ impl Script {
                 Order::Report(report) => fx.report(report),
                 Order::Effect(effect) => fx.push(effect),
                 Order::AtRoom(conn, orders) => self.at_room.push((conn, orders)),
+                Order::AtBytes(conn, orders) => self.at_bytes.push((conn, orders)),
                 Order::LookAt(journal) => self.journal = Some(journal),
                 Order::Block(until) => {
                     let _ = self.seen.send(Seen::Blocked);
@@ -196,6 +206,7 @@ pub(crate) fn rig_with_names(
             seen: sender.clone(),
             conns: Arena::new(),
             at_room: Vec::new(),
+            at_bytes: Vec::new(),
             journal: None,
             stats: ShardStats::default(),
         }

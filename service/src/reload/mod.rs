@@ -153,7 +153,8 @@ impl Reloader {
                     Err(error) => {
                         let (exchange, file) = (&*new.name, file.display());
                         tracing::error!(exchange, %file, "the new {what} is not taken up, the old stays: {error}");
-                        self.certificates_due[at] |= certificate_files(&new).any(|file| changed.contains(file));
+                        self.certificates_due[at] |=
+                            certificate_files(&new).any(|file| changed.contains(file));
                         continue;
                     }
                 }
