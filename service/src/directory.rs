@@ -433,7 +433,8 @@ mod tests {
         assert_eq!(set(1, &Health::Well), Some(one));
         assert_eq!(set(3, &Health::Well), Some(Health::Well));
         // What is tried anew is tried for all that were in trouble.
-        (set(0, &other), set(2, &refused));
+        set(0, &other);
+        set(2, &refused);
         directory.trying_mail_server(server, &trouble("trying"));
         assert_eq!(directory.mail_server(server), Health::Trouble(trouble("trying")));
         set(0, &Health::Well);
