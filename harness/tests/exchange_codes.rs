@@ -17,7 +17,7 @@ const VICTIM: usize = 2;
 type Window = (f64, f64);
 const AT_ONCE: Window = (0.0, 2.3);
 const SOON: Window = (2.4, 5.3);
-const MINUTE: Window = (14.9, 30.3);
+const MOMENT: Window = (4.9, 10.3);
 
 /// When a mailbox is asked for again after a call on it was refused.
 fn pause(action: Action) -> Window {
@@ -39,7 +39,7 @@ fn pause(action: Action) -> Window {
         | Action::AwaitMove
         | Action::AwaitStore
         | Action::MailboxGone
-        | Action::FewerSubscriptions => MINUTE,
+        | Action::FewerSubscriptions => MOMENT,
         Action::BackOffAccount { .. } => (59.9, 60.3),
         Action::FewerConnections { .. } => (29.9, 30.3),
         Action::AuthFailed | Action::NoCommonAuth => panic!("no code of Exchange, but an HTTP status"),
@@ -313,7 +313,7 @@ fn each_code_for_a_whole_stream() {
                 | Action::MailboxGone
                 | Action::Alarm
                 | Action::Terminal => (0.0, 5.3),
-                Action::Rediscover => (14.9, 31.5),
+                Action::Rediscover => (4.9, 11.5),
                 Action::FewerConnections { .. } | Action::FewerSubscriptions | Action::OurBug => {
                     pause(action)
                 }

@@ -3,7 +3,8 @@
 use carillon_core::names::{FolderId, SmtpAddress};
 use carillon_core::shard::{AssignUser, BadgeCount, Command, MailServerId, Report, Timing};
 use carillon_core::time::Span;
-use carillon_harness::exchange::{Code, ExchangeConfig, FolderKey, Mail, Operation, Override};
+use carillon_harness::exchange::{Code, Cut, ExchangeConfig, FolderKey, Mail, Operation, Override};
+use carillon_harness::peer::Close;
 use carillon_harness::world::story::{self, alerts, badge, clean, live, minutes, secs};
 use carillon_harness::world::town::{Town, TownConfig};
 
@@ -185,5 +186,20 @@ fn a_mail_that_came_into_a_folder_before_it_was_on_trial_is_found_when_it_takes_
     town.run_for(minutes(3));
     assert!(town.is_live(0) && dropped(&town, 0).is_empty(), "{:?}", town.world.stats(0));
     assert_eq!((story::mails_told(&town, 0), badge(&town, 0)), (2, Some(2)));
+    clean(town);
+}
+
+#[test]
+fn a_folder_s_code_for_all_that_is_asked_for_seconds_makes_the_pauses_no_longer_than_another_code() {
+    let mut town = live(config(6));
+    town.run_for(minutes(3));
+    let now = town.world.now();
+    town.world.exchanges[0].answer_for(now, secs(8), None, Override::Fault(Code::ErrorFolderNotFound));
+    for stream in town.world.exchanges[0].stream_keys() {
+        town.world.exchanges[0].cut_stream(stream, Cut { after_bytes: 0, how: Close::Orderly });
+    }
+    town.world.collect();
+    town.run_for(secs(50));
+    assert_eq!(town.world.stats(0).users_live, 6);
     clean(town);
 }

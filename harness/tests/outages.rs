@@ -540,3 +540,101 @@ fn a_new_credential_wakes_no_mailbox_whose_budget_is_exhausted() {
     assert!(town.run_until_live(secs(30)));
     clean(town);
 }
+
+#[test]
+fn what_happened_before_a_mailbox_worked_for_minutes_makes_no_pause_longer() {
+    let mut town = at_work(1, 1);
+    let mailbox = town.people[0].mailbox;
+    let refused = |town: &mut Town| {
+        let code = Code::ErrorNonExistentMailbox;
+        town.world.exchanges[0].refuse(mailbox, Operation::GetStreamingEvents, 1, code, true);
+        cut_streams(town);
+        let begin = town.world.now().time;
+        town.run_for(secs(3));
+        assert!(town.run_until_live(minutes(5)));
+        town.world.now().time.since(begin)
+    };
+    let in_a_row: Vec<Span> = (0..4).map(|_| refused(&mut town)).collect();
+    assert!(in_a_row[3] >= secs(40), "{in_a_row:?}");
+    town.run_for(minutes(3));
+    let later = refused(&mut town);
+    assert!(later <= secs(13), "{in_a_row:?}, then {later:?}");
+    clean(town);
+}
+
+// What the owner is told
+
+/// The last that was reported of a person's mailbox: live, or why it is not watched.
+fn state(town: &Town, person: usize) -> Option<String> {
+    let key = town.people[person].key;
+    town.world.reports.iter().rev().find_map(|(_, report)| match report {
+        Report::Live { user } if *user == key => Some("live".to_owned()),
+        Report::Unwatched { user, trouble } if *user == key => Some(trouble.code.to_string()),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_mailbox_whose_stream_ended_as_agreed_and_cannot_be_opened_again_does_not_count_as_live() {
+    for answer in [Override::Unauthorized, Override::Status(404), Override::Fault(Code::ErrorAccessDenied)] {
+        let mut town = at_work(3, 1);
+        let now = town.world.now();
+        town.world.exchanges[0].answer_for(now, secs(45), None, answer.clone());
+        for key in town.world.exchanges[0].stream_keys() {
+            town.world.exchanges[0].close_stream(now, key);
+        }
+        town.world.collect();
+        town.run_for(secs(15));
+        for person in 0..3 {
+            let state = state(&town, person);
+            assert!(state.as_deref().is_some_and(|state| state != "live"), "{answer:?}, {person}: {state:?}");
+        }
+        assert!(town.run_until_live(minutes(8)), "{answer:?}");
+        assert!((0..3).all(|person| state(&town, person).as_deref() == Some("live")), "{answer:?}");
+        clean(town);
+    }
+}
+
+#[test]
+fn a_mailbox_whose_stream_is_opened_again_at_once_is_live_all_the_time() {
+    let mut town = at_work(3, 1);
+    let reports = town.world.reports.len();
+    for _ in 0..3 {
+        let now = town.world.now();
+        for key in town.world.exchanges[0].stream_keys() {
+            town.world.exchanges[0].close_stream(now, key);
+        }
+        town.world.collect();
+        town.run_for(secs(60));
+    }
+    let unwatched = |report: &(Time, Report)| {
+        matches!(report, (_, Report::Unwatched { .. } | Report::MailServerTrouble { .. }))
+    };
+    assert!(!town.world.reports[reports..].iter().any(unwatched));
+    clean(town);
+}
+
+#[test]
+fn a_server_at_which_streams_alone_fail_again_and_again_is_told_as_in_trouble_until_they_stand() {
+    let mut town = at_work(3, 1);
+    let now = town.world.now();
+    let answer = Override::Status(503);
+    town.world.exchanges[0].answer_for(now, minutes(3), Some(Operation::GetStreamingEvents), answer);
+    cut_streams(&mut town);
+    town.run_for(minutes(2));
+    assert_eq!(troubles(&town), ["trouble ews_http_status"], "whatever ordinary calls say");
+    assert!(town.run_until_live(minutes(6)));
+    assert_eq!(troubles(&town), ["trouble ews_http_status", "well"]);
+    clean(town);
+}
+
+#[test]
+fn a_mailbox_whose_events_are_told_is_live_though_a_look_at_one_mail_is_refused() {
+    let mut town = at_work(3, 1);
+    let mailbox = town.people[1].mailbox;
+    town.world.exchanges[0].refuse(mailbox, Operation::GetItem, 2, Code::ErrorAccessDenied, true);
+    town.deliver(1, "told, though without details");
+    town.run_for(secs(20));
+    assert_eq!((alerts(&town, 1), state(&town, 1).as_deref()), (2, Some("live")));
+    clean(town);
+}

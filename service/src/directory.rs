@@ -126,6 +126,17 @@ impl Watch {
         }
     }
 
+    /// As seen by whoever knows how the mail server does: while that is in trouble, it is the reason why a mailbox is not
+    /// watched, or not yet.
+    pub fn at(self, server: &Health) -> Watch {
+        match (self, server) {
+            (Watch::Waiting | Watch::Unwatched(_), Health::Trouble(trouble) | Health::Refused(trouble)) => {
+                Watch::Unwatched(trouble.clone())
+            }
+            (watch, _) => watch,
+        }
+    }
+
     /// What is wrong.
     pub fn trouble(&self) -> Option<&Trouble> {
         match self {
@@ -370,6 +381,20 @@ mod tests {
     use carillon_core::names::FolderId;
 
     use super::*;
+
+    #[test]
+    fn while_a_mail_server_is_in_trouble_that_is_why_its_mailboxes_are_not_watched() {
+        let trouble = |code: &str| Arc::new(Trouble { code: code.into(), text: "x".into() });
+        let (own, server) = (trouble("closed"), Health::Trouble(trouble("refused")));
+        let code = |watch: Watch| watch.trouble().map(|trouble| trouble.code.to_string());
+        for waits in [Watch::Waiting, Watch::Unwatched(own.clone())] {
+            let seen = waits.at(&server);
+            assert_eq!((seen.name(), code(seen).as_deref()), ("unwatched", Some("refused")));
+        }
+        assert_eq!(Watch::Live.at(&server), Watch::Live, "its stream stands");
+        assert_eq!(Watch::Waiting.at(&Health::Well), Watch::Waiting);
+        assert_eq!(Watch::Unwatched(own.clone()).at(&Health::Well), Watch::Unwatched(own));
+    }
 
     #[test]
     fn the_sums_follow_every_change() {

@@ -244,7 +244,7 @@ pub const NEWER_VERSION_UNPROVEN_RETRY: Span = Span::from_secs(3_600);
 pub const NEWER_VERSION_RETRY_MAX: Span = Span::from_secs(86_400);
 
 /// As [`MAIL_BACK_OFF`], after a mailbox moved or its server could not be reached by the front end.
-pub const MOVE_BACK_OFF: (Span, Span) = (Span::from_secs(30), Span::from_secs(300));
+pub const MOVE_BACK_OFF: (Span, Span) = (Span::from_secs(10), Span::from_secs(300));
 
 /// The first and the longest back-off before connecting again.
 pub const CONNECT_BACK_OFF: (Span, Span) = (Span::from_secs(1), Span::from_secs(60));
@@ -279,12 +279,20 @@ pub const MAILBOX_GONE_RETRY: Span = Span::from_secs(24 * 60 * 60);
 /// Trouble of a mailbox within this time after the last, or after the pause for it, is trouble in a row.
 pub const SETBACK_MEMORY: Span = Span::from_secs(10 * 60);
 
-/// Doublings of the pause for a mailbox's database (30 s … 4 min) before the mailbox is looked for elsewhere.
-pub const STORE_TRIES_MAX: u8 = 4;
+/// A mailbox of which a stream has told for so long works: what happened before is over. Longer than a stream that opens and
+/// then breaks again and again.
+pub const SETBACK_CALM: Span = Span::from_secs(120);
+
+/// Doublings of the pause for a mailbox's database (10 s … 3 min) before the mailbox is looked for elsewhere.
+pub const STORE_TRIES_MAX: u8 = 5;
 
 /// Before mailboxes whose stream another owner took are taken back, if nobody says before whose they are. Long enough
 /// that two owners who do not know of each other disturb each other little.
 pub const STEP_ASIDE_RETRY: Span = Span::from_secs(15 * 60);
+
+/// Before the owner is told that mailboxes are not watched whose stream ended in good order: most are back within
+/// [`REOPEN_SPREAD`].
+pub const UNSTREAMED_TOLD: Span = Span::from_secs(10);
 
 /// A stream that has been open for so long has proven itself: Exchange sends a heartbeat every 45 s.
 pub const STREAM_STEADY: Span = Span::from_secs(45);

@@ -15,6 +15,7 @@ mod registrations;
 mod run;
 mod scenes;
 mod shrink;
+mod strays;
 mod struck;
 
 pub use disk::DiskAct;
@@ -28,3 +29,4 @@ pub use profile::{BUILTIN, Profile};
 pub use registrations::RegistrationAct;
 pub use run::{Verdict, run, tell};
 pub use shrink::{Without, shrink};
+pub use strays::StrayAct;

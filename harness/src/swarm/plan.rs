@@ -136,6 +136,11 @@ impl Plan {
         Span(2 * self.acts.iter().map(|(_, act)| lag(act)).max().unwrap_or(0))
     }
 
+    /// How often a shard's process dies on this day.
+    pub(super) fn kills(&self) -> u32 {
+        self.acts.iter().filter(|(_, act)| act.kills()).count() as u32
+    }
+
     /// Some moment of the day, after a minute in which everybody settles.
     pub(super) fn moment(&self, rng: &mut Rng) -> Time {
         self.moment_before(rng, self.length)

@@ -38,6 +38,7 @@ pub(super) fn struck(world: &World) -> BTreeMap<String, u64> {
         add("mail server: no UTF-8".to_owned(), stats.not_utf8);
         add("mail server: old counts".to_owned(), stats.stale_counts);
         add("mail server: mails from the future".to_owned(), stats.from_the_future);
+        add("mail server: connections given up".to_owned(), stats.given_up);
     }
     for apns in &world.apns {
         let stats = apns.stats();

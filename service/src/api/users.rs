@@ -3,6 +3,7 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
+use carillon_core::shard::MailServerId;
 use carillon_core::shard::{DroppedFolder, Trouble};
 
 use super::ApiState;
@@ -34,7 +35,9 @@ const TOKEN_DIGITS_SHOWN: usize = 4;
 pub async fn read(State(state): State<ApiState>, AtUser(user): AtUser) -> Result<Json<UserView>, ApiError> {
     let row = state.app.read_user(&user).await?.ok_or(ApiError::NotFound { what: "user" })?;
     let directory = state.app.directory();
-    let watch = directory.watch(row.key).unwrap_or_default();
+    let at = state.app.config().exchange.iter().position(|one| Some(&*one.name) == row.exchange.as_deref());
+    let server = at.map(|at| directory.mail_server(MailServerId(at as u16))).unwrap_or_default();
+    let watch = directory.watch(row.key).unwrap_or_default().at(&server);
     let dropped = directory.dropped_folders(row.key);
     let unreadable = directory.unreadable(row.key);
     Ok(Json(user_view(row, &watch, unreadable.as_deref(), dropped)))

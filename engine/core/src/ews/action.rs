@@ -76,7 +76,7 @@ pub const RETRY_MS: u64 = 5_000;
 /// Longest pause of a back-off, and the pace at which a mailbox on its way is tried.
 pub const MOVE_RETRY_MS: u64 = 300_000;
 /// First pause when a mailbox's database is not available.
-pub const STORE_RETRY_MS: u64 = 30_000;
+pub const STORE_RETRY_MS: u64 = 10_000;
 /// Pause after `ErrorServerBusy` without `BackOffMilliseconds`.
 pub const BACK_OFF_DEFAULT_MS: u64 = 60_000;
 /// Pause after `ErrorExceededConnectionCount` without `BackOffMilliseconds`.

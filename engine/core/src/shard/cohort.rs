@@ -10,7 +10,7 @@ use super::core::ShardCore;
 use super::{ConnId, Effects, MailServerId, Trouble};
 use crate::arena::Id;
 use crate::http1::Cookies;
-use crate::limits::{COHORT_GATHER, STREAM_STEADY};
+use crate::limits::{COHORT_GATHER, SETBACK_CALM, STREAM_STEADY};
 use crate::names::SmtpAddress;
 use crate::time::{Now, Span, Time};
 use crate::user::UserId;
@@ -49,7 +49,11 @@ pub struct Cohort {
     pub(super) joining_since: Option<Time>,
     /// When a member was subscribed last.
     pub(super) subscribed_at: Time,
+    /// Since when each stream has ended in good order, if it has ended.
+    pub(super) works_since: Option<Time>,
     pub(super) detached_since: Option<Time>,
+    /// The stream ended in good order, and the owner still takes the members for watched: when he is told otherwise.
+    pub(super) untold_until: Option<Time>,
     /// When the pace of openings lets this cohort's stream be opened.
     pub(super) slot: Option<Time>,
     pub(super) not_before: Time,
@@ -103,6 +107,11 @@ impl Cohort {
         self.opened && self.opened_at.is_some_and(|at| now.since(at) >= STREAM_STEADY)
     }
 
+    /// Whether streams have told for so long that the members work.
+    pub(super) fn is_calm(&self, now: Time) -> bool {
+        self.works_since.is_some_and(|since| now.since(since) >= SETBACK_CALM)
+    }
+
     pub(super) fn is_rooted(&self) -> bool {
         self.rooted
     }
@@ -137,9 +146,11 @@ impl ShardCore {
             return self.dissolve_cohort(cohort_id, fx);
         }
         let polls = self.poll_members(now, cohort_id, fx);
+        let untold = self.tell_unstreamed(now, cohort_id, fx);
+        let later = polls.into_iter().chain(untold).min();
         let Some(cohort) = self.cohorts.get_mut(cohort_id) else { return };
         if cohort.not_before > now.time {
-            let at = polls.map_or(cohort.not_before, |at| at.min(cohort.not_before));
+            let at = later.map_or(cohort.not_before, |at| at.min(cohort.not_before));
             self.wheel.arm(&cohort.timer, at);
             return;
         }
@@ -157,7 +168,7 @@ impl ShardCore {
         self.request_subscriptions(now, cohort_id, fx);
         let next = self.join_members(now, cohort_id, fx);
         if let Some(cohort) = self.cohorts.get(cohort_id)
-            && let Some(at) = next.into_iter().chain(cohort.aside_until).chain(polls).min()
+            && let Some(at) = next.into_iter().chain(cohort.aside_until).chain(later).min()
         {
             self.wheel.arm(&cohort.timer, at);
         }

@@ -184,7 +184,11 @@ impl ShardCore {
                     let late = poll_pace.min(Span::from_millis(1));
                     server.poll_not_before = server.poll_not_before.max(now.time - late) + poll_pace;
                     user_id
-                } else if beside_share && let Some(farewell) = server.farewells.pop(now.time) {
+                } else if beside_share
+                    && let Some(farewell) = server
+                        .farewells
+                        .pop(now.time, |user| self.users.get(user)?.setback.as_deref()?.busy_until(now.time))
+                {
                     return Some(Job::Unsubscribe(Box::new(farewell)));
                 } else {
                     let pace = (!server.subscribes.is_empty()).then_some(server.subscribe_not_before);

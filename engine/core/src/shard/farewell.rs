@@ -45,11 +45,17 @@ impl Farewells {
         self.waiting.push_back(farewell);
     }
 
-    /// The next whose subscription may still be there, and whose mailbox may be asked for something.
-    pub(super) fn pop(&mut self, now: Time) -> Option<Farewell> {
+    /// The next whose subscription may still be there, and whose mailbox may be asked for something. `busy_until`: until when
+    /// a user's budget is exhausted, which may have come to pass while this waited.
+    pub(super) fn pop(&mut self, now: Time, busy_until: impl Fn(UserId) -> Option<Time>) -> Option<Farewell> {
         let over = |farewell: &mut Farewell| now.since(farewell.since) >= FAREWELL_AGE_MAX;
         while self.waiting.pop_front_if(over).is_some() {}
-        let next = self.waiting.iter().position(|farewell| farewell.not_before <= now)?;
+        let next = self.waiting.iter_mut().position(|farewell| {
+            if farewell.not_before <= now {
+                farewell.not_before = busy_until(farewell.user).unwrap_or(farewell.not_before);
+            }
+            farewell.not_before <= now
+        })?;
         self.waiting.remove(next)
     }
 
@@ -119,6 +125,10 @@ mod tests {
         }
     }
 
+    fn free(_: UserId) -> Option<Time> {
+        None
+    }
+
     #[test]
     fn who_must_wait_lets_others_pass() {
         let mut farewells = Farewells::default();
@@ -126,9 +136,22 @@ mod tests {
         farewells.push(Farewell { not_before: later, ..farewell(1, Time(0)) });
         farewells.push(farewell(2, Time(0)));
         let address = |farewell: Option<Farewell>| farewell.map(|one| one.address.as_str().to_owned());
-        assert_eq!(address(farewells.pop(Time(1))).as_deref(), Some("user2@example.com"));
-        assert_eq!((farewells.pop(Time(1)).is_none(), farewells.next_at()), (true, Some(later)));
-        assert_eq!(address(farewells.pop(later)).as_deref(), Some("user1@example.com"));
+        assert_eq!(address(farewells.pop(Time(1), free)).as_deref(), Some("user2@example.com"));
+        assert_eq!((farewells.pop(Time(1), free).is_none(), farewells.next_at()), (true, Some(later)));
+        assert_eq!(address(farewells.pop(later, free)).as_deref(), Some("user1@example.com"));
+    }
+
+    #[test]
+    fn a_budget_that_is_exhausted_meanwhile_is_left_alone() {
+        let mut farewells = Farewells::default();
+        farewells.push(farewell(1, Time(0)));
+        farewells.push(farewell(2, Time(0)));
+        let later = Time(0) + Span::from_secs(60);
+        let busy = |user: UserId| (user == UserId::from_bits(1)).then_some(later);
+        let address = |farewell: Option<Farewell>| farewell.map(|one| one.address.as_str().to_owned());
+        assert_eq!(address(farewells.pop(Time(1), busy)).as_deref(), Some("user2@example.com"));
+        assert_eq!((farewells.pop(Time(1), busy).is_none(), farewells.next_at()), (true, Some(later)));
+        assert_eq!(address(farewells.pop(later, free)).as_deref(), Some("user1@example.com"));
     }
 
     #[test]
@@ -137,7 +160,7 @@ mod tests {
         for number in 0..100_000 {
             farewells.push(farewell(number, Time(0)));
         }
-        let kept: Vec<Farewell> = std::iter::from_fn(|| farewells.pop(Time(1))).collect();
+        let kept: Vec<Farewell> = std::iter::from_fn(|| farewells.pop(Time(1), free)).collect();
         assert_eq!(kept.len(), FAREWELLS_MAX);
         assert_eq!(kept.last().unwrap().address.as_str(), "user99999@example.com");
         assert!(farewells.is_empty());
@@ -150,7 +173,7 @@ mod tests {
         farewells.push(farewell(1, Time(0)));
         farewells.push(farewell(2, later));
         let at = Time(0) + FAREWELL_AGE_MAX;
-        assert_eq!(farewells.pop(at).unwrap().since, later);
-        assert!(farewells.pop(at).is_none());
+        assert_eq!(farewells.pop(at, free).unwrap().since, later);
+        assert!(farewells.pop(at, free).is_none());
     }
 }

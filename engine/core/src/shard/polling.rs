@@ -8,6 +8,9 @@ use crate::limits::{MUTE_STREAMS_MAX, POLL_AFTER, POLL_EVERY, STREAM_PROBES_MAX,
 use crate::time::{Now, Span, Time};
 use crate::user::{Calling, Needs, Polling, User, UserId};
 
+/// The code of a stream that ended in good order and is not back: nothing is known of why, so that any other says more.
+pub(super) const STREAM_WAITS: &str = "stream_waits";
+
 impl Cohort {
     /// Whether the present stream can be relied on: it is open, and has delivered something since, or the streams before
     /// it did.
@@ -135,13 +138,24 @@ impl ShardCore {
         let server = &mut self.servers[usize::from(server_id.0)];
         server.streams_lost = server.streams_lost.saturating_add(1);
         server.lost_when_open |= opened;
-        if server.streams_lost < STREAMS_LOST_MAX || server.stream_trouble.is_some() {
+        if server.streams_lost < STREAMS_LOST_MAX {
             return;
         }
         let text = format!("{}; meanwhile each mailbox is looked into about once a minute", trouble.text);
-        let trouble = Trouble { code: trouble.code.clone(), text: text.into() };
+        self.streams_missing(server_id, &Trouble { code: trouble.code.clone(), text: text.into() }, fx);
+    }
+
+    /// Streams of a server are not there that should be: whatever calls say, it is in trouble until one comes through.
+    pub(super) fn streams_missing(&mut self, server_id: MailServerId, trouble: &Trouble, fx: &mut Effects) {
+        let server = &mut self.servers[usize::from(server_id.0)];
+        let says_more = |known: &Trouble| &*known.code == STREAM_WAITS && &*trouble.code != STREAM_WAITS;
+        if server.stream_trouble.as_deref().is_some_and(|known| !says_more(known)) {
+            return;
+        }
         server.stream_trouble = Some(Box::new(trouble.clone()));
-        fx.report(Report::MailServerTrouble { server: server_id, trouble });
+        if server.trouble.is_none() {
+            fx.report(Report::MailServerTrouble { server: server_id, trouble: trouble.clone() });
+        }
     }
 
     /// Whether enough streams of a server are being opened: where none comes through, a few at a time show as much as all.

@@ -103,7 +103,9 @@ impl ShardCore {
         }
         self.retry_later(now, job, wait, fx);
         if let Some(user_id) = job.user() {
-            if let Some(user) = self.users.get_mut(user_id) {
+            // What is asked next to find out which folder it is belongs to the same try.
+            let step = of_folder == Some(Span::ZERO);
+            if let Some(user) = self.users.get_mut(user_id).filter(|_| !step) {
                 user.call_failures = failures.saturating_add(1);
             }
             self.arm_user(user_id);

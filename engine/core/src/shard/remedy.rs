@@ -59,6 +59,12 @@ impl ShardCore {
     /// A stream says that this mailbox's subscription is gone or of no use: it is made anew, at once the first time.
     pub(super) fn lose_mailbox(&mut self, now: Now, user_id: UserId, error: &EwsError, fx: &mut Effects) {
         let action = error.action();
+        if let Some(user) = self.users.get_mut(user_id).filter(|user| user.streaming)
+            && let Some(setback) = user.setback.as_deref_mut()
+            && user.cohort.and_then(|id| self.cohorts.get(id)).is_some_and(|cohort| cohort.is_calm(now.time))
+        {
+            setback.is_over(now.time);
+        }
         let earlier = self.users.get(user_id).and_then(|user| user.setback.as_deref());
         let times = Setback::times(earlier, now.time, action);
         let at_once = match action {

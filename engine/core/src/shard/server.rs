@@ -40,7 +40,7 @@ pub(super) struct Server {
     pub(super) busy_until: Time,
     /// Connections in a row that could not be made or broke off.
     pub(super) connect_failures: u8,
-    /// The trouble of which the owner was told; he waits to hear of its end.
+    /// The trouble of which the owner was told, who waits to hear of its end.
     pub(super) trouble: Option<Trouble>,
     /// The present credential was refused, by what all shards have heard.
     pub(super) refusals: Option<Refusals>,

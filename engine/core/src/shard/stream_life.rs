@@ -3,10 +3,13 @@
 use super::cohort::CohortId;
 use super::conn::Kind;
 use super::core::ShardCore;
+use super::polling::STREAM_WAITS;
 use super::server::Asked;
 use super::{ConnId, Effects, Trouble};
 use crate::ews::{SchemaVersion, StreamConn};
-use crate::limits::{DETACHED_TRUST, MAIL_BACK_OFF, REOPEN_SPREAD, STREAM_JOIN_INTERVAL, STREAM_JOIN_WAIT};
+use crate::limits::{
+    DETACHED_TRUST, MAIL_BACK_OFF, REOPEN_SPREAD, STREAM_JOIN_INTERVAL, STREAM_JOIN_WAIT, UNSTREAMED_TOLD,
+};
 use crate::time::{Now, Span, Time};
 use crate::user::{Calling, Needs, Polling, UserId};
 
@@ -156,6 +159,8 @@ impl ShardCore {
             cohort.detached_since.take().is_some_and(|since| now.time.since(since) > DETACHED_TRUST);
         cohort.opened = true;
         cohort.opened_at = Some(now.time);
+        cohort.works_since.get_or_insert(now.time);
+        cohort.untold_until = None;
         self.stats.streams += 1;
         let (server, retiring) = (cohort.server, cohort.retiring);
         for user_id in retiring.map_or_else(Vec::new, |older| self.users_on(older)) {
@@ -193,6 +198,7 @@ impl ShardCore {
     pub(super) fn stream_closed(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
         let lasted = self.cohorts.get(cohort_id).is_some_and(|cohort| cohort.is_steady(now.time));
         if self.detach_stream(now, conn_id, cohort_id, fx) {
+            self.tell_later(now, cohort_id);
             self.reopen_later(now, cohort_id, !lasted, fx);
         }
     }
@@ -202,9 +208,56 @@ impl ShardCore {
     /// stream is the next bad id. Members whose ids are bad again and again are set back, each for himself.
     pub(super) fn stream_spoilt(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
         if self.detach_stream(now, conn_id, cohort_id, fx) {
+            self.tell_later(now, cohort_id);
             let wait = Span(self.rng.below(REOPEN_SPREAD.0));
             self.delay_cohort(now, cohort_id, wait, fx);
         }
+    }
+
+    /// Nobody is told of a stream that is back in a moment.
+    fn tell_later(&mut self, now: Now, cohort_id: CohortId) {
+        if let Some(cohort) = self.cohorts.get_mut(cohort_id).filter(|cohort| cohort.stream.is_none()) {
+            cohort.untold_until.get_or_insert(now.time + UNSTREAMED_TOLD);
+        }
+    }
+
+    /// The stream ended in good order and has not come back: its members are no longer watched, and the owner is told. When
+    /// that is to be looked at.
+    pub(super) fn tell_unstreamed(
+        &mut self,
+        now: Now,
+        cohort_id: CohortId,
+        fx: &mut Effects,
+    ) -> Option<Time> {
+        let cohort = self.cohorts.get_mut(cohort_id)?;
+        let until = cohort.untold_until?;
+        if until > now.time {
+            return Some(until);
+        }
+        cohort.untold_until = None;
+        let (server_id, members) = (cohort.server, cohort.members.clone());
+        let untold = |id: &UserId| {
+            let user = self.users.get(*id);
+            user.is_some_and(|user| user.subscription.is_some() && !user.streaming && !user.aside)
+        };
+        let members: Vec<UserId> = members.into_iter().filter(untold).collect();
+        if members.is_empty() {
+            return None;
+        }
+        let waits = Trouble {
+            code: STREAM_WAITS.into(),
+            text: "the stream ended as agreed and has not been opened again yet; it is tried again by itself"
+                .into(),
+        };
+        self.streams_missing(server_id, &waits, fx);
+        let trouble = self.servers[usize::from(server_id.0)].trouble.clone().unwrap_or(waits);
+        for user_id in members {
+            // Whoever is looked into goes on to be.
+            if self.users.get(user_id).is_some_and(|user| user.polling != Polling::Told) {
+                self.set_unwatched(user_id, &trouble, fx);
+            }
+        }
+        None
     }
 
     /// The first reopening is immediate: most ends are a load balancer's, a patch's, or the agreed one. Streams that do
@@ -267,6 +320,9 @@ impl ShardCore {
             self.distrust(server, &named);
         }
         if self.detach_stream(now, conn_id, cohort_id, fx) {
+            if let Some(cohort) = self.cohorts.get_mut(cohort_id).filter(|cohort| cohort.stream.is_none()) {
+                cohort.works_since = None;
+            }
             self.reopen_later(now, cohort_id, true, fx);
         }
     }
@@ -296,6 +352,7 @@ impl ShardCore {
         if cohort.stream != Some(conn_id) {
             return false;
         }
+        let calm = cohort.is_calm(now.time);
         if cohort.is_steady(now.time) {
             cohort.failures = 0;
             cohort.unexplained = 0;
@@ -320,6 +377,9 @@ impl ShardCore {
         cohort.detached_since.get_or_insert(now.time);
         for user_id in users {
             if let Some(user) = self.users.get_mut(user_id) {
+                if let Some(setback) = user.setback.as_deref_mut().filter(|_| calm && user.streaming) {
+                    setback.is_over(now.time);
+                }
                 user.streaming = false;
             }
             self.set_live(user_id, false);

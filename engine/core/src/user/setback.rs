@@ -3,7 +3,7 @@
 use std::mem::{Discriminant, discriminant};
 
 use crate::ews::Action;
-use crate::limits::SETBACK_MEMORY;
+use crate::limits::{SETBACK_CALM, SETBACK_MEMORY};
 use crate::time::{Span, Time};
 
 /// Trouble of one kind, in a row. Most rows have none.
@@ -25,6 +25,14 @@ impl Setback {
             setback.kind == discriminant(&action) && now < setback.until + SETBACK_MEMORY
         };
         slot.filter(recent).map_or(0, |setback| setback.times)
+    }
+
+    /// The mailbox has been told of by a stream for as long as [`SETBACK_CALM`]: what comes next is the first of its kind. How
+    /// long its budget is exhausted stays.
+    pub fn is_over(&mut self, now: Time) {
+        if self.until + SETBACK_CALM <= now {
+            self.times = 0;
+        }
     }
 
     /// Whether the mailbox's budget is exhausted, and the server has said for how long.
@@ -65,6 +73,22 @@ mod tests {
         }
         assert_eq!(Setback::times(slot.as_deref(), now, Action::CatchUp), 0, "that is another trouble");
         assert_eq!(times(&slot, now + SETBACK_MEMORY), 0);
+    }
+
+    #[test]
+    fn what_happens_after_a_mailbox_has_worked_for_a_while_is_the_first_of_its_kind() {
+        let now = Time(0) + Span::from_secs(1);
+        let again = |after: Span| {
+            let mut slot = None;
+            Setback::note(&mut slot, now, Action::BackOffAccount { ms: 600_000 }, Span::from_secs(600));
+            Setback::note(&mut slot, now, Action::MailboxGone, Span::from_secs(60));
+            Setback::note(&mut slot, now, Action::MailboxGone, Span::from_secs(60));
+            let later = now + Span::from_secs(60) + after;
+            slot.as_deref_mut().unwrap().is_over(later);
+            assert!(slot.as_deref().unwrap().is_busy(later), "whatever else is over");
+            Setback::times(slot.as_deref(), later, Action::MailboxGone)
+        };
+        assert_eq!((again(SETBACK_CALM), again(Span(SETBACK_CALM.0 - 1))), (0, 2));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::super::oddities::OddAct;
 use super::super::owner::OwnerAct;
 use super::super::phones::PhoneAct;
 use super::super::registrations::RegistrationAct;
+use super::super::strays::StrayAct;
 use crate::exchange::BusyShape;
 
 /// One thing that happens. Indices are taken modulo what there is.
@@ -90,6 +91,8 @@ pub enum Act {
     Disk(DiskAct),
     /// Registrations contradict each other.
     Registrations(RegistrationAct),
+    /// A mail server gives odd answers for a moment.
+    Strays(StrayAct),
 }
 
 /// Where a mail can lie.
@@ -153,6 +156,7 @@ impl Act {
             | Act::Deafen { .. }
             | Act::BadNetwork { .. }
             | Act::Network { .. }
+            | Act::Strays(_)
             | Act::PowerFailure { .. } => true,
             Act::Owner(act) => act.deafens(),
             Act::Phones(act) => act.deafens(),

@@ -82,6 +82,7 @@ impl Plan {
         plan.draw_oddities(&profile.oddities);
         plan.draw_disk(&profile.disk);
         plan.draw_registrations();
+        plan.draw_strays();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }

@@ -118,6 +118,7 @@ impl Life {
             Act::Odd(act) => self.odd_act(act),
             Act::Disk(act) => self.disk_act(act),
             Act::Registrations(act) => self.registration_act(act),
+            Act::Strays(act) => self.stray_act(act),
             Act::MailClock { ahead_ms } => {
                 let clock = Clock { ahead_ms: *ahead_ms, drift_ppm: self.drift_ppm };
                 let server = ahead_ms.unsigned_abs() as usize % self.town.world.exchanges.len();

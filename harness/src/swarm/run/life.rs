@@ -85,7 +85,8 @@ impl Life {
             detached_ttl: manners.detached_ttl,
             limits: manners.limits.clone(),
             subscription_ids: plan.subscription_ids,
-            lockout_failures: Some(LOCKOUT_FAILURES),
+            // Who is killed forgets that a password was refused, and each start tries it once.
+            lockout_failures: Some(LOCKOUT_FAILURES + plan.kills()),
             strict: StrictRules {
                 calls_max: Some(plan.calls_max),
                 back_off_grace: StrictRules::default().back_off_grace + plan.way_and_back_max(),
@@ -209,7 +210,7 @@ impl Life {
     }
 
     /// Lets time pass.
-    pub(super) fn run_for(&mut self, span: Span) {
+    pub(in super::super) fn run_for(&mut self, span: Span) {
         self.run_plainly(self.town.world.now().time + span);
     }
 
