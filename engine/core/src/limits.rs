@@ -150,8 +150,9 @@ pub const YIELD_BACK_OFF_MAX: Span = Span::from_secs(64);
 /// first subscription of a cohort, which has twice as long each time. If it has no answer by then, another mailbox tries.
 pub const LEADING_CALL_TIMEOUT: Span = Span::from_secs(20);
 
-/// How long a mailbox may be without a stream before it is looked into by ordinary calls.
-pub const POLL_AFTER: Span = Span::from_secs(30);
+/// How long a mailbox may be without a stream before it is looked into by ordinary calls: a little longer than
+/// [`STREAM_OPEN_TIMEOUT`], so that it is known by then what became of the first.
+pub const POLL_AFTER: Span = Span::from_secs(33);
 
 /// Between two such looks, at most. The last sixth is drawn by chance, so that cohorts do not look together.
 pub const POLL_EVERY: Span = Span::from_secs(60);
