@@ -102,7 +102,8 @@ pub const TIMERS_PER_TURN: u32 = 1_024;
 /// Commands that one turn takes from the queue.
 pub const COMMANDS_PER_TURN: usize = 256;
 
-/// Connects in flight per shard: a restart of Exchange must not make us a flood.
+/// Connects in flight per shard: a restart of Exchange must not make us a flood. Each endpoint has an equal share of them, so
+/// that one that does not answer keeps no other waiting.
 pub const CONNECTS_IN_FLIGHT_MAX: usize = 32;
 
 /// The newest mails of a user whose ids are kept until they are told. Older ones are only counted.

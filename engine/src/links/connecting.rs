@@ -24,10 +24,21 @@ impl Links {
         connecting.chain(self.lingering.front().map(|(deadline, _)| *deadline)).min()
     }
 
+    /// An endpoint to which a connect waits and may begin. Each has its share of the limit: one that swallows every SYN
+    /// takes no place from the others.
+    pub(super) fn next_to_connect(&self) -> Option<usize> {
+        let share = (CONNECTS_IN_FLIGHT_MAX / self.targets.len().max(1)).max(1);
+        let to = |at: usize| {
+            let links = self.connecting.iter().filter_map(|id| self.links.get(*id));
+            links.filter(|link| usize::from(link.endpoint.0) == at).count()
+        };
+        (0..self.waiting.len()).find(|at| !self.waiting[*at].is_empty() && to(*at) < share)
+    }
+
     /// Lets waiting connects begin, as far as the limit allows.
     pub(crate) fn start_connects(&mut self, now: Time, feed: &mut impl FnMut(Input<'_>)) {
-        while self.connecting.len() < CONNECTS_IN_FLIGHT_MAX
-            && let Some(id) = self.waiting.pop_front()
+        while let Some(at) = self.next_to_connect()
+            && let Some(id) = self.waiting[at].pop_front()
         {
             let Some(link) = self.links.get_mut(id) else { continue };
             link.deadline = now + self.connect_timeout;

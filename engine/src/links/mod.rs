@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use carillon_core::arena::{Arena, Id};
-use carillon_core::limits::{CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX};
+use carillon_core::limits::OUTPUT_BYTES_MAX;
 use carillon_core::shard::{CloseReason, ConnId, EndpointId, Input};
 use carillon_core::time::{Span, Time};
 use mio::Registry;
@@ -31,9 +31,10 @@ pub(crate) struct Links {
     links: Arena<Link>,
     /// The link of each of the core's connections, by the connection's index.
     by_conn: Vec<Option<Id<Link>>>,
-    /// Connects that wait for their turn. May name links that are gone.
-    waiting: VecDeque<Id<Link>>,
-    /// Connects under way, from look-up to the end of the handshake; at most [`CONNECTS_IN_FLIGHT_MAX`].
+    /// By endpoint: connects that wait for their turn. May name links that are gone.
+    waiting: Vec<VecDeque<Id<Link>>>,
+    /// Connects under way, from look-up to the end of the handshake; at most
+    /// [`carillon_core::limits::CONNECTS_IN_FLIGHT_MAX`], of which each endpoint has its share.
     connecting: Vec<Id<Link>>,
     /// By endpoint: how its name is being looked up.
     lookups: Vec<Lookups>,
@@ -118,13 +119,13 @@ impl Links {
             registry,
             lookups: vec![Lookups::default(); targets.len()],
             avoided: vec![None; targets.len()],
+            waiting: vec![VecDeque::new(); targets.len()],
             targets,
             resolver,
             mailbox,
             connect_timeout,
             links: Arena::new(),
             by_conn: Vec::new(),
-            waiting: VecDeque::new(),
             connecting: Vec::new(),
             ready: Vec::new(),
             unflushed: Vec::new(),
@@ -140,8 +141,10 @@ impl Links {
 
     /// Whether there is work that no event will announce.
     pub(crate) fn has_work(&self) -> bool {
-        let may_connect = !self.waiting.is_empty() && self.connecting.len() < CONNECTS_IN_FLIGHT_MAX;
-        may_connect || !self.ready.is_empty() || !self.unflushed.is_empty() || !self.rooms.is_empty()
+        self.next_to_connect().is_some()
+            || !self.ready.is_empty()
+            || !self.unflushed.is_empty()
+            || !self.rooms.is_empty()
     }
 
     pub(crate) fn none_left(&self) -> bool {
@@ -186,7 +189,7 @@ impl Links {
             self.by_conn.resize(index + 1, None);
         }
         self.by_conn[index] = Some(id);
-        self.waiting.push_back(id);
+        self.waiting[usize::from(endpoint.0)].push_back(id);
     }
 
     /// The core has bytes for a connection: [`Links::flush`] will ask for them.
@@ -253,7 +256,7 @@ impl Links {
     /// Brings the gauges up to date.
     pub(crate) fn count(&mut self) {
         self.stats.connects_in_flight = self.connecting.len() as u64;
-        self.stats.connects_waiting = self.waiting.len() as u64;
+        self.stats.connects_waiting = self.waiting.iter().map(VecDeque::len).sum::<usize>() as u64;
     }
 
     fn find(&self, conn: ConnId) -> Option<Id<Link>> {

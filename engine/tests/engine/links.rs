@@ -139,6 +139,26 @@ fn at_most_so_many_connects_are_in_flight() {
 }
 
 #[test]
+fn a_server_that_answers_no_connect_keeps_connects_to_another_not_waiting() {
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mine = identity();
+    let server = serve(mine.server_config(&[]), Protocol::Http1, |mut stream| handshake(&mut stream));
+    let endpoints = vec![
+        (endpoint(&silent, Protocol::Http1), TlsSettings::default()),
+        (server.endpoint.clone(), mine.trusted()),
+    ];
+    let rig = rig(endpoints, unchanged);
+    rig.order((0..2 * CONNECTS_IN_FLIGHT_MAX).map(|_| Order::Open(EndpointId(0))));
+    rig.order([Order::Open(EndpointId(1))]);
+    let first = std::iter::repeat_with(|| rig.see_news()).find(|seen| !matches!(seen, Seen::Opening(_)));
+    assert!(matches!(first, Some(Seen::Opened(_))), "{first:?}, before any of the others is given up");
+    rig.turn();
+    let shell = &rig.engine.stats().shells[0];
+    assert_eq!(shell.connects_in_flight as usize, CONNECTS_IN_FLIGHT_MAX / 2, "its share, and no more");
+    let _ = server.join();
+}
+
+#[test]
 fn an_unknown_authority_is_untrusted_and_both_sides_are_told() {
     let (mine, theirs) = (identity(), identity());
     let server = serve(theirs.server_config(&[]), Protocol::Http1, |mut stream| handshake(&mut stream));
