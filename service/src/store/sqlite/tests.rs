@@ -564,9 +564,21 @@ async fn many_registrations_at_once_do_what_they_do_one_by_one() {
     }
     let vip = VipRules { high_importance: true, senders: ["boss@example.com".into()].into() };
     let folders = Some(vec![FolderId::parse("junkemail").unwrap()]);
-    // Somebody new whose second registration says more.
-    batch.push(write(registration("more", "p1", 3_000)));
-    batch.push(write(RegisterWrite { vip: Some(vip), folders, ..registration("more", "p2", 3_001) }));
+    // People who are new and whose second registration says something else.
+    type Change = Box<dyn Fn(&mut RegisterWrite)>;
+    let changes: [Change; 5] = [
+        Box::new(move |register| register.vip = Some(vip.clone())),
+        Box::new(move |register| register.folders.clone_from(&folders)),
+        Box::new(|register| register.address = SmtpAddress::parse("elsewhere@example.com").unwrap()),
+        Box::new(|register| register.grouping = Some("another".into())),
+        Box::new(|register| register.exchange = Some("other".into())),
+    ];
+    for (n, change) in (0..).zip(&changes) {
+        let mut register = registration(&format!("changed{n}"), "p2", 5_000 + n);
+        change(&mut register);
+        batch.push(write(registration(&format!("changed{n}"), "p1", 6_000 + n)));
+        batch.push(write(register));
+    }
     // Twice the same device; one token for two of them; a token that somebody stored has; somebody who is stored.
     batch.push(write(registration("twice", "p1", 3_002)));
     batch.push(write(registration("twice", "p1", 3_003)));
