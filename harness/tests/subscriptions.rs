@@ -137,6 +137,35 @@ fn events_of_another_mailboxs_folders_are_neither_told_nor_counted_and_the_subsc
 }
 
 #[test]
+fn a_stream_that_we_end_loses_no_mail_of_the_others_on_it() {
+    const UNKNOWN: &str = "<Envelope xmlns=\"http://schemas.xmlsoap.org/soap/envelope/\" \
+        xmlns:m=\"http://schemas.microsoft.com/exchange/services/2006/messages\"><Body>\
+        <m:GetStreamingEventsResponse><m:ResponseMessages>\
+        <m:GetStreamingEventsResponseMessage ResponseClass=\"Error\"><m:MessageText>Gone.</m:MessageText>\
+        <m:ResponseCode>ErrorSubscriptionNotFound</m:ResponseCode><m:ErrorSubscriptionIds>\
+        <m:SubscriptionId>c29tZWJvZHkgZWxzZQ==</m:SubscriptionId></m:ErrorSubscriptionIds>\
+        </m:GetStreamingEventsResponseMessage></m:ResponseMessages></m:GetStreamingEventsResponse></Body></Envelope>";
+    for foreign in [false, true] {
+        let mut town = live(TownConfig { users: 3, ..TownConfig::default() });
+        town.run_for(secs(60));
+        if foreign {
+            let events = count_of_inbox(&town, 1, 42);
+            tell_on_subscription_of(&mut town, 0, &events);
+        } else {
+            let exchange = &mut town.world.exchanges[0];
+            exchange.inject(exchange.stream_keys()[0], UNKNOWN.as_bytes().to_vec());
+            town.world.collect();
+        }
+        let before = town.world.stats(0).connects;
+        town.deliver(2, "told when nobody reads any more");
+        town.run_for(minutes(1));
+        assert!(town.world.stats(0).connects > before, "the stream was opened again; foreign: {foreign}");
+        assert_eq!((mails_told(&town, 2), badge(&town, 2)), (1, Some(1)), "foreign: {foreign}");
+        clean(town);
+    }
+}
+
+#[test]
 fn a_mail_that_lies_in_another_mailbox_is_not_told_whatever_the_event_said() {
     let mut town = live(TownConfig { users: 2, full_access: true, ..TownConfig::default() });
     town.deliver(1, "of the second");

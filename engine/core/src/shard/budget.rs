@@ -103,15 +103,11 @@ impl ShardCore {
     }
 
     /// There is no room for a second stream beside the first: that one ends, and one for all members is opened in its
-    /// place. What the first has just been told may be lost with it.
+    /// place.
     pub(super) fn make_way(&mut self, now: Now, conn_id: ConnId, cohort_id: CohortId, fx: &mut Effects) {
         self.detach_stream(now, conn_id, cohort_id, fx);
         let Some(older) = self.cohorts.get(cohort_id).and_then(|cohort| cohort.stream) else { return };
-        for user_id in self.users_on(older) {
-            if let Some(user) = self.users.get_mut(user_id) {
-                user.miss();
-            }
-        }
+        self.miss_what_is_told(older);
         self.stream_spoilt(now, older, cohort_id, fx);
     }
 }

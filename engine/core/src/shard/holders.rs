@@ -200,7 +200,10 @@ impl ShardCore {
             }
             match Some(conn_id) == retiring {
                 true => self.stream_broken(now, conn_id, cohort_id, &trouble, fx),
-                false => self.stream_spoilt(now, conn_id, cohort_id, fx),
+                false => {
+                    self.miss_what_is_told(conn_id);
+                    self.stream_spoilt(now, conn_id, cohort_id, fx);
+                }
             }
         }
     }

@@ -308,7 +308,10 @@ impl ShardCore {
             | Action::RetryItem
             | Action::ConvertId => {
                 if bad.is_empty() {
-                    // It names ids that are none of ours.
+                    // It names ids that are none of ours. Perhaps the server goes on telling of the others.
+                    if !over {
+                        self.miss_what_is_told(conn_id);
+                    }
                     return self.stream_closed(now, conn_id, cohort_id, fx);
                 }
                 let kept = usize::from(planted!(BadIdKept));

@@ -387,6 +387,15 @@ impl ShardCore {
         true
     }
 
+    /// A stream is about to be ended that goes on at the server: what it is just being told is lost with it.
+    pub(super) fn miss_what_is_told(&mut self, conn_id: ConnId) {
+        for user_id in self.users_on(conn_id) {
+            if let Some(user) = self.users.get_mut(user_id) {
+                user.miss();
+            }
+        }
+    }
+
     /// The stream that took over is gone, and the one before has not said that it brought everything.
     fn lose_retiring(&mut self, conn_id: ConnId, fx: &mut Effects) {
         for user_id in self.users_on(conn_id) {
