@@ -127,6 +127,10 @@ fn what_lay_there_at_the_registration_is_not_told_though_it_is_dated_in_the_futu
         let mut town = until_live(town);
         town.run_for(secs(30));
         assert_eq!(alerts(&town, 0), 0, "{catch_up:?}");
+        // Before anything else about him is stored.
+        town.world.crash(0);
+        town.run_for(secs(30));
+        assert_eq!(alerts(&town, 0), 0, "{catch_up:?}, after a crash");
         for _ in 0..3 {
             town.run_for(minutes(20));
             gap(&mut town, 2);
@@ -159,6 +163,9 @@ fn what_lay_in_a_folder_before_it_was_chosen_is_not_told_though_it_is_dated_in_t
         town.world.command(0, Command::AssignUser(Box::new(assign)));
         town.run_for(minutes(2));
         assert_eq!(alerts(&town, 0), 0, "{catch_up:?}");
+        town.world.crash(0);
+        town.run_for(minutes(2));
+        assert_eq!(alerts(&town, 0), 0, "{catch_up:?}, after a crash");
         // But what comes into it in a gap is.
         lose_subscriptions(&mut town);
         let mail = Mail { folder, ..mail_of_the_future(&town, 400, "came in a gap") };

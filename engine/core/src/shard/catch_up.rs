@@ -31,11 +31,15 @@ impl ShardCore {
         let enough = looked_at - future >= CATCH_UP_MAIL_MAX || future >= CATCH_UP_FUTURE_MAX;
         let done = last || back_far_enough || items.is_empty() || enough;
         // Oldest first, as events would have come.
+        let mut learnt = false;
         for mut item in items.into_iter().rev() {
             // Without a preview it is fetched when it is told.
             let own = self.whose_mail(user_id, item.parent.as_ref()) == Whose::Own;
             item.details = item.details.filter(|_| previews && own && !ids_alone);
-            self.found(now, user_id, item, fx);
+            learnt |= self.found(now, user_id, item, fx);
+        }
+        if learnt {
+            self.report_noticed(user_id, fx);
         }
         let Some(user) = self.users.get_mut(user_id) else { return };
         match done {
@@ -100,8 +104,12 @@ impl ShardCore {
         // As events would have come: a first walk goes from the newest to the oldest.
         let mut found = page.found;
         found.sort_by_key(|item| item.received);
+        let mut learnt = false;
         for item in found {
-            self.found(now, user_id, item, fx);
+            learnt |= self.found(now, user_id, item, fx);
+        }
+        if learnt {
+            self.report_noticed(user_id, fx);
         }
         for item in page.gone {
             let hash = item_hash(&self.config.item_key, item.as_str());

@@ -141,10 +141,11 @@ impl ShardCore {
         self.look_due(now, user_id, fx);
     }
 
-    /// A mail that a look into the folder found.
-    pub(super) fn found(&mut self, now: Now, user_id: UserId, item: FoundItem, fx: &mut Effects) {
+    /// A mail that a look into the folder found. True if nobody is to be told of it, and that is to be stored: nothing else
+    /// will say so.
+    pub(super) fn found(&mut self, now: Now, user_id: UserId, item: FoundItem, fx: &mut Effects) -> bool {
         let hash = item_hash(&self.config.item_key, item.id.as_str());
-        let Some(user) = self.users.get_mut(user_id) else { return };
+        let Some(user) = self.users.get_mut(user_id) else { return false };
         let mut recalled = false;
         for device_id in &user.devices {
             let Some(unsettled) =
@@ -164,7 +165,7 @@ impl ShardCore {
                 user.pending.set_vip(hash);
             }
             self.look_due(now, user_id, fx);
-            return;
+            return false;
         }
         user.known.dated(hash, item.received);
         if user.known.covers(hash, item.received) && !planted!(CatchUpTellsAgain) {
@@ -180,12 +181,12 @@ impl ShardCore {
                     self.look_due(now, user_id, fx);
                 }
             }
-            return;
+            return false;
         }
         if user.known.is_future(item.received) && user.looks_first() {
             // It lay there before: of all others the floor says so.
             user.known.learn(hash, item.received);
-            return;
+            return true;
         }
         let present = user.server.map_or(now.unix, |server| self.servers[usize::from(server.0)].present(now));
         // The server's clock may have been set since, or ours.
@@ -198,6 +199,7 @@ impl ShardCore {
         } else if too_old {
             self.drop_pending(now, user_id, hash, Station::Expired, fx);
         }
+        false
     }
 
     /// A mail was read, deleted or moved: who was not told of it yet need not be.
