@@ -4,7 +4,7 @@ use carillon_core::rng::Rng;
 use carillon_core::time::{Span, Time};
 
 use super::plan::{Act, Plan};
-use crate::exchange::BusyShape;
+use crate::exchange::{BusyShape, SubscriptionIds};
 use crate::world::POWER_LOSS_MAX;
 
 /// Scenes have a generator of their own: the rest of a day is what it would be without them.
@@ -12,6 +12,9 @@ const SCENES: u64 = 0x5ce7_e500_0000_0001;
 
 /// So has this one.
 const FORGOTTEN: u64 = 0x0066_6f72_676f_7400;
+
+/// And this one.
+const RENUMBERED: u64 = !0x7265_6e75_6d62_6572;
 
 /// The longest that a scene lasts: one that would begin later is left out.
 const SCENE_MAX: Span = Span::from_secs(240);
@@ -50,6 +53,29 @@ impl Plan {
             let told = at + Span::from_millis(self.timing.settle_ms.into());
             let after = told + Span(200_000 + rng.below(1_000_000));
             self.scene(after, Act::PowerFailure { tail: POWER_LOSS_MAX });
+        }
+    }
+
+    /// A server that numbers its subscriptions, and takes a stale id for the mailbox that has it by now, starts again together
+    /// with a shard, and everybody gets mail while subscriptions are made anew: events come for who had the id before.
+    pub(super) fn draw_renumbered(&mut self) {
+        let mut rng = Rng::new(!self.seed ^ RENUMBERED);
+        if self.subscription_ids == SubscriptionIds::Unique || !self.full_access {
+            return;
+        }
+        for _ in 0..4 {
+            let at = self.moment(&mut rng);
+            self.scene(at, Act::RestartBackEnd { back_end: rng.below(1 << 20) as usize });
+            if rng.chance(3, 4) {
+                let shard = rng.below(1 << 20) as usize;
+                self.scene(at + Span(rng.below(1_000_000)), Act::Crash { shard });
+            }
+            for user in 0..self.users {
+                for _ in 0..3 {
+                    let mail = at + Span(rng.below(45_000_000));
+                    self.scene(mail, Act::Mail { user, mails: 1, vip: false });
+                }
+            }
         }
     }
 

@@ -83,6 +83,7 @@ impl Plan {
         plan.draw_disk(&profile.disk);
         plan.draw_registrations();
         plan.draw_strays();
+        plan.draw_renumbered();
         plan.acts.sort_by_key(|(at, _)| *at);
         plan
     }
