@@ -203,3 +203,20 @@ fn a_folder_s_code_for_all_that_is_asked_for_seconds_makes_the_pauses_no_longer_
     assert_eq!(town.world.stats(0).users_live, 6);
     clean(town);
 }
+
+#[test]
+fn another_s_folder_among_the_chosen_ones_is_not_looked_into_after_a_start_either() {
+    let mut town = Town::new(TownConfig { users: 2, full_access: true, ..TownConfig::default() });
+    assert!(town.run_until_live(minutes(1)));
+    let (mailbox, theirs) = (town.people[1].mailbox, town.own_folder(1, 0));
+    let id = town.world.exchanges[0].folder_id(mailbox, theirs);
+    choose_ids(&mut town, 0, &[id]);
+    town.run_for(minutes(1));
+    town.world.crash(0);
+    let (now, mail) = (town.world.now(), Mail { folder: theirs, ..town.mail() });
+    town.world.exchanges[0].deliver(now, mailbox, mail);
+    town.world.collect();
+    town.run_for(minutes(1));
+    assert_eq!((alerts(&town, 0), town.world.stats(0).users_live), (0, 2));
+    assert!(town.world.exchanges[0].violations().is_empty(), "{:?}", town.world.exchanges[0].violations());
+}

@@ -54,6 +54,9 @@ impl ShardCore {
         let account = item_hash(&self.config.item_key, assign.address.as_str());
         let watch = assign.watch.filter(|_| assign.server.is_some());
         let stored = watch.as_ref().and_then(|watch| watch.subscription.clone()).zip(assign.server);
+        // Where the account may look into all mailboxes, only a subscription shows that each of the folders is the mailbox's own.
+        let stored =
+            stored.filter(|(_, server)| assign.folders.is_empty() || self.mail_server(*server).impersonate);
         let subscription = stored.and_then(|(id, server)| {
             // Whose it is by now nobody can know, if such ids are given out again.
             if self.may_repeat(server, &id) {
