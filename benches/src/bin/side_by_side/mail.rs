@@ -216,7 +216,7 @@ fn new_mail(subscription: &str, number: u64) -> String {
         "<m:Notifications><m:Notification><t:SubscriptionId>{subscription}</t:SubscriptionId>\
          <t:CreatedEvent>{about}</t:CreatedEvent><t:NewMailEvent>{about}</t:NewMailEvent>\
          <t:ModifiedEvent><t:TimeStamp>{now}</t:TimeStamp><t:FolderId Id=\"{folder}\" ChangeKey=\"AQAAAA==\"/>\
-         <t:ParentFolderId Id=\"cm9vdA==\" ChangeKey=\"AQAAAA==\"/><t:UnreadCount>1</t:UnreadCount></t:ModifiedEvent>\
+         <t:ParentFolderId Id=\"cm9vdA==\" ChangeKey=\"AQAAAA==\"/><t:UnreadCount>{UNREAD}</t:UnreadCount></t:ModifiedEvent>\
          </m:Notification></m:Notifications>"
     ))
 }
@@ -296,5 +296,7 @@ fn now() -> String {
 
 const T: &str = "http://schemas.microsoft.com/exchange/services/2006/types";
 const M: &str = "http://schemas.microsoft.com/exchange/services/2006/messages";
+/// Ten digits: a badge that brings the body of an alert without details nearer to the length of the others.
+const UNREAD: u32 = 2_000_000_000;
 /// Between two signs of life on a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(20);

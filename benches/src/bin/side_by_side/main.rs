@@ -6,7 +6,7 @@
 //! ```
 //!
 //! All rows push to one bare HTTP/2 server ([`sink`]) over one TLS connection with one cipher suite, with the same fields,
-//! bodies of the same length (where nothing of a mail is shown, the longest that the engine composes) and 100 requests
+//! bodies of the same length and 100 requests
 //! in flight. The client's process is alone on one core, everything else on
 //! the other one. What counts is the CPU time of the client's process for each push, and its ratio to that of `h2load`
 //! in the same round.
@@ -249,7 +249,7 @@ impl Run<'_> {
             };
             *bytes = usize::try_from(*bytes as i64 + missing).unwrap_or(1).clamp(1, most);
             if before.same_as(padding) {
-                // Without details the engine composes no longer body; the table says how long it is.
+                // The table says how long it is.
                 return Ok(measured);
             }
         }
