@@ -3,9 +3,14 @@
 //!
 //! - An id that the server has just given to one mailbox is taken from every other that holds it.
 //! - An id that may be given out again is used only as long as nothing suggests a restart, and never stored ones.
+//! - An id that comes from the server although a mailbox here has lost it before is given out again: from then on none
+//!   that was given earlier is relied on. Shards do not see one another's ids, and a server may take one shard's stale id
+//!   for another shard's mailbox.
 //! - An event counts only if its folder is one of the mailbox's own ([`User::whose`]).
 //!
 //! The last of these holds whatever else the server does.
+
+use std::collections::VecDeque;
 
 use hashbrown::HashMap;
 
@@ -24,6 +29,8 @@ use crate::user::{Needs, Setback, UserId};
 #[derive(Debug, Default)]
 pub(super) struct Holders {
     by_id: HashMap<u64, UserId>,
+    /// Ids that mailboxes have lost, the newest last.
+    lost: VecDeque<u64>,
     /// The server has given an id out again.
     repeats: bool,
     /// An event of the server has named a folder by the same id as a look at the folder: ids can be compared.
@@ -43,7 +50,16 @@ impl Holders {
     pub(super) fn release(&mut self, id: &SubscriptionId, user: UserId) {
         if self.find(id) == Some(user) {
             self.by_id.remove(&id_hash(id));
+            if self.lost.len() == LOST_IDS_MAX {
+                self.lost.pop_front();
+            }
+            self.lost.push_back(id_hash(id));
         }
+    }
+
+    /// Whether a mailbox has lost this id not long ago.
+    fn was_lost(&self, id: &SubscriptionId) -> bool {
+        self.lost.contains(&id_hash(id))
     }
 
     pub(super) fn len(&self) -> usize {
@@ -55,6 +71,10 @@ impl Holders {
         self.repeats || id.as_str().len() < UNIQUE_ID_CHARS_MIN
     }
 }
+
+/// Lost ids that are remembered of each server. After a restart a server that numbers gives out many of those that were lost
+/// just now, and one that is recognized is enough.
+const LOST_IDS_MAX: usize = 1_024;
 
 /// Only names a place in the table.
 fn id_hash(id: &SubscriptionId) -> u64 {
@@ -77,8 +97,18 @@ impl ShardCore {
         user: UserId,
         fx: &mut Effects,
     ) {
+        let holders = &self.servers[usize::from(server.0)].holders;
+        let first = !holders.repeats && holders.was_lost(id);
         if let Some(other) = self.holder(server, id).filter(|other| *other != user) {
             self.take_from(now, server, other, fx);
+        }
+        if first {
+            let earlier = self.users.iter().filter(|(other, row)| {
+                *other != user && row.server == Some(server) && row.subscription.is_some()
+            });
+            for other in earlier.map(|(other, _)| other).collect::<Vec<_>>() {
+                self.take_from(now, server, other, fx);
+            }
         }
     }
 
