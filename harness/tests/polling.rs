@@ -190,3 +190,24 @@ fn ten_thousand_mailboxes_are_looked_into_within_ten_minutes_with_no_more_calls_
     assert!(streams <= 4, "{streams} streams hang, and none comes through");
     clean(town);
 }
+
+#[test]
+fn whoever_gets_a_stream_does_not_wait_among_those_who_have_none() {
+    let mut config = config(3_000);
+    config.phones = 0;
+    config.vigilant = false;
+    config.exchange.call_time = Span::from_millis(5);
+    let mut town = behind(Proxy::Empties, config);
+    town.run_for(POLL_AFTER + secs(30));
+    let looked = town.world.stats(0).catch_ups;
+    assert!((300..1_000).contains(&looked), "{looked} of them were looked into");
+    town.world.exchanges[0].faults.proxy = None;
+    let begin = town.world.now().time;
+    while town.world.stats(0).streams < 15 && town.world.now().time.since(begin) < minutes(10) {
+        town.run_for(secs(1));
+    }
+    assert_eq!(town.world.stats(0).streams, 15);
+    town.run_for(secs(30));
+    assert_eq!(town.world.stats(0).users_live, 3_000, "{:?}", town.world.stats(0));
+    clean(town);
+}

@@ -164,6 +164,15 @@ impl ShardCore {
                 && self.has_room_beside_share(now, server_id);
         loop {
             let server = &mut self.servers[usize::from(server_id.0)];
+            // Whoever has a stream by now waits elsewhere, and takes nobody's turn here.
+            while let Some(user_id) = server.polls.front()
+                && self
+                    .users
+                    .get(*user_id)
+                    .is_none_or(|user| user.streaming || user.calling != Calling::Waits)
+            {
+                server.polls.pop_front();
+            }
             let user_id =
                 if let Some(user_id) = server.urgent.pop_front().or_else(|| server.routine.pop_front()) {
                     user_id

@@ -173,7 +173,11 @@ impl ShardCore {
             if user.subscription.is_none() {
                 continue;
             }
-            user.streaming = true;
+            let waited = !std::mem::replace(&mut user.streaming, true) && user.calling == Calling::Waits;
+            if waited {
+                // Perhaps among those who have no stream, of whom a few are looked into each second.
+                user.calling = Calling::No;
+            }
             // What a look without a stream has gone through by now may have changed before there was one.
             let looked_before = user.needs.has(Needs::LOOK);
             user.needs.remove(Needs::LOOK);
