@@ -15,12 +15,17 @@ use crate::user::{User, UserId};
 impl ShardCore {
     /// What came of a call has been dealt with. If it was the one to try the credential, another may follow.
     pub(super) fn end_turn(&mut self, now: Now, server_id: MailServerId, conn: ConnId, fx: &mut Effects) {
+        self.give_turn_back(server_id, conn, fx);
+        self.pump_calls(now, server_id, fx);
+    }
+
+    /// The connection carries the call to try the credential no longer.
+    pub(super) fn give_turn_back(&mut self, server_id: MailServerId, conn: ConnId, fx: &mut Effects) {
         let server = &mut self.servers[usize::from(server_id.0)];
         if server.turn == Turn::Used(conn) {
             server.turn = Turn::None;
             fx.push(Effect::Account { server: server_id, word: AccountWord::TurnOver });
         }
-        self.pump_calls(now, server_id, fx);
     }
 
     /// What another shard learnt of the account, or this shard's turn to learn it.

@@ -115,6 +115,8 @@ impl ShardCore {
         };
         let job = job.take();
         self.close_conn(conn_id, fx);
+        // Another call may have shown meanwhile that the credential works.
+        self.give_turn_back(server_id, conn_id, fx);
         let Some(job) = job else { return false };
         self.call_ended(server_id, &job);
         self.stats.calls_given_up += 1;
