@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use carillon_benches::provider::Provider;
+use carillon_benches::samples::push;
 use carillon_core::names::{DeviceToken, Topic};
-use carillon_core::push::{Lane, LaneConfig, LaneEvent, Outcome, PushRequest, PushType};
+use carillon_core::push::{Lane, LaneConfig, LaneEvent, Outcome};
 use carillon_core::time::Time;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -69,17 +70,7 @@ fn lane(c: &mut Criterion) {
 fn send(wire: &mut Wire, token: &DeviceToken, topic: &Topic, payload: &[u8], pushes: u64) {
     let before = wire.accepted;
     for number in 0..pushes {
-        let push = PushRequest {
-            token,
-            topic,
-            jwt: None,
-            apns_id: 0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00 + u128::from(number),
-            push_type: PushType::Alert,
-            priority: 10,
-            expiration_s: 1_767_686_400,
-            collapse_id: Some("m0011223344556677"),
-            payload,
-        };
+        let push = push(token, topic, payload, number);
         while wire.lane.send(Time(1), number, &push).is_err() {
             wire.carry();
         }

@@ -3,25 +3,15 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use carillon_benches::samples::{mail, usual_mail};
 use carillon_core::limits::APNS_PAYLOAD_BYTES_MAX;
-use carillon_core::notice::{MailDetails, Notice, Text, carries_details, compose_apns};
+use carillon_core::notice::{Notice, Text, carries_details, compose_apns};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-
-fn mail(subject: &str, preview: &str) -> MailDetails {
-    MailDetails {
-        sender: "Jane Doe (Purchasing)".into(),
-        sender_address: "jane.doe@example.com".into(),
-        subject: subject.into(),
-        preview: preview.into(),
-        ..MailDetails::default()
-    }
-}
 
 fn notice(c: &mut Criterion) {
     let mut group = c.benchmark_group("notice");
     group.sample_size(30).warm_up_time(Duration::from_millis(300)).measurement_time(Duration::from_secs(1));
-    let usual =
-        mail("Offer for the meeting rooms, second floor", &"We can hold them until Friday. ".repeat(8));
+    let usual = usual_mail();
     let huge = mail(&"RE: AW: \"long\" ".repeat(500), &"👨‍👩‍👧 família — ".repeat(2_000));
     let items = [0x1122_3344_5566_7788];
     let texts = [

@@ -3,18 +3,13 @@
 use std::hint::black_box;
 use std::time::Duration;
 
+use carillon_benches::samples::delay;
 use carillon_core::rng::Rng;
-use carillon_core::time::{Span, Time};
+use carillon_core::time::Time;
 use carillon_core::wheel::{TimerSlot, Wheel};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const TIMERS: u32 = 1_000_000;
-
-/// Delays as users have them: most within seconds, some within hours.
-fn delay(rng: &mut Rng) -> Span {
-    let magnitude = 6 + rng.below(20);
-    Span::from_millis(rng.below(1 << magnitude))
-}
 
 fn full() -> (Wheel<u32>, Vec<TimerSlot>, Rng) {
     let (mut wheel, mut rng) = (Wheel::new(Time(0)), Rng::new(1));

@@ -6,5 +6,6 @@
 
 pub mod exchange;
 pub mod provider;
+pub mod samples;
 pub mod subscribing;
 pub mod users;

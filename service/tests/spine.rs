@@ -217,7 +217,7 @@ fn an_orderly_end_saves_all_and_the_next_start_goes_on_from_there() {
 }
 
 #[test]
-fn whose_last_phone_is_gone_is_forgotten_everywhere_and_his_subscription_is_given_back() {
+fn whose_last_phone_is_gone_is_forgotten_everywhere_and_their_subscription_is_given_back() {
     let site = Site::new(USERS, ExchangeConfig::default());
     let mut phones = Phones::default();
     let mut process = site.start();

@@ -3,12 +3,14 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
-use crate::rig::{Identity, Order, Seen, Server, endpoint, handshake, identity, rig, serve, server_builder};
+use crate::rig::{
+    Identity, Order, Rig, Seen, Server, endpoint, handshake, identity, rig, serve, server_builder,
+};
 use carillon_core::limits::{CONNECTS_IN_FLIGHT_MAX, OUTPUT_BYTES_MAX};
-use carillon_core::shard::{CloseReason, Endpoint, EndpointId, Protocol};
+use carillon_core::shard::{CloseReason, ConnId, Endpoint, EndpointId, Protocol};
 use carillon_core::time::Span;
 use carillon_engine::{EngineConfig, TlsSettings};
 use rustls::RootCertStore;
@@ -333,16 +335,21 @@ fn what_a_peer_says_before_it_breaks_off_is_heard_although_writing_fails() {
     let conn = rig.connect();
     rig.order([Order::Send(conn, vec![1; 100_000])]);
     while rig.see() != Seen::Room(conn) {}
-    // The shard writes before it has looked whether there is something to read.
+    write_before_reading(&rig, conn, &go, &done);
+    assert_eq!(rig.receive(conn, 10), b"going away");
+    assert_eq!(rig.closed(conn), CloseReason::Reset);
+    server.join();
+}
+
+/// Has the server break off (`go`, then `done`) while the shard stands still: the shard writes before it has looked whether
+/// there is something to read.
+fn write_before_reading(rig: &Rig, conn: ConnId, go: &Sender<()>, done: &Receiver<()>) {
     let (resume, blocked) = channel();
     rig.order([Order::Block(blocked), Order::Send(conn, vec![2; 100_000])]);
     assert_eq!(rig.see_news(), Seen::Blocked);
     go.send(()).unwrap();
     done.recv().unwrap();
     resume.send(()).unwrap();
-    assert_eq!(rig.receive(conn, 10), b"going away");
-    assert_eq!(rig.closed(conn), CloseReason::Reset);
-    server.join();
 }
 
 /// With TLS 1.3 the client may write before the server has looked at its certificate.
@@ -369,12 +376,7 @@ fn why_a_server_refuses_our_certificate_is_told_although_writing_fails_before_th
     let conn = rig.connect();
     rig.order([Order::Send(conn, vec![1; 100_000])]);
     while rig.see() != Seen::Room(conn) {}
-    let (resume, blocked) = channel();
-    rig.order([Order::Block(blocked), Order::Send(conn, vec![2; 100_000])]);
-    assert_eq!(rig.see_news(), Seen::Blocked);
-    go.send(()).unwrap();
-    done.recv().unwrap();
-    resume.send(()).unwrap();
+    write_before_reading(&rig, conn, &go, &done);
     let CloseReason::Tls(why) = rig.closed(conn) else { panic!("what the write said") };
     assert!(why.contains("does not accept our client certificate"), "{why}");
     server.join();

@@ -4,13 +4,14 @@ use std::hint::black_box;
 
 use carillon_benches::exchange::{STREAM_HEAD, item, item_id, one_mail, push_chunk, response};
 use carillon_benches::provider::Provider;
+use carillon_benches::samples::{delay, push, usual_mail};
 use carillon_benches::users::Town;
 use carillon_core::ews::response::get_item;
 use carillon_core::ews::{Caller, SchemaVersion, StreamConn, StreamEvent, request};
 use carillon_core::limits::{APNS_PAYLOAD_BYTES_MAX, READ_BYTES_PER_TURN};
 use carillon_core::names::{DeviceToken, ItemId, SmtpAddress, Topic};
-use carillon_core::notice::{MailDetails, Notice, Text, compose_apns};
-use carillon_core::push::{Lane, LaneConfig, LaneEvent, Outcome, PushRequest, PushType};
+use carillon_core::notice::{Notice, Text, compose_apns};
+use carillon_core::push::{Lane, LaneConfig, LaneEvent, Outcome};
 use carillon_core::rng::Rng;
 use carillon_core::time::{Span, Time};
 use carillon_core::wheel::Wheel;
@@ -111,13 +112,7 @@ fn payload_badge_only() {
 }
 
 fn payload_with_details() {
-    let mail = MailDetails {
-        sender: "Jane Doe (Purchasing)".into(),
-        sender_address: "jane.doe@example.com".into(),
-        subject: "Offer for the meeting rooms, second floor".into(),
-        preview: "We can hold them until Friday. ".repeat(8).into(),
-        ..MailDetails::default()
-    };
+    let mail = usual_mail();
     compose(Text::Mail { mail: &mail, localized: false });
 }
 
@@ -147,23 +142,13 @@ fn lane_push() {
     let token = DeviceToken::parse(&"00112233".repeat(8)).expect("hex");
     let topic = Topic::parse("com.example.mail").expect("a bundle id");
     let payload = [b'x'; 254];
-    let push = |number: u64| PushRequest {
-        token: &token,
-        topic: &topic,
-        jwt: None,
-        apns_id: 0x1122_3344_5566_7788_99aa_bbcc_ddee_ff00 + u128::from(number),
-        push_type: PushType::Alert,
-        priority: 10,
-        expiration_s: 1_767_686_400,
-        collapse_id: Some("m0011223344556677"),
-        payload: &payload,
-    };
     // Two lanes say the same bytes. The first one's talk yields the answers for the second one.
     let talk = |lane: &mut Lane, number: Option<u64>, answer: &mut dyn FnMut(&[u8]) -> Vec<u8>| {
         let mut accepted = 0;
         if let Some(first) = number {
             for number in first..first + WINDOW {
-                lane.send(Time(1), number, &push(number)).expect("the window has room");
+                lane.send(Time(1), number, &push(&token, &topic, &payload, number))
+                    .expect("the window has room");
             }
         }
         let mut bytes = Vec::new();
@@ -229,12 +214,6 @@ fn timers() -> (Wheel<u32>, Vec<carillon_core::wheel::TimerSlot>, Rng) {
     let mut wheel = Wheel::new(Time(0));
     let slots = (0..100_000).map(|key| wheel.slot(key)).collect();
     (wheel, slots, Rng::new(1))
-}
-
-/// Delays as users have them: most within seconds, some within hours.
-fn delay(rng: &mut Rng) -> Span {
-    let magnitude = 6 + rng.below(20);
-    Span::from_millis(rng.below(1 << magnitude))
 }
 
 fn wheel_arm() {
